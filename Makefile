@@ -1,0 +1,42 @@
+# make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
+# make test     installs what is needed and runs every test that needs no GPU
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test serve test unit e2e check format bench clean
+
+VENV := .venv/bin
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:
+	@deploy/setup.sh serve
+
+setup-test:
+	@deploy/setup.sh test
+
+serve: setup  ## install, then serve the embedded model; ARGS="..." are passed to `patchbay serve`
+	@$(VENV)/patchbay serve $(ARGS)
+
+test: setup-test  ## every check and test that needs no GPU
+	@$(MAKE) --no-print-directory check unit e2e
+
+check: setup-test  ## format, lint and types
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+
+unit: setup-test  ## tests without an engine
+	$(VENV)/pytest -q -m "not e2e and not gpu"
+
+e2e: setup-test  ## tests on a real vLLM engine
+	$(VENV)/pytest -q -m e2e
+
+format: setup-test  ## rewrite the code in the house's format
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+bench: setup-test  ## every kernel's correctness gate, then its times
+	$(VENV)/python -m kernels.bench
+
+clean:  ## forget the virtual environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

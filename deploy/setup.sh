@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Makes .venv ready to serve (`setup.sh serve`) or to test as well (`setup.sh test`); says what it does, and does
+# nothing twice. PYTHON names the interpreter; PATCHBAY_TORCH_INDEX names a package index that has PyTorch's CPU
+# build, for machines whose pip does not find it by itself (unset by default).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+purpose=${1:?usage: deploy/setup.sh serve|test}
+python=${PYTHON:-python3}
+began=$SECONDS
+
+say() { printf '[setup %3ds] %s\n' $((SECONDS - began)) "$*"; }
+fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
+
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null ||
+  fail "Python 3.11 or 3.12 is needed; '$python' is $("$python" --version 2>&1 || echo missing). Set PYTHON=/path/to/python3.11."
+
+if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then build=cuda; else build=cpu; fi
+extras=$build
+[ "$purpose" = test ] && extras=$build,dev
+
+# what is installed is named by what was asked for, so that a changed pyproject.toml installs again
+wanted=$(printf '%s\n' "$extras" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/torchvision_shim.py | sha256sum | cut -c1-16)
+for done in .venv/.ready-*; do
+  case $done in
+    .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;
+  esac
+done
+
+if [ ! -x .venv/bin/python ]; then
+  say "creating .venv with $("$python" --version)"
+  "$python" -m venv .venv
+fi
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+
+if [ $build = cpu ]; then
+  say "no GPU found: installing PyTorch's CPU build (about 200 MB)"
+  "${pip[@]}" ${PATCHBAY_TORCH_INDEX:+--extra-index-url "$PATCHBAY_TORCH_INDEX"} "torch==2.13.0+cpu" ||
+    fail "pip found no CPU build of PyTorch 2.13.0. Set PATCHBAY_TORCH_INDEX to PyTorch's CPU package index and run again (now: '${PATCHBAY_TORCH_INDEX:-unset}')."
+else
+  say "GPU found: $(nvidia-smi -L | head -1 | cut -d'(' -f1)"
+fi
+say "installing Patchbay and vLLM's $build build (one to five minutes the first time)"
+"${pip[@]}" --editable ".[$extras]"
+say "checking that vLLM's image models import"
+.venv/bin/python deploy/torchvision_shim.py
+rm -f .venv/.ready-"$purpose"-*
+touch ".venv/.ready-$purpose-$wanted"
+say "ready"

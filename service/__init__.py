@@ -1,0 +1,3 @@
+"""Patchbay: images in, soft tokens through, words out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,180 @@
+"""What can go wrong, as one tree. Knows no HTTP: `service.api.errors` has the one table from these to statuses.
+
+PatchbayError
+├── RequestError                 the client can mend it
+│   ├── InvalidRequest           a field is missing, unknown, or out of range
+│   ├── BodyTooLarge             the body passes the byte cap
+│   ├── BodyTimeout              the body came too slowly
+│   ├── Unauthorized             no key, or one that is not known
+│   ├── ModelNotFound            the model is not served here
+│   ├── ContextLengthExceeded    images and text do not fit the model's context
+│   └── ImageError               about one image
+│       ├── InvalidDataURL  UnsupportedImageFormat  ImageTooLarge  ImageTooSmall
+│       ├── InvalidImage         the header was fine, the pixels were not
+│       ├── TooManyImages
+│       ├── URLNotAllowed        the guard refused the address
+│       └── MediaFetchFailed     the other server did not deliver
+├── Busy                         come back later; carries seconds
+│   ├── QueueFull  ArenaFull
+│   └── EngineUnavailable  Draining
+├── EngineRejected               the engine refused the request, in its own words
+├── EngineFailed                 the engine failed this request
+├── EncoderFailed                the encoder failed this image; others go on
+├── DeadlineExceeded             the request's time was up
+└── ConfigurationError           refused at start
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PatchbayError(Exception):
+    """Carries a sentence for the client; `param` is the JSON path that it is about."""
+
+    code: ClassVar[str] = "internal_error"
+    type: ClassVar[str] = "server_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class RequestError(PatchbayError):
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_value"
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+
+
+class BodyTimeout(RequestError):
+    code = "body_timeout"
+    retryable = True
+
+
+class Unauthorized(RequestError):
+    code = "invalid_api_key"
+    type = "authentication_error"
+
+
+class ModelNotFound(RequestError):
+    code = "model_not_found"
+
+
+class ContextLengthExceeded(RequestError):
+    code = "context_length_exceeded"
+
+
+class ImageError(RequestError):
+    code = "invalid_image"
+
+
+class InvalidDataURL(ImageError):
+    code = "invalid_data_url"
+
+
+class UnsupportedImageFormat(ImageError):
+    code = "unsupported_image_format"
+
+
+class ImageTooLarge(ImageError):
+    code = "image_too_large"
+
+
+class ImageTooSmall(ImageError):
+    code = "image_too_small"
+
+
+class InvalidImage(ImageError):
+    code = "invalid_image"
+
+
+class TooManyImages(ImageError):
+    code = "too_many_images"
+
+
+class URLNotAllowed(ImageError):
+    code = "url_not_allowed"
+
+
+class MediaFetchFailed(ImageError):
+    code = "media_fetch_failed"
+    retryable = True
+
+
+class Busy(PatchbayError):
+    """Refused for now; `retry_after` is in seconds."""
+
+    code = "busy"
+    type = "rate_limit_error"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+
+
+class QueueFull(Busy):
+    code = "queue_full"
+
+
+class ArenaFull(Busy):
+    code = "visual_tokens_exhausted"
+
+
+class EngineUnavailable(Busy):
+    code = "engine_unavailable"
+    type = "server_error"
+
+
+class Draining(Busy):
+    code = "draining"
+    type = "server_error"
+
+
+class EngineRejected(PatchbayError):
+    """`status` is the engine's own, between 400 and 499; `engine_type` and `engine_code` are what it called it."""
+
+    code = "engine_rejected"
+    type = "invalid_request_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        param: str | None = None,
+        engine_type: str | None = None,
+        engine_code: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.engine_type = engine_type
+        self.engine_code = engine_code
+
+
+class EngineFailed(PatchbayError):
+    code = "engine_error"
+    retryable = True
+
+
+class EncoderFailed(PatchbayError):
+    code = "encoder_error"
+    retryable = True
+
+
+class DeadlineExceeded(PatchbayError):
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class ConfigurationError(PatchbayError):
+    code = "configuration_error"
