@@ -1,12 +1,13 @@
 """Gives torchvision the two operator schemas that it lacks beside a torch build it was not compiled for.
 
-A CUDA build of torchvision cannot load its C extension beside a CPU build of torch; its Python code then fails while
-it attaches shape functions to `torchvision::nms` and `torchvision::qnms`, which the extension would have defined.
-Schemas without kernels let the import finish: resizing and models work, calling either operator raises.
+A CUDA build of torchvision cannot load its C extension beside a CPU build of torch; its Python code then
+fails while it attaches shape functions to `torchvision::nms` and `torchvision::qnms`, which the extension
+would have defined. Schemas without kernels let the import finish: resizing and models work, calling either
+operator raises.
 
-`deploy/torchvision_shim.py` copies this file into site-packages with a `.pth` line that imports it at every start of
-Python. It therefore costs nothing until torchvision is imported, and does nothing when the extension has loaded.
-Schemas: torchvision 0.28, `torchvision/csrc/ops/nms.cpp` and `ops/quantized/cpu/qnms_kernel.cpp`.
+`deploy/torchvision_shim.py` copies this file into site-packages with a `.pth` line that imports it at every
+start of Python: it costs nothing until torchvision is imported, and does nothing when the extension has
+loaded. Schemas: torchvision 0.28, `torchvision/csrc/ops/nms.cpp` and `ops/quantized/cpu/qnms_kernel.cpp`.
 """
 
 import sys
@@ -19,7 +20,7 @@ defined = None  # the torch.library.Library, alive as long as the process: its e
 
 
 class BeforeRegistrations:
-    """Acts when torchvision, having tried its extension, is about to import the modules that need the schemas."""
+    """Acts when torchvision, having tried its extension, imports the modules that need the schemas."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):

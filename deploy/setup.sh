@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv ready to serve (`setup.sh serve`) or to test as well (`setup.sh test`); says what it does, and does
-# nothing twice. PYTHON names the interpreter; PATCHBAY_TORCH_INDEX names a package index that has PyTorch's CPU
+# nothing twice. PYTHON names the interpreter; TORCH_INDEX names a package index that has PyTorch's CPU
 # build, for machines whose pip does not find it by itself (unset by default).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ extras=$build
 [ "$purpose" = test ] && extras=$build,dev
 
 # what is installed is named by what was asked for, so that a changed pyproject.toml installs again
-wanted=$(printf '%s\n' "$extras" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/torchvision_shim.py | sha256sum | cut -c1-16)
+wanted=$(printf '%s\n' "$extras" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/*torchvision*.py | sha256sum | cut -c1-16)
 for done in .venv/.ready-*; do
   case $done in
     .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;
@@ -35,8 +35,8 @@ pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 
 if [ $build = cpu ]; then
   say "no GPU found: installing PyTorch's CPU build (about 200 MB)"
-  "${pip[@]}" ${PATCHBAY_TORCH_INDEX:+--extra-index-url "$PATCHBAY_TORCH_INDEX"} "torch==2.13.0+cpu" ||
-    fail "pip found no CPU build of PyTorch 2.13.0. Set PATCHBAY_TORCH_INDEX to PyTorch's CPU package index and run again (now: '${PATCHBAY_TORCH_INDEX:-unset}')."
+  "${pip[@]}" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "torch==2.13.0+cpu" ||
+    fail "pip found no CPU build of PyTorch 2.13.0. Set TORCH_INDEX to PyTorch's CPU package index and run again (now: '${TORCH_INDEX:-unset}')."
 else
   say "GPU found: $(nvidia-smi -L | head -1 | cut -d'(' -f1)"
 fi

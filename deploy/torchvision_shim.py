@@ -2,15 +2,16 @@
 
     .venv/bin/python deploy/torchvision_shim.py
 
-Run with the environment's own Python after its packages are installed; standard library only. Package indexes offer
-torchvision and torchaudio as CUDA builds, which do not load beside a CPU torch:
+Run with the environment's own Python after its packages are installed; standard library only. Package
+indexes offer torchvision and torchaudio as CUDA builds, which do not load beside a CPU torch:
 
 - torchvision fails on two missing operator schemas: `patchbay_torchvision_schemas.py` (see there) goes into
   site-packages and supplies them;
-- torchaudio cannot be mended and is not needed, but transformers imports it as soon as it is installed: it is removed.
+- torchaudio cannot be mended and is not needed, but transformers imports it where it is installed: it is
+  removed.
 
-Afterwards torchvision and, where vLLM is installed, its vision models are imported as proof. Exit status 0: all is
-well. 1: it is not, and the last line says why.
+Afterwards torchvision and, where vLLM is installed, its vision models are imported as proof. Exit status 0:
+all is well. 1: it is not, and the last line says why.
 """
 
 import importlib.util
@@ -40,7 +41,7 @@ def last_line(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def mend_torchvision(site: Path) -> tuple[str, bool]:
-    """Returns what was found or done, as a line, and whether anything changed; exits with a sentence on failure."""
+    """What was found or done, as a line, and whether anything changed; exits with a sentence on failure."""
     module, pth = site / HOOK.name, site / f"{HOOK.stem}.pth"
     current = module.is_file() and pth.is_file() and module.read_bytes() == HOOK.read_bytes()
     first = run(PROBE)

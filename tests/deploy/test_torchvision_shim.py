@@ -1,7 +1,8 @@
-"""The shim, run as the set-up step runs it, in throw-away environments whose torch and torchvision are stand-ins.
+"""The shim, run as the set-up step runs it, in throw-away environments with stand-ins for torch and
+torchvision.
 
-The stand-ins fail where the real builds fail: torchvision's `_meta_registrations` needs an operator that only its
-extension (absent here) or the shim defines.
+The stand-ins fail where the real builds fail: torchvision's `_meta_registrations` needs an operator that
+only its extension (absent here) or the shim defines.
 """
 
 from __future__ import annotations
