@@ -1,0 +1,22 @@
+"""Soft tokens in shared memory: pooled, paged, content-addressed, with leases.
+
+One file (in /dev/shm) is written by the encoder's process and mapped read-only by the engine's processes.
+`layout` is the form of the file, `store` the one writer, `reader` the engine's side, `values` the check of
+what was read. Standard library and numpy only. Knows nothing of images, requests, vLLM or torch.
+"""
+
+from service.arena.layout import ARENA_VERSION, ArenaMismatch, ArenaSpec
+from service.arena.reader import ArenaReader, Entry, StaleEntry
+from service.arena.store import ArenaLease, ArenaStats, ArenaStore
+
+__all__ = [
+    "ARENA_VERSION",
+    "ArenaLease",
+    "ArenaMismatch",
+    "ArenaReader",
+    "ArenaSpec",
+    "ArenaStats",
+    "ArenaStore",
+    "Entry",
+    "StaleEntry",
+]
