@@ -33,6 +33,7 @@ _HEADER = np.dtype(
     ]
 )
 _HEADER_ROOM = 64
+_MOST = 2**31 - 1
 _ALIGNMENT = 4096
 Bytes = npt.NDArray[np.uint8]
 
@@ -57,8 +58,8 @@ class ArenaSpec:
         if self.dtype not in ITEMSIZES:
             raise ValueError(f"arena dtype is {self.dtype!r}; allowed are {', '.join(ITEMSIZES)}")
         for name in ("width", "page_rows", "pages", "slots", "max_pages"):
-            if not 0 < getattr(self, name) < 2**31:
-                raise ValueError(f"arena {name} is {getattr(self, name)}; it must be positive")
+            if not 0 < getattr(self, name) <= _MOST:
+                raise ValueError(f"arena {name} is {getattr(self, name)}; it must be 1 to {_MOST}")
         if self.max_pages > self.pages:
             raise ValueError(f"the largest entry takes {self.max_pages} pages, the arena has {self.pages}")
 
@@ -80,7 +81,7 @@ class ArenaSpec:
             )
         pages = (budget - margin) // (page + slot)  # a slot for each page, up to MOST_SLOTS
         if pages > MOST_SLOTS:
-            pages = (budget - margin - MOST_SLOTS * slot) // page
+            pages = min((budget - margin - MOST_SLOTS * slot) // page, _MOST)
         return cls(width, dtype, page_rows, pages, min(pages, MOST_SLOTS), max_pages)
 
     @property

@@ -40,7 +40,7 @@ def test_a_budget_is_never_passed_and_hardly_wasted(
     assert spec.pages >= 2 * spec.max_pages
     assert spec.slots == min(spec.pages, MOST_SLOTS)
     unused = budget - spec.bytes_needed
-    assert unused < 2 * 4096 + spec.page_bytes + 44 + 4 * spec.max_pages
+    assert unused < 2 * 4096 + spec.page_bytes + 44 + 4 * spec.max_pages or spec.pages == 2**31 - 1
 
 
 def test_columns_neither_overlap_nor_leave_the_file() -> None:
