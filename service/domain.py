@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from service.errors import EngineUnavailable
+
 
 class Detail(StrEnum):
     """OpenAI's `image_url.detail`: how closely an image is to be looked at."""
@@ -133,12 +135,20 @@ class Handle:
 class Lease(Protocol):
     """Soft tokens that stay in the arena until released; releasing twice is harmless."""
 
-    key: str
-    rows: int
-    cached: bool
-    """True when no encoding was needed."""
+    @property
+    def key(self) -> str: ...
 
-    def release(self) -> None: ...
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def cached(self) -> bool:
+        """True when no encoding was needed."""
+        ...
+
+    def release(self, *, quarantine: bool = False) -> None:
+        """Gives the rows up; with `quarantine` they stay a while, for an engine that may still be reading."""
+        ...
 
 
 @dataclass(slots=True)
@@ -171,6 +181,18 @@ class ChatRequest:
     request_id: str
     tenant: str = ""
     """Salt for cache keys: one tenant never meets another's entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """What one image of a request cost."""
+
+    tokens: int
+    """Soft tokens: rows of the encoder's output, separators not counted."""
+    detail: Literal["low", "high"]
+    """The level that was applied; `auto` has been decided."""
+    cached: bool
+    """True when the soft tokens were there already."""
 
 
 class EngineReply(Protocol):
@@ -210,3 +232,19 @@ class Engine(Protocol):
         ...
 
     async def get(self, route: str) -> EngineReply: ...
+
+
+class EngineLife(Protocol):
+    """Whether the engine lives, from the one who looks after it."""
+
+    async def alive(self) -> bool:
+        """Asks now."""
+        ...
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Returns once the engine takes requests. Raises EngineUnavailable after `timeout` seconds."""
+        ...
+
+    def unavailable(self) -> EngineUnavailable:
+        """The error for a request that met no engine, with the seconds after which to come back."""
+        ...

@@ -1,0 +1,151 @@
+"""What a checkpoint's own files tell before anything is loaded: sizes, width, context, number format.
+
+Standard library only, but for hub ids, which huggingface_hub resolves to a folder. Knows no family: geometry and
+towers read their own parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    path: Path
+    name: str
+    """What clients call it by default: the hub id, or the folder's name."""
+    architecture: str
+    dtype: str
+    """`float32`, `bfloat16` or `float16`, as config.json says."""
+    hidden_size: int
+    """Width of a soft-token row in the language model."""
+    vision_hidden: int
+    """Width inside the vision tower; 0 where there is none."""
+    context: int
+    """Most tokens of prompt and answer together."""
+    vision_bytes: int
+    """Bytes of tower and projector."""
+    text_bytes: int
+    kv_bytes_per_token: int
+    fingerprint: str
+    """Changes with the weights or the configuration: part of every cache key."""
+
+
+def read_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
+    """Reads a folder, or a hub id that is already in the cache or can be downloaded.
+
+    Raises ConfigurationError naming the file that is missing or the field that is.
+    """
+    path = resolve(model, revision)
+    config = _json(path / "config.json")
+    text = config.get("text_config") or config.get("llm_config") or config
+    vision, rest = _weight_bytes(path)
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32")
+    heads = _number(text, "num_attention_heads", path)
+    hidden = _number(text, "hidden_size", path)
+    head = text.get("head_dim") or hidden // heads
+    kv_heads = text.get("num_key_value_heads") or heads
+    layers = _number(text, "num_hidden_layers", path)
+    return Checkpoint(
+        path=path,
+        name=path.resolve().name if Path(model).is_dir() else model,
+        architecture=(config.get("architectures") or ["unknown"])[0],
+        dtype=dtype,
+        hidden_size=hidden,
+        vision_hidden=(config.get("vision_config") or {}).get("hidden_size", 0),
+        context=_number(text, "max_position_embeddings", path),
+        vision_bytes=vision,
+        text_bytes=rest,
+        kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
+        fingerprint=_fingerprint(path),
+    )
+
+
+def resolve(model: str, revision: str | None) -> Path:
+    """The checkpoint's folder; a hub id is looked up, and downloaded where that is possible."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model.startswith("."):
+        raise ConfigurationError(f"model: {model} is no folder")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ConfigurationError(
+            f"model: {model} is no folder, and huggingface_hub is not installed"
+        ) from None
+    try:
+        return Path(snapshot_download(model, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"model: {model} is neither a folder nor to be had from the hub ({type(error).__name__})"
+        ) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigurationError(f"model: {path.parent} has no {path.name}") from None
+    except ValueError:
+        raise ConfigurationError(f"model: {path} is not JSON") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"model: {path} holds no JSON object")
+    return value
+
+
+def _number(config: Mapping[str, Any], name: str, path: Path) -> int:
+    if not isinstance(value := config.get(name), int):
+        raise ConfigurationError(f"model: {path / 'config.json'} has no {name} for the language model")
+    return value
+
+
+def _weight_bytes(path: Path) -> tuple[int, int]:
+    """(tower and projector, everything else), from the headers of the safetensors files."""
+    vision = rest = 0
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise ConfigurationError(f"model: {path} has no .safetensors file; other weight formats are not read")
+    for file in files:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            if "language_model" in name or "lm_head" in name or "embed_tokens" in name:
+                rest += end - begin
+            elif "vision" in name or "visual" in name or "projector" in name or "mlp1" in name:
+                vision += end - begin
+            else:
+                rest += end - begin
+    return vision, rest
+
+
+def _fingerprint(path: Path) -> str:
+    """SHA-256 over the small files whole and over name, size and tensor table of the weights.
+
+    Weights of equal shapes saved under equal names by two trainings differ in their first bytes in practice; a
+    megabyte of each file is taken along for that.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if not file.is_file() or file.suffix not in (".json", ".safetensors", ".jinja"):
+            continue
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(1024**2))
+            if file.stat().st_size > 2 * 1024**2:
+                stream.seek(-(1024**2), 2)
+                digest.update(stream.read())
+    return digest.hexdigest()

@@ -1,0 +1,103 @@
+"""Argument parsing and dispatch. Knows which commands exist and how an error ends the program."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from service import __version__
+from service.cli import flags
+from service.errors import PatchbayError
+
+SERVE = """Serve a vision-language model behind the OpenAI API.
+
+Starts the gateway, the image encoder and a vLLM engine on this machine, says what it is doing, and ends with a
+request that can be pasted. Without MODEL it serves the small model that comes with Patchbay.
+
+  patchbay serve                                     the embedded model, http://127.0.0.1:8000
+  patchbay serve ./InternVL3-1B-hf                   your checkpoint
+  patchbay serve OpenGVLab/InternVL3-1B-hf --revision main -- --max-num-seqs 64
+                                                     everything after -- goes to vLLM
+  patchbay serve ./model --engine-url http://127.0.0.1:9000
+                                                     an engine that you started yourself
+"""
+ASK = """Ask a running Patchbay about one or more images, and print the answer as it comes.
+
+  patchbay ask photo.jpg "What colour is the car?"
+  patchbay ask left.png right.png "Which image has the star?"
+  patchbay ask https://example.com/cat.jpg "What is this?" --detail low
+"""
+CHECK = """Show what this machine can run: its cores, memory and GPU, the versions found, the resource plan for MODEL
+and the engine's command line. Starts nothing. Exit status 1, with the reason, when MODEL cannot be served here."""
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="patchbay",
+        description="Serves vision-language models: images become soft tokens once, vLLM does the rest.",
+        epilog="Each command has a --help of its own.",
+    )
+    root.add_argument("--version", action="version", version=f"patchbay {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = _command(commands, "serve", "serve a model", SERVE)
+    flags.add_settings(serve)
+
+    ask = _command(commands, "ask", "ask a running server about images", ASK)
+    ask.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a file, or an http(s) URL that the server fetches"
+    )
+    ask.add_argument("question", metavar="QUESTION", help="what to ask, quoted")
+    ask.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default %(default)s)")
+    ask.add_argument("--detail", choices=("low", "high", "auto"), default="auto", help="how closely to look")
+    ask.add_argument(
+        "--max-tokens", type=int, default=256, metavar="N", help="longest answer (default %(default)s)"
+    )
+    ask.add_argument("--api-key", default="", metavar="KEY", help="bearer key, where the server wants one")
+
+    check = _command(commands, "check", "show what this machine can run, and why not", CHECK)
+    flags.add_settings(check)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the process's exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    engine_args: list[str] = []
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, engine_args = arguments[:at], arguments[at + 1 :]
+    options = parser().parse_args(arguments)
+    if engine_args:
+        options.engine_args = tuple(engine_args)
+    try:
+        return _run(options)
+    except PatchbayError as error:
+        print(f"patchbay {options.command}: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    # each command brings its own imports: `ask` must not wait for torch
+    if options.command == "ask":
+        from service.cli.ask import ask
+
+        return ask(options)
+    if options.command == "check":
+        from service.cli.check import check
+
+        return check(flags.given(options))
+    from service.cli.serve import serve
+
+    return serve(flags.given(options))
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, line: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=line, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )

@@ -1,0 +1,60 @@
+"""What this machine has: cores, memory, a GPU. Reads the system, decides nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class GPU:
+    name: str
+    memory_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    cores: tuple[int, ...]
+    """CPU numbers that this process may use."""
+    memory_bytes: int
+    """The smaller of the machine's memory and the control group's limit."""
+    shared_memory_bytes: int
+    """Free bytes where the arena lies."""
+    gpu: GPU | None
+
+
+def inspect(arena_dir: Path) -> Machine:
+    """Reads this machine; `arena_dir` is the folder whose free space counts as shared memory.
+
+    Raises FileNotFoundError when `arena_dir` does not exist.
+    """
+    return Machine(
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        memory_bytes=min(_physical_memory(), _cgroup_memory()),
+        shared_memory_bytes=shutil.disk_usage(arena_dir).free,
+        gpu=_first_gpu(),
+    )
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cgroup_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return int(text) if text.isdigit() else 2**63
+
+
+def _first_gpu() -> GPU | None:
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    if answer.returncode != 0 or not answer.stdout.strip():
+        return None
+    name, total, free = (cell.strip() for cell in answer.stdout.splitlines()[0].split(","))
+    return GPU(name, int(total) * 1024**2, int(free) * 1024**2)

@@ -1,0 +1,220 @@
+"""The resource plan: who gets which cores, how much memory, and how large a batch.
+
+One pure function from what the machine has, what the checkpoint needs and what the operator asked for. A plan that
+cannot work is refused in a sentence that says what is missing and which knob helps. Knows nothing of how a role uses
+its share; measures nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from service.errors import ConfigurationError
+from service.machine import Machine
+
+GIB = 1024**3
+MIB = 1024**2
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+CUDA_CONTEXT_BYTES = 700 * MIB
+"""What a CUDA process takes before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
+ACTIVATION_VALUES = 20
+"""Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare."""
+ENGINE_MINIMUM_BYTES = 512 * MIB
+CPU_BATCH_PATCHES = 2048
+GPU_BATCH_PATCHES = 64 * 577
+"""64 images of CLIP ViT-L/14-336: beyond it an H200's tower is compute bound."""
+ARENA_ITEMS = (8, 4096)
+"""Largest images that the arena must and need hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a checkpoint and its geometry ask for."""
+
+    vision_bytes: int
+    text_bytes: int
+    vision_hidden: int
+    soft_width: int
+    max_rows: int
+    max_positions: int
+    """Prompt tokens of the largest image, separators included."""
+    max_patches: int
+    kv_bytes_per_token: int
+    context: int
+    dtype: Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator fixed; None leaves it to the plan."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    images: Literal["handles", "passthrough"] = "handles"
+    encoder_batch_patches: int | None = None
+    encoder_threads: int | None = None
+    decode_workers: int | None = None
+    arena_bytes: int | None = None
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePlan:
+    device: Literal["cpu", "cuda"]
+    encoder_threads: int
+    encoder_batch_patches: int
+    decode_workers: int
+    arena_bytes: int
+    encoder_gpu_bytes: int
+    gpu_memory_utilization: float | None
+    """Share of the GPU that vLLM may take; None on a CPU."""
+    kv_cache_bytes: int | None
+    """Bytes of the engine's KV cache on a CPU; on a GPU vLLM takes what its share leaves."""
+    engine_cores: tuple[int, ...]
+    """CPU numbers for the engine's compute threads; empty on a GPU."""
+    max_batched_tokens: int
+    max_model_len: int
+    lines: tuple[str, ...] = field(default=(), repr=False)
+    """The plan in words, one line a decision."""
+
+
+def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
+    """Divides `machine`.
+
+    Raises ConfigurationError when the checkpoint, the arena or a batch does not fit.
+    """
+    device = _device(machine, wish)
+    batch = wish.encoder_batch_patches or max(need.max_patches, _batch_default(device))
+    if batch < need.max_patches:
+        raise ConfigurationError(
+            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, or "
+            "serve a checkpoint with fewer tiles an image"
+        )
+    length = wish.max_model_len or need.context
+    if length > need.context:
+        raise ConfigurationError(
+            f"max_model_len ({length}) is more than the checkpoint's context ({need.context})"
+        )
+    if need.max_positions >= length:
+        raise ConfigurationError(
+            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it"
+        )
+    arena = _arena_bytes(machine, need, wish)
+    cores = len(machine.cores)
+    threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
+    workers = wish.decode_workers or max(1, cores - 1 if device == "cuda" else cores // 2)
+    encoder_gpu, share = _gpu_split(machine, need, wish, batch) if device == "cuda" else (0, None)
+    kv_cache = _cpu_kv_bytes(machine, need, arena, length) if device == "cpu" else None
+    plan = ResourcePlan(
+        device=device,
+        encoder_threads=threads,
+        encoder_batch_patches=batch,
+        decode_workers=workers,
+        arena_bytes=arena,
+        encoder_gpu_bytes=encoder_gpu,
+        gpu_memory_utilization=share,
+        kv_cache_bytes=kv_cache,
+        engine_cores=machine.cores if device == "cpu" else (),
+        max_batched_tokens=max(2048, need.max_positions),
+        max_model_len=length,
+    )
+    return _explained(plan, machine, need)
+
+
+def _device(machine: Machine, wish: Wish) -> Literal["cpu", "cuda"]:
+    if wish.device == "cuda" and machine.gpu is None:
+        raise ConfigurationError(
+            "device=cuda, but nvidia-smi shows no GPU on this machine: choose device=cpu"
+        )
+    return "cuda" if machine.gpu is not None and wish.device != "cpu" else "cpu"
+
+
+def _batch_default(device: str) -> int:
+    return GPU_BATCH_PATCHES if device == "cuda" else CPU_BATCH_PATCHES
+
+
+def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
+    item = need.max_rows * need.soft_width * ITEM_BYTES[need.dtype]
+    least, most = (count * item for count in ARENA_ITEMS)
+    arena = wish.arena_bytes or max(least, min(most, machine.memory_bytes // 16))
+    if arena < least:
+        raise ConfigurationError(
+            f"arena_bytes ({arena}) holds fewer than {ARENA_ITEMS[0]} of the largest images ({item} bytes each): "
+            f"give it at least {least}"
+        )
+    if arena > machine.shared_memory_bytes:
+        raise ConfigurationError(
+            f"the arena needs {arena} bytes of shared memory and {machine.shared_memory_bytes} are free: "
+            "lower arena_bytes, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
+        )
+    return arena
+
+
+def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int) -> tuple[int, float]:
+    """(bytes for the encoder, share for vLLM): the encoder's need is known, the engine takes the rest."""
+    assert machine.gpu is not None
+    gpu = machine.gpu
+    encoder = 0
+    if wish.images == "handles":
+        activations = batch * need.vision_hidden * ACTIVATION_VALUES * ITEM_BYTES[need.dtype]
+        encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations
+    left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
+    share = wish.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
+    least = need.text_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
+    if share * gpu.memory_bytes < least:
+        raise ConfigurationError(
+            f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
+            f"{_size(max(0, round(share * gpu.memory_bytes)))} of the {_size(least)} that it needs: "
+            "lower encoder_batch_patches, or use a larger GPU"
+        )
+    if share * gpu.memory_bytes + encoder > gpu.memory_bytes:
+        raise ConfigurationError(
+            f"gpu_memory_utilization ({share}) leaves the encoder less than the {_size(encoder)} that it needs "
+            "beside the engine: lower gpu_memory_utilization or encoder_batch_patches"
+        )
+    return encoder, share
+
+
+def _cpu_kv_bytes(machine: Machine, need: Need, arena: int, length: int) -> int:
+    """A sixteenth of the memory, at least one full context, at most 64 of them; vLLM counts it in whole GiB."""
+    context = length * need.kv_bytes_per_token
+    wanted = max(context, min(64 * context, machine.memory_bytes // 16))
+    kv_cache = max(1, round(wanted / GIB)) * GIB
+    total = arena + kv_cache + need.text_bytes + 2 * need.vision_bytes + 2 * GIB
+    if total > machine.memory_bytes:
+        raise ConfigurationError(
+            f"serving this checkpoint takes about {_size(total)} of memory and the machine has "
+            f"{_size(machine.memory_bytes)}: lower arena_bytes or max_model_len"
+        )
+    return kv_cache
+
+
+def _explained(plan: ResourcePlan, machine: Machine, need: Need) -> ResourcePlan:
+    where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
+    lines = [
+        f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",
+        f"encoder     batches of up to {plan.encoder_batch_patches} patches, {plan.encoder_threads} CPU thread(s)"
+        + (f", {_size(plan.encoder_gpu_bytes)} of GPU memory" if plan.device == "cuda" else ""),
+        f"decoding    {plan.decode_workers} sandboxed process(es)",
+        f"arena       {_size(plan.arena_bytes)} of shared memory: "
+        f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
+    ]
+    if plan.device == "cuda":
+        lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of the GPU's memory")
+    else:
+        cores = ",".join(map(str, plan.engine_cores))
+        lines.append(
+            f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, compute threads on cores {cores}"
+        )
+    lines.append(f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}")
+    return replace(plan, lines=tuple(lines))
+
+
+def _row(need: Need) -> int:
+    return need.soft_width * ITEM_BYTES[need.dtype]
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"

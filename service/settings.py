@@ -1,0 +1,214 @@
+"""Every knob of Patchbay, with its default, its limits and its reason.
+
+The only reader of the environment. Each field is a flag (`--max-image-pixels`) and a variable
+(`PATCHBAY_MAX_IMAGE_PIXELS`) of the same name. Frozen, unknown names are refused, and combinations that cannot work
+are refused in a sentence that names both knobs. Knows nothing of how the values are used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import ConfigurationError
+
+ENV_PREFIX = "PATCHBAY_"
+EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "demo" / "model")
+MIB = 1024**2
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    model: str = Field(
+        EMBEDDED_MODEL,
+        description="Checkpoint to serve: a folder in Hugging Face format, or a hub id. Default: the embedded model.",
+    )
+    revision: str | None = Field(
+        None, description="Revision of a hub checkpoint: a branch, a tag or a commit."
+    )
+    served_model_name: str | None = Field(
+        None, description="Name under which clients ask for the model. Default: the checkpoint's own."
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. 0.0.0.0 opens the service to the network."
+    )
+    port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Bearer keys that clients must show, separated by commas. None: everybody is served. "
+        "Each key has image-cache entries of its own.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line shown."
+    )
+
+    images: Literal["handles", "passthrough"] = Field(
+        "handles",
+        description="handles: Patchbay encodes images and the engine runs without its own vision tower. "
+        "passthrough: images go to the engine as they are, and its own tower encodes them.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the vision encoder runs.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of encoder and engine. auto: the checkpoint's own."
+    )
+    kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
+        "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
+    )
+    encoder_batch_patches: int | None = Field(
+        None, ge=1, description="Most patches in one encoder batch. Default: from the resource plan."
+    )
+    encoder_threads: int | None = Field(
+        None, ge=1, description="CPU threads of the encoder's device thread. Default: from the resource plan."
+    )
+    decode_workers: int | None = Field(
+        None, ge=1, description="Sandboxed processes that decode images. Default: from the resource plan."
+    )
+    decode_timeout: float = Field(
+        10.0, gt=0, description="Seconds that one image may take to decode and tile."
+    )
+    arena_bytes: int | None = Field(
+        None, ge=MIB, description="Shared memory for soft tokens, in bytes. Default: from the resource plan."
+    )
+    arena_dir: Path = Field(
+        Path("/dev/shm"), description="Where the arena's file lies; encoder and engine must both see it."
+    )
+
+    max_body_bytes: int = Field(
+        50 * MIB, ge=1024, description="Most bytes of a request body, images as data URLs included."
+    )
+    max_image_bytes: int = Field(20 * MIB, ge=1024, description="Most bytes of one encoded image.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Most pixels (width × height) of one image.")
+    max_images: int = Field(8, ge=1, description="Most images in one request.")
+    max_choices: int = Field(8, ge=1, description="Most answers (`n`) to one request.")
+    max_inflight: int = Field(
+        256, ge=1, description="Requests served at once; more are refused with 429 and a Retry-After."
+    )
+    body_timeout: float = Field(30.0, gt=0, description="Seconds in which a request body must have arrived.")
+    request_timeout: float = Field(600.0, gt=0, description="Seconds after which a request is given up.")
+    keepalive: float = Field(
+        15.0, gt=0, description="Seconds of silence after which a stream carries a keep-alive comment."
+    )
+    drain_timeout: float = Field(
+        60.0, ge=0, description="Seconds that running requests have to end after a SIGTERM."
+    )
+
+    fetch_timeout: float = Field(10.0, gt=0, description="Seconds in which an image URL must have been read.")
+    fetch_connect_timeout: float = Field(
+        5.0, gt=0, description="Seconds in which its server must have answered."
+    )
+    fetch_redirects: int = Field(3, ge=0, le=10, description="Redirects followed; each hop is checked anew.")
+    allow_private_urls: bool = Field(
+        False,
+        description="Also fetch images from private and loopback addresses. A hole into your network: know why.",
+    )
+    allowed_url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts from which images may be fetched, separated by commas. None: any public host."
+    )
+
+    engine_url: str | None = Field(
+        None,
+        description="Base URL of an engine that already runs, instead of starting one. With images=handles it must "
+        "share this machine's shared memory and have Patchbay's plugin.",
+    )
+    engine_port: int | None = Field(
+        None, ge=1, le=65535, description="Loopback port of the engine. Default: any that is free."
+    )
+    engine_args: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further flags for vLLM, as a shell would split them; or everything after `--`."
+    )
+    engine_start_timeout: float = Field(
+        900.0, gt=0, description="Seconds that the engine may take to become ready, weights included."
+    )
+    engine_restart_wait: float = Field(
+        5.0, ge=0, description="Seconds a request waits for a restarting engine before it is answered 503."
+    )
+    gpu_memory_utilization: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the GPU's memory for the engine. Default: from the resource plan.",
+    )
+    max_model_len: int | None = Field(
+        None, ge=64, description="Most tokens of prompt and answer together. Default: the checkpoint's own."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in ("api_keys", "allowed_url_hosts"):
+            if isinstance(value := values.get(name), str):
+                values[name] = tuple(item.strip() for item in value.split(",") if item.strip())
+        if isinstance(value := values.get("engine_args"), str):
+            values["engine_args"] = tuple(shlex.split(value))
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.max_image_bytes > self.max_body_bytes:
+            raise ValueError(
+                f"max_image_bytes ({self.max_image_bytes}) is more than max_body_bytes ({self.max_body_bytes}), "
+                "so no data URL could reach it: lower max_image_bytes or raise max_body_bytes"
+            )
+        if self.fetch_connect_timeout > self.fetch_timeout:
+            raise ValueError(
+                f"fetch_connect_timeout ({self.fetch_connect_timeout} s) is longer than fetch_timeout "
+                f"({self.fetch_timeout} s), which includes it: lower the first or raise the second"
+            )
+        if self.engine_url and self.engine_args:
+            raise ValueError(
+                "engine_args are for an engine that Patchbay starts, and engine_url names one that runs: give one"
+            )
+        if self.engine_url and self.engine_port:
+            raise ValueError(
+                "engine_port is for an engine that Patchbay starts, and engine_url names one: give one"
+            )
+        if self.kernels == "triton" and self.device == "cpu":
+            raise ValueError(
+                "kernels=triton needs a GPU and device=cpu forbids it: choose kernels=cpu or device=cuda"
+            )
+        return self
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from command-line flags, which win, and `PATCHBAY_*` variables.
+
+    Raises ConfigurationError: one sentence for each value that is unknown, malformed or impossible.
+    """
+    environment = os.environ if environment is None else environment
+    unknown = [
+        name
+        for name in environment
+        if name.startswith(ENV_PREFIX) and _field(name) not in Settings.model_fields
+    ]
+    if unknown:
+        raise ConfigurationError(" ".join(_unknown_variable(name) for name in sorted(unknown)))
+    given = {_field(name): value for name, value in environment.items() if name.startswith(ENV_PREFIX)}
+    try:
+        return Settings(**{**given, **flags})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _field(variable: str) -> str:
+    return variable.removeprefix(ENV_PREFIX).lower()
+
+
+def _unknown_variable(name: str) -> str:
+    close = difflib.get_close_matches(_field(name), Settings.model_fields, n=1)
+    hint = f" Did you mean {ENV_PREFIX}{close[0].upper()}?" if close else ""
+    return f"{name} is no setting of Patchbay.{hint}"
+
+
+def _sentence(item: Any) -> str:
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")
+    return f"{item['loc'][0]}: {item['msg']} (got {item['input']!r})"

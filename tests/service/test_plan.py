@@ -1,0 +1,109 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import ConfigurationError
+from service.machine import GPU, Machine
+from service.plan import GIB, MIB, Need, Wish, make_plan
+
+DEMO = Need(
+    vision_bytes=6 * MIB,
+    text_bytes=8 * MIB,
+    vision_hidden=128,
+    soft_width=192,
+    max_rows=160,
+    max_positions=162,
+    max_patches=640,
+    kv_bytes_per_token=6144,
+    context=4096,
+    dtype="float32",
+)
+LLAVA_7B = Need(
+    vision_bytes=650 * MIB,
+    text_bytes=14 * GIB,
+    vision_hidden=1024,
+    soft_width=4096,
+    max_rows=576,
+    max_positions=576,
+    max_patches=577,
+    kv_bytes_per_token=524_288,
+    context=4096,
+    dtype="bfloat16",
+)
+LAPTOP = Machine(cores=(0, 1), memory_bytes=24 * GIB, shared_memory_bytes=12 * GIB, gpu=None)
+H200 = Machine(tuple(range(16)), 128 * GIB, 64 * GIB, GPU("NVIDIA H200", 140 * GIB, 139 * GIB))
+T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 * GIB))
+
+
+def test_two_cores_serve_the_embedded_model() -> None:
+    plan = make_plan(LAPTOP, DEMO, Wish())
+    assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 1, 1)
+    assert plan.engine_cores == (0, 1)
+    assert plan.gpu_memory_utilization is None
+    assert plan.encoder_batch_patches >= DEMO.max_patches
+
+
+def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
+    plan = make_plan(H200, LLAVA_7B, Wish())
+    assert plan.device == "cuda"
+    assert plan.gpu_memory_utilization is not None
+    assert plan.encoder_gpu_bytes > LLAVA_7B.vision_bytes
+    assert plan.encoder_gpu_bytes + plan.gpu_memory_utilization * 140 * GIB <= 140 * GIB
+
+
+def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
+    assert make_plan(H200, LLAVA_7B, Wish(images="passthrough")).encoder_gpu_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "need", "wish", "words"),
+    [
+        (LAPTOP, DEMO, Wish(device="cuda"), ["device=cuda", "no GPU"]),
+        (LAPTOP, DEMO, Wish(encoder_batch_patches=639), ["encoder_batch_patches (639)", "640"]),
+        (LAPTOP, DEMO, Wish(max_model_len=162), ["max_model_len (162)", "162 tokens"]),
+        (LAPTOP, DEMO, Wish(max_model_len=5000), ["max_model_len (5000)", "4096"]),
+        (LAPTOP, DEMO, Wish(arena_bytes=MIB // 2), ["arena_bytes"]),
+        (LAPTOP, DEMO, Wish(arena_bytes=13 * GIB), ["shared memory", "arena_dir"]),
+        (T4, LLAVA_7B, Wish(), ["Tesla T4", "larger GPU"]),
+        (H200, LLAVA_7B, Wish(gpu_memory_utilization=0.99), ["gpu_memory_utilization (0.99)"]),
+        (LAPTOP, dataclasses.replace(DEMO, text_bytes=40 * GIB), Wish(), ["of memory", "arena_bytes"]),
+    ],
+)
+def test_a_plan_that_cannot_work_names_the_knob(
+    machine: Machine, need: Need, wish: Wish, words: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        make_plan(machine, need, wish)
+    assert all(word in refused.value.message for word in words)
+
+
+@given(
+    cores=st.integers(1, 64),
+    memory=st.integers(4, 512),
+    gpu=st.none() | st.integers(16, 192),
+    need=st.sampled_from([DEMO, LLAVA_7B]),
+)
+def test_a_plan_never_gives_out_more_than_there_is(
+    cores: int, memory: int, gpu: int | None, need: Need
+) -> None:
+    card = None if gpu is None else GPU("card", gpu * GIB, gpu * GIB)
+    machine = Machine(tuple(range(cores)), memory * GIB, memory * GIB // 2, card)
+    try:
+        plan = make_plan(machine, need, Wish())
+    except ConfigurationError:
+        return
+    assert 1 <= plan.encoder_threads <= cores
+    assert 1 <= plan.decode_workers <= cores
+    assert plan.arena_bytes <= machine.shared_memory_bytes
+    assert plan.arena_bytes + (plan.kv_cache_bytes or 0) <= machine.memory_bytes
+    if card:
+        assert (
+            plan.gpu_memory_utilization or 0
+        ) * card.memory_bytes + plan.encoder_gpu_bytes <= card.memory_bytes
+
+
+def test_the_plan_is_told_in_words() -> None:
+    text = "\n".join(make_plan(H200, LLAVA_7B, Wish()).lines)
+    assert all(word in text for word in ("NVIDIA H200", "encoder", "decoding", "arena", "engine", "context"))
