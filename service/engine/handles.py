@@ -1,0 +1,44 @@
+"""What a request to the engine carries in an image's place: a key and a layout, as JSON number lists.
+
+The form is vLLM's own `image_embeds` content part, in which the tensor is left out; `service.engine.plugin` reads
+it on the other side. Knows nothing of vLLM's code or of the arena.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.domain import Handle
+
+PLUGIN_VERSION = 1
+"""Of the agreement between this module and the plugin; each handle names it."""
+
+
+def part(handle: Handle) -> dict[str, Any]:
+    """The content part for one handle."""
+    layout = handle.layout
+    fields = {
+        "soft_version": [PLUGIN_VERSION],
+        "soft_target": list(layout.target),
+        "soft_layout": [number for run in layout.runs for number in (run.token, run.count, int(run.embeds))],
+    }
+    if layout.grid is not None:
+        fields["image_grid_thw"] = list(layout.grid)
+    return {"type": "image_embeds", "uuid": handle.key, "image_embeds": fields}
+
+
+def substitute(
+    payload: Mapping[str, Any], places: Sequence[tuple[int, int]], handles: Sequence[Handle]
+) -> dict[str, Any]:
+    """A copy of a chat payload in which handles stand in the places of the images.
+
+    `places` are (message index, part index), one for each handle. The given payload stays as it is.
+    Raises ValueError when the numbers differ.
+    """
+    messages = [dict(message) for message in payload["messages"]]
+    for index in {message for message, _ in places}:
+        messages[index]["content"] = list(messages[index]["content"])
+    for (message, place), handle in zip(places, handles, strict=True):
+        messages[message]["content"][place] = part(handle)
+    return {**payload, "messages": messages}

@@ -1,0 +1,32 @@
+"""What runs inside vLLM's processes: requests name soft tokens by key, and their rows come from the arena.
+
+One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
+`processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
+the rows, `media` closes the way on which tensors could come. Written against vLLM 0.32, whose internals it touches.
+"""
+
+from __future__ import annotations
+
+import os
+
+from service.engine.plugin.contract import VARIABLE, PluginSettings
+
+VLLM = "0.32."
+
+
+def register() -> None:
+    """Entry point in the group `vllm.general_plugins`; vLLM calls it in each of its processes.
+
+    Does nothing unless the launcher set `PATCHBAY_PLUGIN`. Raises ValueError for settings, an architecture or a
+    vLLM that do not go together, which ends the engine's start.
+    """
+    if (text := os.environ.get(VARIABLE)) is None:
+        return
+    settings = PluginSettings.from_json(text)
+    import vllm
+
+    if not vllm.__version__.startswith(VLLM):
+        raise ValueError(f"Patchbay's plugin was written for vLLM {VLLM}x; this is {vllm.__version__}")
+    from service.engine.plugin.model import put_in_front
+
+    put_in_front(settings.architecture)

@@ -1,0 +1,139 @@
+"""What the launcher tells the plugin, and what a handle must be before the engine takes it.
+
+Whatever would end the engine's process, or give one image's rows another's place, is refused here. Pure: knows
+numbers, not vLLM or torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from service.domain import Run, SoftLayout
+from service.engine.handles import PLUGIN_VERSION
+
+VARIABLE = "PATCHBAY_PLUGIN"
+REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
+FIELDS = REQUIRED | {"image_grid_thw"}
+
+
+class HandleRefused(Exception):
+    """The sentence is for whoever made the handle."""
+
+
+def must(true: bool, sentence: str) -> None:
+    """Raises HandleRefused with `sentence` unless `true`."""
+    if not true:
+        raise HandleRefused(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """`PATCHBAY_PLUGIN`, which the launcher sets for the engine's process and its children."""
+
+    architecture: str
+    """vLLM's name of the model class."""
+    max_rows: int
+    """Soft tokens of the largest image."""
+
+    @classmethod
+    def from_environment(cls) -> PluginSettings:
+        return cls.from_json(os.environ[VARIABLE])
+
+    @classmethod
+    def from_json(cls, text: str) -> PluginSettings:
+        """Raises ValueError for anything but an object of these fields and this plugin's version."""
+        try:
+            given = json.loads(text)
+        except ValueError:
+            given = None
+        if not isinstance(given, dict) or given.keys() != {"architecture", "max_rows", "version"}:
+            raise ValueError(
+                f"{VARIABLE} is {text!r}; it must be a JSON object of architecture, max_rows, version"
+            )
+        if given["version"] != PLUGIN_VERSION:
+            raise ValueError(f"{VARIABLE} is for plugin version {given['version']}; this is {PLUGIN_VERSION}")
+        architecture, max_rows = given["architecture"], given["max_rows"]
+        if not isinstance(architecture, str) or not architecture:
+            raise ValueError(f"{VARIABLE}: architecture is {architecture!r}; it must be a class name")
+        if type(max_rows) is not int or max_rows < 1:
+            raise ValueError(f"{VARIABLE}: max_rows is {max_rows!r}; it must be a positive number")
+        return cls(architecture, max_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine can take of one image."""
+
+    max_rows: int
+    max_positions: int
+    """The model's context length."""
+    vocabulary: int
+    merge: int | None
+    """For M-RoPE, patches on a side of one soft token; else None."""
+
+
+def check_key(key: str | None) -> None:
+    """Raises HandleRefused for anything but a content key."""
+    must(key is not None, "a handle needs its key as uuid")
+    must(
+        re.fullmatch("[0-9a-f]{64}", str(key)) is not None,
+        f"a handle's key has 64 lower-case hexadecimal digits, not {key!r:.100}",
+    )
+
+
+def read_layout(fields: Mapping[str, Sequence[int]], limits: Limits) -> SoftLayout:
+    """The layout that a handle's number lists describe. Raises HandleRefused."""
+    version = list(fields["soft_version"])
+    must(
+        version == [PLUGIN_VERSION],
+        f"the handle is of version {', '.join(map(str, version))}; the engine's plugin is of version {PLUGIN_VERSION}",
+    )
+    numbers = fields["soft_layout"]
+    must(
+        0 < len(numbers) <= 3 * limits.max_positions and len(numbers) % 3 == 0,
+        "a handle's layout must be triples of token, count, carries_embedding",
+    )
+    must(
+        all(flag in (0, 1) for flag in numbers[2::3]), "a handle's layout has a flag that is neither 0 nor 1"
+    )
+    runs = tuple(
+        Run(token, count, bool(embeds))
+        for token, count, embeds in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+    )
+    grid = fields.get("image_grid_thw")
+    must(grid is None or len(grid) == 3, "a handle's grid must be three numbers: t, h, w")
+    layout = SoftLayout(
+        tuple(fields["soft_target"]), runs, None if grid is None else (grid[0], grid[1], grid[2])
+    )
+    _check(layout, limits)
+    return layout
+
+
+def _check(layout: SoftLayout, limits: Limits) -> None:
+    must(bool(layout.target), "a handle has no target: the ids that the chat template writes for one image")
+    counts = [run.count for run in layout.runs]
+    must(
+        min(counts) > 0 and sum(counts) <= limits.max_positions,
+        f"a handle takes {sum(counts)} positions; each run takes at least one, all at most {limits.max_positions}",
+    )
+    must(
+        all(run.token >= 0 and (run.embeds or run.token < limits.vocabulary) for run in layout.runs),
+        f"a handle's layout has a token outside the vocabulary of {limits.vocabulary}",
+    )
+    must(
+        0 < layout.rows <= limits.max_rows,
+        f"a handle has {layout.rows} rows; allowed are 1 to {limits.max_rows}",
+    )
+    if limits.merge is not None:
+        grid = layout.grid or (0, 0, 0)
+        must(
+            min(grid) > 0
+            and math.prod((grid[0], grid[1] // limits.merge, grid[2] // limits.merge)) == layout.rows
+            and all(run.embeds for run in layout.runs),
+            f"a handle's grid {list(grid)} does not give its {layout.rows} rows",
+        )

@@ -1,0 +1,127 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain import Handle, Run, SoftLayout
+from service.engine.handles import PLUGIN_VERSION, part
+from service.engine.plugin.contract import (
+    FIELDS,
+    REQUIRED,
+    HandleRefused,
+    Limits,
+    PluginSettings,
+    check_key,
+    read_layout,
+)
+
+LIMITS = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=None)
+GOOD = {"soft_version": [PLUGIN_VERSION], "soft_target": [7], "soft_layout": [5, 1, 0, 7, 32, 1, 6, 1, 0]}
+
+runs = st.builds(Run, token=st.integers(0, 99), count=st.integers(1, 5), embeds=st.booleans())
+layouts = st.builds(
+    SoftLayout,
+    target=st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple),
+    runs=st.lists(runs, min_size=1, max_size=8).map(tuple),
+    grid=st.none() | st.tuples(*[st.integers(1, 9)] * 3),
+).filter(lambda layout: layout.rows > 0)
+
+
+@given(layouts)
+def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
+    written = part(Handle("ab" * 32, layout))["image_embeds"]
+    assert REQUIRED <= written.keys() <= FIELDS
+    assert read_layout(written, LIMITS) == layout
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=12), st.lists(st.integers(-2, 200), max_size=3))
+def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) -> None:
+    try:
+        layout = read_layout({**GOOD, "soft_layout": numbers, "soft_target": target}, LIMITS)
+    except HandleRefused:
+        return
+    assert 0 < layout.rows <= LIMITS.max_rows
+    assert layout.positions <= LIMITS.max_positions
+    assert layout.target
+    assert all(run.count > 0 and run.token >= 0 for run in layout.runs)
+    assert all(run.token < LIMITS.vocabulary for run in layout.runs if not run.embeds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"soft_version": [2]},
+            f"the handle is of version 2; the engine's plugin is of version {PLUGIN_VERSION}",
+        ),
+        ({"soft_version": []}, "the handle is of version ; "),
+        ({"soft_target": []}, "has no target"),
+        ({"soft_layout": []}, "triples"),
+        ({"soft_layout": [7, 32]}, "triples"),
+        ({"soft_layout": [7, 1, 1] * 61}, "triples"),
+        ({"soft_layout": [7, 32, 2]}, "neither 0 nor 1"),
+        ({"soft_layout": [7, 32, -1]}, "neither 0 nor 1"),
+        ({"soft_layout": [7, 0, 1]}, "takes 0 positions"),
+        ({"soft_layout": [7, 10, 1, 7, -5, 1]}, "each run takes at least one"),
+        (
+            {"soft_layout": [7, 30, 1, 5, 31, 0]},
+            "takes 61 positions; each run takes at least one, all at most 60",
+        ),
+        ({"soft_layout": [100, 1, 0, 7, 1, 1]}, "outside the vocabulary of 100"),
+        ({"soft_layout": [-1, 1, 1]}, "outside the vocabulary"),
+        ({"soft_layout": [7, 41, 1]}, "has 41 rows; allowed are 1 to 40"),
+        ({"soft_layout": [7, 4, 0]}, "has 0 rows"),
+        ({"image_grid_thw": [1, 2]}, "three numbers"),
+    ],
+)
+def test_a_bad_handle_is_refused_in_a_sentence(changes: dict[str, list[int]], sentence: str) -> None:
+    with pytest.raises(HandleRefused, match=sentence):
+        read_layout({**GOOD, **changes}, LIMITS)
+
+
+def test_a_token_beyond_the_vocabulary_may_stand_where_rows_go() -> None:
+    assert read_layout({**GOOD, "soft_layout": [500, 3, 1]}, LIMITS).rows == 3
+
+
+@pytest.mark.parametrize("grid", [None, [1, 4, 6], [1, 8, 11], [0, 4, 4], [2, 4, 4]])
+def test_a_grid_must_give_the_rows_where_positions_need_it(grid: list[int] | None) -> None:
+    limits = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=2)
+    handle = {**GOOD, "soft_layout": [7, 4, 1], **({"image_grid_thw": grid} if grid else {})}
+    with pytest.raises(HandleRefused, match="does not give its 4 rows"):
+        read_layout(handle, limits)
+    assert read_layout({**handle, "image_grid_thw": [1, 4, 4]}, limits).grid == (1, 4, 4)
+    with pytest.raises(HandleRefused, match="does not give its 4 rows"):
+        read_layout({**handle, "image_grid_thw": [1, 4, 4], "soft_layout": [5, 1, 0, 7, 4, 1]}, limits)
+
+
+@pytest.mark.parametrize("key", [None, "", "AB" * 32, "ab" * 31, "ab" * 32 + "\n", "../" + "a" * 61])
+def test_only_content_keys_are_taken(key: str | None) -> None:
+    with pytest.raises(HandleRefused, match="key"):
+        check_key(key)
+    check_key("0f" * 32)
+
+
+def test_the_launchers_settings_are_read() -> None:
+    text = json.dumps({"architecture": "A", "max_rows": 5, "version": PLUGIN_VERSION})
+    assert PluginSettings.from_json(text) == PluginSettings("A", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "must be a JSON object of architecture, max_rows, version"),
+        ("[]", "must be a JSON object"),
+        ('{"architecture": "A"}', "must be a JSON object"),
+        (
+            '{"architecture": "A", "max_rows": 5, "version": 9}',
+            f"for plugin version 9; this is {PLUGIN_VERSION}",
+        ),
+        ('{"architecture": "", "max_rows": 5, "version": 1}', "architecture is ''"),
+        ('{"architecture": "A", "max_rows": 0, "version": 1}', "max_rows is 0"),
+        ('{"architecture": "A", "max_rows": true, "version": 1}', "max_rows is True"),
+    ],
+)
+def test_wrong_settings_are_refused_in_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        PluginSettings.from_json(text)
