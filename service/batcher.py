@@ -122,6 +122,8 @@ class Batcher(Generic[T, R]):
                 _guarded(self._on_start)
             while self._serve_batch():
                 pass
+        except BaseException:
+            logger.critical("the device thread has ended: nothing will be encoded any more", exc_info=True)
         finally:
             self._refuse_all()  # whatever ended this thread, nobody waits for it
             for entry in self._running:
