@@ -1,0 +1,125 @@
+"""The engine's reply, read as far as is needed to know whether it is an answer.
+
+vLLM begins an event stream before it has generated anything, so a failure may come as status 200 and an error event:
+an answer counts as begun only when its first event is there and is none. Knows OpenAI's error object and vLLM's
+habits around it; knows nothing of images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from service.domain import Engine, EngineReply
+from service.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    EngineRejected,
+    EngineUnavailable,
+    PatchbayError,
+)
+
+EVENT = b"data: "
+TOO_LONG = "maximum context length"
+ERROR_BODY_BYTES = 64 * 1024
+
+
+class Answer:
+    """A reply that has begun well. `body()` yields all of it; closing it early aborts the generation."""
+
+    def __init__(self, reply: EngineReply, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self.content_type = reply.content_type
+        self._reply = reply
+        self._first = first
+        self._rest = rest
+
+    async def body(self) -> AsyncIterator[bytes]:
+        yield self._first
+        async for chunk in self._rest:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._reply.aclose()
+
+
+async def ask(
+    engine: Engine, route: str, payload: Mapping[str, Any], headers: Mapping[str, str], *, stream: bool
+) -> Answer:
+    """Sends a request and waits for the first event of a stream, or for the whole of any other body.
+
+    Raises EngineRejected and ContextLengthExceeded (the engine refused it), EngineFailed (it failed inside the
+    engine), EngineUnavailable (nobody answered, or it is shutting down).
+    """
+    reply = await engine.post(route, payload, headers)
+    try:
+        if reply.status != 200:
+            raise refusal(reply.status, await _limited(reply.body()))
+        chunks = reply.body()
+        if not stream:
+            return Answer(reply, b"".join([chunk async for chunk in chunks]), _nothing())
+        first = await _first_event(chunks)
+        if first.startswith(EVENT + b'{"error"'):
+            error = first.partition(b"\n\n")[0].removeprefix(EVENT)
+            raise refusal(_code(error), error)
+        return Answer(reply, first, chunks)
+    except BaseException:
+        await reply.aclose()
+        raise
+
+
+def refusal(status: int, body: bytes) -> PatchbayError:
+    """What a reply other than 200 means."""
+    error = _error_object(body)
+    message = str(error.get("message") or f"the engine answered {status}")
+    if status == 503:
+        return EngineUnavailable("the engine is overloaded or shutting down", retry_after=1.0)
+    if status >= 500:
+        return EngineFailed("the engine failed this request")
+    if TOO_LONG in message:
+        return ContextLengthExceeded(message, param="messages")
+    return EngineRejected(
+        message, status=status, param=_text(error.get("param")), engine_type=_text(error.get("type"))
+    )
+
+
+async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
+    """Everything up to and including the first whole event. Raises EngineFailed when the stream ends before."""
+    read = b""
+    async for chunk in chunks:
+        read += chunk
+        if b"\n\n" in read:
+            return read
+    raise EngineFailed("the engine ended its answer before it began")
+
+
+async def _limited(chunks: AsyncIterator[bytes]) -> bytes:
+    read = b""
+    async for chunk in chunks:
+        read += chunk
+        if len(read) > ERROR_BODY_BYTES:
+            break
+    return read
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for chunk in tuple[bytes, ...]():
+        yield chunk
+
+
+def _error_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return {}
+    error = value.get("error", value) if isinstance(value, dict) else {}
+    return error if isinstance(error, dict) else {}
+
+
+def _code(error: bytes) -> int:
+    code = _error_object(error).get("code")
+    return code if isinstance(code, int) else 500
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,119 @@
+"""Two ways to put images before the engine: as handles on soft tokens of our own, or as they came.
+
+By handle is the product: the encoder makes the soft tokens, the request carries a key. Pass-through is the
+reference: the engine's own tower encodes. Knows nothing of HTTP, of fetching, or of retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pybase64
+
+from service.admission import Admission
+from service.domain import ChatRequest, Handle, ImageJob, Lease, SoftTokenEncoder, StageTimings
+from service.engine.handles import substitute
+from service.errors import InvalidRequest
+from service.families.base import Geometry
+from service.held import Held
+from service.together import together
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A request that the engine can take."""
+
+    payload: Mapping[str, Any]
+    cached: tuple[bool, ...]
+    """For each image, whether its soft tokens were there already."""
+
+
+class ImagePath(Protocol):
+    async def place(
+        self,
+        request: ChatRequest,
+        payload: Mapping[str, Any],
+        jobs: Sequence[ImageJob],
+        held: Held,
+        timings: StageTimings,
+    ) -> Placed:
+        """`payload` with the images of `request` made ready for the engine; what they occupy is entered in `held`."""
+        ...
+
+    def forget(self, jobs: Sequence[ImageJob]) -> bool:
+        """Drops what the engine could not read; true when placing again can help."""
+        ...
+
+
+class HandlePath:
+    """Images become soft tokens here; the engine gets their keys."""
+
+    def __init__(self, geometry: Geometry, encoder: SoftTokenEncoder, admission: Admission) -> None:
+        self._geometry = geometry
+        self._encoder = encoder
+        self._admission = admission
+
+    async def place(
+        self,
+        request: ChatRequest,
+        payload: Mapping[str, Any],
+        jobs: Sequence[ImageJob],
+        held: Held,
+        timings: StageTimings,
+    ) -> Placed:
+        permit = await self._admission.visual(sum(job.plan.rows for job in jobs))
+        held.keep(lambda finished: permit.release())
+        leases = await together([self._lease(job, held, timings) for job in jobs])
+        handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]
+        return Placed(substitute(payload, request.places, handles), tuple(lease.cached for lease in leases))
+
+    def forget(self, jobs: Sequence[ImageJob]) -> bool:
+        for job in jobs:
+            self._encoder.forget(job.key)
+        return bool(jobs)
+
+    async def _lease(self, job: ImageJob, held: Held, timings: StageTimings) -> Lease:
+        lease = await self._encoder.encode(job, timings)
+        # an aborted request may still be in the engine's current step: its rows stay a while longer
+        held.keep(lambda finished: lease.release(quarantine=not finished))
+        return lease
+
+
+class PassThrough:
+    """The engine's own tower encodes the very bytes that were fetched and checked here."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+
+    async def place(
+        self,
+        request: ChatRequest,
+        payload: Mapping[str, Any],
+        jobs: Sequence[ImageJob],
+        held: Held,
+        timings: StageTimings,
+    ) -> Placed:
+        details = {job.plan.detail for job in jobs}
+        if len(details) > 1:
+            raise InvalidRequest(
+                "images=passthrough applies one detail level to a whole request, and this one asks for low and high",
+                param="messages",
+            )
+        messages = [dict(message) for message in payload["messages"]]
+        for (message, part), job in zip(request.places, jobs, strict=True):
+            parts = list(messages[message]["content"])
+            parts[part] = {"type": "image_url", "image_url": {"url": data_url(job)}}
+            messages[message]["content"] = parts
+        ready = {**payload, "messages": messages}
+        if details and (options := self._geometry.processor_options(details.pop())):
+            ready["mm_processor_kwargs"] = options
+        return Placed(ready, tuple(False for _ in jobs))
+
+    def forget(self, jobs: Sequence[ImageJob]) -> bool:
+        return False
+
+
+def data_url(job: ImageJob) -> str:
+    return f"data:image/{job.image.format};base64,{pybase64.b64encode(job.image.data).decode()}"

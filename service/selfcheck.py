@@ -1,0 +1,63 @@
+"""One synthetic image from end to end, before the service says that it is ready.
+
+It is the largest the checkpoint allows, so that limits, widths and the plugin's version are all seen to agree.
+Knows the way of a request and nothing of what lies along it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pybase64
+from PIL import Image
+
+from service.domain import ChatRequest, Detail, ImageRef
+from service.errors import ConfigurationError, EngineRejected
+from service.families.base import Geometry
+from service.fitting import largest_plan
+from service.pipeline import Pipeline
+
+
+async def self_check(pipeline: Pipeline, geometry: Geometry, model: str) -> int:
+    """Asks for one token about a synthetic image; returns the prompt's length in tokens.
+
+    Raises ConfigurationError when the engine refuses the handle or counts another number of tokens; whatever
+    else a request can raise is raised as it is.
+    """
+    largest = largest_plan(geometry)
+    try:
+        answer = await pipeline.chat(_request(largest.views[0].width, largest.views[0].height, model), {})
+    except EngineRejected as error:
+        raise ConfigurationError(f"the engine refuses the hand-over: {error.message}") from None
+    try:
+        body = b"".join([chunk async for chunk in answer.body()])
+    finally:
+        await answer.aclose()
+    tokens = int(json.loads(body)["usage"]["prompt_tokens"])
+    rows = sum(image.tokens for image in answer.images)
+    if tokens <= rows:
+        raise ConfigurationError(
+            f"the engine counts {tokens} prompt tokens for an image of {rows} soft tokens and a question: it does not "
+            "put them where the image stands"
+        )
+    return tokens
+
+
+def _request(width: int, height: int, model: str) -> ChatRequest:
+    picture = io.BytesIO()
+    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(picture, "PNG")
+    url = f"data:image/png;base64,{pybase64.b64encode(picture.getvalue()).decode()}"
+    content = [
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
+        {"type": "text", "text": "?"},
+    ]
+    return ChatRequest(
+        payload={"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 1},
+        images=[ImageRef(url, Detail.HIGH, "messages[0].content[0].image_url.url")],
+        places=[(0, 0)],
+        model=model,
+        stream=False,
+        include_usage=False,
+        request_id="self-check",
+    )

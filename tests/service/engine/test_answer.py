@@ -1,0 +1,85 @@
+from typing import Any
+
+import pytest
+
+from service.engine.answer import Answer, ask
+from service.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    EngineRejected,
+    EngineUnavailable,
+    PatchbayError,
+)
+from tests.service.fakes import Engine, Reply, event
+
+pytestmark = pytest.mark.anyio
+
+
+async def asked(reply: Reply, *, stream: bool = False) -> Answer:
+    return await ask(Engine(reply), "/v1/chat/completions", {}, {}, stream=stream)
+
+
+async def body(answer: Answer) -> bytes:
+    return b"".join([chunk async for chunk in answer.body()])
+
+
+async def test_a_whole_body_is_read_before_the_answer_counts() -> None:
+    assert await body(await asked(Reply(b'{"a":', b"1}"))) == b'{"a":1}'
+
+
+async def test_a_body_that_breaks_off_is_no_answer() -> None:
+    reply = Reply(b'{"a":', EngineFailed("reset"))
+    with pytest.raises(EngineFailed):
+        await asked(reply)
+    assert reply.closed
+
+
+async def test_a_stream_begins_with_its_first_event_and_loses_no_byte() -> None:
+    whole = event(n=1) + event(n=2)
+    reply = Reply(whole[:5], whole[5:25], whole[25:], content_type="text/event-stream")
+    answer = await asked(reply, stream=True)
+    assert await body(answer) == whole
+    assert not reply.closed
+    await answer.aclose()
+    assert reply.closed
+
+
+@pytest.mark.parametrize(
+    ("reply", "stream", "expected"),
+    [
+        (Reply(b'{"error":{"message":"no","code":500}}', status=500), False, EngineFailed),
+        (Reply(b"gateway", status=502), False, EngineFailed),
+        (Reply(b"", status=503), False, EngineUnavailable),
+        (Reply(b'{"error":{"message":"bad n","param":"n","code":400}}', status=400), False, EngineRejected),
+        (Reply(b"not json", status=400), False, EngineRejected),
+        (
+            Reply(b'{"error":{"message":"the maximum context length is 9 tokens"}}', status=400),
+            False,
+            ContextLengthExceeded,
+        ),
+        (Reply(event(error={"message": "x", "code": 500}), b"data: [DONE]\n\n"), True, EngineFailed),
+        (Reply(event(error={"message": "x", "code": 400})), True, EngineRejected),
+        (Reply(b""), True, EngineFailed),
+        (Reply(b"data: half"), True, EngineFailed),
+    ],
+)
+async def test_what_is_no_answer_is_an_error_and_closes_the_reply(
+    reply: Reply, stream: bool, expected: type[PatchbayError]
+) -> None:
+    with pytest.raises(PatchbayError) as failed:
+        await asked(reply, stream=stream)
+    assert type(failed.value) is expected
+    assert reply.closed
+
+
+async def test_the_engines_refusal_keeps_its_words_and_its_field() -> None:
+    error: dict[str, Any] = {"message": "bad n", "type": "BadRequestError", "param": "n", "code": 422}
+    with pytest.raises(EngineRejected) as refused:
+        await asked(Reply(b'{"error":%s}' % event(**error)[6:].strip(), status=422))
+    assert (refused.value.status, refused.value.message, refused.value.param) == (422, "bad n", "n")
+
+
+async def test_the_engines_inner_failures_are_not_told() -> None:
+    with pytest.raises(EngineFailed) as failed:
+        await asked(Reply(b'{"error":{"message":"CUDA at 0xdeadbeef"}}', status=500))
+    assert "0x" not in failed.value.message

@@ -1,0 +1,246 @@
+"""One request through the real stages with a real geometry; engine and encoder are stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pybase64
+import pytest
+from PIL import Image
+from prometheus_client import CollectorRegistry
+
+from service.admission import Admission
+from service.domain import ChatRequest, Detail, ImageRef
+from service.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidDataURL,
+    InvalidRequest,
+)
+from service.families import load_geometry
+from service.handover import HandlePath, PassThrough
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.metrics import Metrics
+from service.pipeline import Pipeline, Served
+from service.settings import EMBEDDED_MODEL
+from tests.service.fakes import Encoder, Engine, Reply, event
+
+pytestmark = pytest.mark.anyio
+GEOMETRY = load_geometry(EMBEDDED_MODEL)
+BODY = b'{"choices":[]}'
+
+
+class Bench:
+    def __init__(
+        self, *replies: Reply | BaseException, passthrough: bool = False, timeout: float = 60
+    ) -> None:
+        self.engine = Engine(*replies)
+        self.encoder = Encoder()
+        self.admission = Admission(max_inflight=4, max_visual_rows=400)
+        self.pipeline = Pipeline(
+            Served(context=4096, fingerprint="model", request_timeout=timeout, restart_wait=3),
+            ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
+            geometry=GEOMETRY,
+            images=PassThrough(GEOMETRY)
+            if passthrough
+            else HandlePath(GEOMETRY, self.encoder, self.admission),
+            engine=self.engine,
+            life=self.engine,
+            metrics=Metrics(CollectorRegistry()),
+        )
+
+    async def ask(self, request: ChatRequest) -> bytes:
+        answer = await self.pipeline.chat(request, {})
+        try:
+            return b"".join([chunk async for chunk in answer.body()])
+        finally:
+            await answer.aclose()
+
+    def all_given_back(self) -> bool:
+        return self.admission.visual_reserved == 0 and all(lease.released for lease in self.encoder.leases)
+
+
+def png(width: int = 40, height: int = 30, colour: str = "red") -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(stream, "PNG")
+    return f"data:image/png;base64,{pybase64.b64encode(stream.getvalue()).decode()}"
+
+
+def request(*urls: str, detail: Detail = Detail.AUTO, text: str = "what?", **fields: Any) -> ChatRequest:
+    parts: list[Mapping[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    refs = [ImageRef(url, detail, f"messages[0].content[{i}].image_url.url") for i, url in enumerate(urls)]
+    return ChatRequest(
+        payload={"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]},
+        images=refs,
+        places=[(0, i) for i in range(len(urls))],
+        model="m",
+        stream=fields.pop("stream", False),
+        include_usage=False,
+        request_id="r",
+        **fields,
+    )
+
+
+async def test_an_image_reaches_the_engine_as_a_handle() -> None:
+    bench = Bench(Reply(BODY))
+    assert await bench.ask(request(png())) == BODY
+    part, text = bench.engine.asked[0]["messages"][0]["content"]
+    assert (part["type"], part["uuid"]) == ("image_embeds", bench.encoder.leases[0].key)
+    assert text == {"type": "text", "text": "what?"}
+    assert bench.encoder.leases[0].released == [False]
+    assert bench.all_given_back()
+
+
+async def test_text_alone_passes_as_it_is() -> None:
+    bench = Bench(Reply(BODY))
+    asked = request()
+    await bench.ask(asked)
+    assert bench.engine.asked == [asked.payload]
+
+
+async def test_an_image_token_in_the_text_stays_text() -> None:
+    bench = Bench(Reply(BODY))
+    await bench.ask(request(png(), text="<IMG_CONTEXT>"))
+    text = bench.engine.asked[0]["messages"][0]["content"][1]["text"]
+    assert "<IMG_CONTEXT>" not in text
+    assert text.replace("\u200b", "") == "<IMG_CONTEXT>"
+
+
+async def test_the_key_names_the_bytes_the_cut_and_the_tenant() -> None:
+    bench = Bench(*[Reply(BODY) for _ in range(5)])
+    large = png(400, 400)
+    for asked in (
+        request(large),
+        request(large, detail=Detail.HIGH),
+        request(large, detail=Detail.LOW),
+        request(large, tenant="other"),
+        request(png(400, 400, "blue")),
+    ):
+        await bench.ask(asked)
+    auto, high, low, tenant, blue = (lease.key for lease in bench.encoder.leases)
+    assert auto == high
+    assert len({auto, low, tenant, blue}) == 4
+
+
+async def test_the_answer_tells_what_each_image_cost() -> None:
+    bench = Bench(Reply(BODY))
+    answer = await bench.pipeline.chat(request(png(400, 400), png(40, 40), detail=Detail.HIGH), {})
+    assert [(image.tokens, image.detail, image.cached) for image in answer.images] == [
+        (160, "high", False),
+        (16, "high", False),
+    ]
+    await answer.aclose()
+
+
+async def test_an_answer_left_early_quarantines_its_rows() -> None:
+    reply = Reply(event(n=1), event(n=2))
+    bench = Bench(reply)
+    answer = await bench.pipeline.chat(request(png(), stream=True), {})
+    body = answer.body()
+    assert await anext(body) == event(n=1)
+    await body.aclose()  # type: ignore[attr-defined]
+    await answer.aclose()
+    assert reply.closed
+    assert bench.encoder.leases[0].released == [True]
+
+
+async def test_a_handle_the_engine_cannot_read_is_encoded_again_and_asked_once_more() -> None:
+    bench = Bench(Reply(b"", status=500), Reply(BODY))
+    assert await bench.ask(request(png())) == BODY
+    assert [lease.cached for lease in bench.encoder.leases] == [False, False]
+    assert bench.all_given_back()
+
+
+async def test_it_is_not_asked_a_third_time() -> None:
+    bench = Bench(Reply(b"", status=500), Reply(b"", status=500))
+    with pytest.raises(EngineFailed):
+        await bench.ask(request(png()))
+    assert len(bench.engine.asked) == 2
+    assert bench.all_given_back()
+
+
+async def test_a_failure_without_images_is_the_engines_own() -> None:
+    bench = Bench(Reply(b"", status=500))
+    with pytest.raises(EngineFailed):
+        await bench.ask(request())
+    assert len(bench.engine.asked) == 1
+
+
+@pytest.mark.parametrize("lost", [EngineUnavailable("refused", retry_after=1), EngineFailed("reset")])
+async def test_a_dead_engine_is_waited_for_and_asked_once_more(lost: BaseException) -> None:
+    bench = Bench(lost, Reply(BODY))
+
+    async def dead_then_back() -> bool:
+        return False
+
+    bench.engine.alive = dead_then_back  # type: ignore[method-assign]
+    assert await bench.ask(request(png())) == BODY
+    assert bench.engine.waited == [3]
+    assert len(bench.encoder.leases) == 1
+
+
+async def test_an_engine_that_stays_dead_is_told_with_the_time_to_come_back() -> None:
+    bench = Bench(EngineUnavailable("refused", retry_after=1))
+    bench.engine.is_alive = False
+    with pytest.raises(EngineUnavailable) as failed:
+        await bench.ask(request(png()))
+    assert failed.value.retry_after == 7
+    assert bench.all_given_back()
+
+
+async def test_a_refusal_is_not_asked_again() -> None:
+    bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
+    with pytest.raises(EngineRejected, match="bad n"):
+        await bench.ask(request(png()))
+    assert bench.all_given_back()
+
+
+async def test_one_bad_image_refuses_the_request_before_anything_is_encoded() -> None:
+    bench = Bench()
+    with pytest.raises(InvalidDataURL) as refused:
+        await bench.ask(request(png(), "data:image/png;base64,@@"))
+    assert refused.value.param == "messages[0].content[1].image_url.url"
+    assert not bench.encoder.leases
+    assert not bench.engine.asked
+
+
+async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
+    bench = Bench(timeout=0.01)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    bench.engine.post = never  # type: ignore[assignment]
+    with pytest.raises(DeadlineExceeded, match="request_timeout"):
+        await bench.ask(request(png()))
+    assert bench.all_given_back()
+
+
+async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> None:
+    bench = Bench(Reply(BODY), passthrough=True)
+    url = png(400, 400)
+    await bench.ask(request(url, detail=Detail.LOW))
+    asked = bench.engine.asked[0]
+    assert asked["messages"][0]["content"][0] == {"type": "image_url", "image_url": {"url": url}}
+    assert asked["mm_processor_kwargs"] == GEOMETRY.processor_options("low")
+
+
+async def test_passthrough_cannot_mix_levels() -> None:
+    bench = Bench(passthrough=True)
+    mixed = request(png(400, 400), png(400, 400))
+    mixed = ChatRequest(
+        payload=mixed.payload,
+        images=[ImageRef(ref.url, level, ref.path) for ref, level in zip(mixed.images, Detail, strict=False)],
+        places=mixed.places,
+        model="m",
+        stream=False,
+        include_usage=False,
+        request_id="r",
+    )
+    with pytest.raises(InvalidRequest, match="low and high"):
+        await bench.ask(mixed)
