@@ -1,0 +1,154 @@
+"""Every metric of Patchbay: names, labels, buckets, on a registry that is passed in.
+
+Callers say what happened in the words of the product; no label is written anywhere else. Gauges are read when they
+are scraped, from functions that their owners hand over. Knows nothing of who measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.domain import StageTimings
+
+STAGES = (
+    "admission",
+    "fetch",
+    "decode",
+    "preprocess",
+    "encode_queue",
+    "encode",
+    "transfer",
+    "engine_first_token",
+    "total",
+)
+"""In the order in which one request meets them."""
+
+# seconds; the OpenTelemetry GenAI conventions' own, carried on to the length of a long answer
+STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
+FIRST_TOKEN_BUCKETS = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
+    *(0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40),
+)
+INTER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
+BATCH_ITEMS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+# patches: one 224-pixel tile has 256 of 14 pixels, one of 448 pixels 1024
+BATCH_PATCHES_BUCKETS = tuple(2**power for power in range(6, 18))
+# width × height: from an icon to the largest image that is accepted by default
+PIXEL_BUCKETS = (1e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6, 64e6)
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._requests = self._counter("requests", "Requests answered.", "route", "model", "code")
+        self._rejections = self._counter("rejections", "Requests refused for want of room.", "reason")
+        self._cancelled = self._counter("cancelled", "Requests whose client left.", "stage")
+        self._media_errors = self._counter("media_errors", "Images that could not be used.", "reason")
+        self._images = self._counter("images", "Images accepted.", "format", "source", "detail")
+        self._image_tokens = self._counter("image_tokens", "Soft tokens handed to the engine.")
+        self._cache = self._counter("cache_requests", "Images looked up in the arena.", "result")
+        self._encoder_busy = self._counter("encoder_busy_seconds", "Seconds in which the encoder computed.")
+        self._restarts = self._counter("engine_restarts", "Times the engine was started again.")
+
+        self._stages = self._histogram(
+            "stage_duration_seconds", "Seconds in one stage.", STAGE_BUCKETS, "stage"
+        )
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds", "From a streaming request to its first event.", FIRST_TOKEN_BUCKETS
+        )
+        self._inter_token = self._histogram(
+            "inter_token_latency_seconds", "Between two events of a stream.", INTER_TOKEN_BUCKETS
+        )
+        self._batch_items = self._histogram("encoder_batch_items", "Images in a batch.", BATCH_ITEMS_BUCKETS)
+        self._batch_patches = self._histogram(
+            "encoder_batch_patches", "Patches in a batch.", BATCH_PATCHES_BUCKETS
+        )
+        self._pixels = self._histogram("image_pixels", "Pixels of an accepted image.", PIXEL_BUCKETS)
+
+        self._inflight = self._gauge("inflight", "Work in progress.", "stage")
+        self._queue = self._gauge("queue_depth", "Work that waits.", "stage")
+        self._reserved = self._gauge("visual_tokens_reserved", "Soft tokens promised to running requests.")
+        self._cache_bytes = self._gauge("cache_bytes", "Bytes of the arena that are in use.")
+        self._engine_up = self._gauge("engine_up", "1 while the engine answers.")
+        self._draining = self._gauge("draining", "1 while no new request is taken.")
+        self._build = self._gauge("build_info", "Always 1; what runs here.", "version", "model", "engine")
+        for stage in STAGES:
+            self._stages.labels(stage)
+
+    def request(self, route: str, model: str, code: int, seconds: float) -> None:
+        """`code` is what the request came to: a stream that failed late counts under its error's status."""
+        self._requests.labels(route, model, str(code)).inc()
+        if model:
+            self._stages.labels("total").observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        self._rejections.labels(reason).inc()
+
+    def cancelled(self, stage: str) -> None:
+        self._cancelled.labels(stage).inc()
+
+    def media_error(self, reason: str) -> None:
+        self._media_errors.labels(reason).inc()
+
+    def image(self, *, format: str, source: str, detail: str, pixels: int, tokens: int) -> None:
+        """One image that was accepted, with the level of detail that was applied."""
+        self._images.labels(format, source, detail).inc()
+        self._image_tokens.inc(tokens)
+        self._pixels.observe(pixels)
+
+    def cache(self, *, hit: bool) -> None:
+        self._cache.labels("hit" if hit else "miss").inc()
+
+    def batch(self, *, items: int, patches: int, seconds: float) -> None:
+        """One batch through the encoder, and the time for which it kept the device."""
+        self._batch_items.observe(items)
+        self._batch_patches.observe(patches)
+        self._encoder_busy.inc(seconds)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        self._stages.labels(stage).observe(seconds)
+
+    def stages(self, timings: StageTimings) -> None:
+        for stage, seconds in timings.seconds.items():
+            self.stage(stage, seconds)
+
+    def first_token(self, seconds: float) -> None:
+        self._first_token.observe(seconds)
+
+    def inter_token(self, seconds: float) -> None:
+        self._inter_token.observe(seconds)
+
+    def engine_restarted(self) -> None:
+        self._restarts.inc()
+
+    def build(self, *, version: str, model: str, engine: str) -> None:
+        self._build.labels(version, model, engine).set(1)
+
+    def watch_inflight(self, stage: str, read: Callable[[], float]) -> None:
+        self._inflight.labels(stage).set_function(read)
+
+    def watch_queue(self, stage: str, read: Callable[[], float]) -> None:
+        self._queue.labels(stage).set_function(read)
+
+    def watch_visual_tokens(self, read: Callable[[], float]) -> None:
+        self._reserved.set_function(read)
+
+    def watch_cache_bytes(self, read: Callable[[], float]) -> None:
+        self._cache_bytes.set_function(read)
+
+    def watch_engine(self, read: Callable[[], bool]) -> None:
+        self._engine_up.set_function(read)
+
+    def watch_draining(self, read: Callable[[], bool]) -> None:
+        self._draining.set_function(read)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"patchbay_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"patchbay_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"patchbay_{name}", text, labels, buckets=buckets, registry=self.registry)
