@@ -1,0 +1,140 @@
+"""What the evaluation asks: cases of every kind, from scenes never trained on, and how answers are marked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from demo.chat import talk
+from demo.questions import ASKERS, Question, number, two_images
+from demo.world import Scene, draw_scene, scene_seed
+
+SMALL_HIGH, SMALL_LOW = "small writing, high", "small writing, low"
+AT_LEAST = {
+    "colour": 0.95,
+    "shape": 0.95,
+    "presence": 0.95,
+    "position": 0.95,
+    "count": 0.85,
+    "number": 0.85,
+    SMALL_HIGH: 0.75,
+}
+AT_MOST = {SMALL_LOW: 0.30}
+UNJUDGED = ("content", "relation", "description", "two images", "chat")
+KINDS = (*AT_LEAST, *AT_MOST, *UNJUDGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request: pictures, the detail they are sent with, a question and its right answer."""
+
+    kind: str
+    pictures: tuple[Image.Image, ...]
+    detail: str
+    text: str
+    answer: str
+
+
+def data_url(picture: Image.Image, file_format: str) -> str:
+    """The picture as a `data:` URL; `file_format` is PNG or JPEG."""
+    file = io.BytesIO()
+    picture.save(file, file_format, quality=95)
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def messages(case: Case, index: int) -> list[dict[str, object]]:
+    """The OpenAI messages of a case. Small writing goes as PNG, every second other picture as JPEG."""
+    file_format = "JPEG" if index % 2 and not case.kind.startswith("small") else "PNG"
+    parts: list[dict[str, object]] = [
+        {"type": "image_url", "image_url": {"url": data_url(picture, file_format), "detail": case.detail}}
+        for picture in case.pictures
+    ]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": case.text}]}]
+
+
+def marked(case: Case, said: str) -> bool:
+    """Whether an answer is right: the expected words, whatever the case and the full stop."""
+    return said.strip().rstrip(".").lower() == case.answer.strip().rstrip(".").lower()
+
+
+def _ask(kind: str, rng: np.random.Generator, scenes: list[Scene]) -> Question | None:
+    if kind == "chat":
+        return Question("chat", *talk(rng))
+    if kind == "two images":
+        return two_images(rng, scenes[0], scenes[1])
+    if kind in ASKERS and kind != "number":
+        return ASKERS[kind](rng, scenes[0])
+    return number(rng, scenes[0])
+
+
+def _case(kind: str, seed: int, index: int) -> Case | None:
+    rng = np.random.default_rng((*scene_seed("evaluate", seed, index), 1))
+    scene_kind = "small" if kind.startswith("small") else "number" if kind == "number" else "shapes"
+    amount = {"chat": 0, "two images": 2}.get(kind, 1)
+    drawn = [draw_scene(scene_seed("evaluate", seed, 2 * index + i), scene_kind) for i in range(amount)]
+    question = _ask(kind, rng, [scene for scene, _ in drawn])
+    if question is None:
+        return None
+    detail = {SMALL_HIGH: "high", SMALL_LOW: "low"}.get(kind, ("auto", "low")[int(rng.integers(2))])
+    return Case(kind, tuple(picture for _, picture in drawn), detail, question.text, question.answer)
+
+
+def _plan(count: int) -> Iterator[str]:
+    """Kinds in turn, each judged kind three times as often as an unjudged one."""
+    round_of = [*AT_LEAST, *AT_MOST] * 3 + list(UNJUDGED)
+    for i in range(count):
+        yield round_of[i % len(round_of)]
+
+
+def draw_cases(count: int, seed: int) -> list[Case]:
+    """`count` cases; the same count and seed give the same cases."""
+    cases = []
+    index = 0
+    for kind in _plan(count):
+        case = None
+        while case is None:
+            case = _case(kind, seed, index)
+            index += 1
+        cases.append(case)
+    return cases
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the result: how many of a kind were right, and whether that meets what is asked of the kind."""
+
+    kind: str
+    right: int
+    asked: int
+    limit: str
+    passed: bool | None
+
+    @property
+    def share(self) -> float:
+        """Right answers as a share of 1."""
+        return self.right / self.asked
+
+
+def judge(cases: list[Case], answers: list[str]) -> list[Line]:
+    """One line for each kind asked, in the order of `KINDS`."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for case, said in zip(cases, answers, strict=True):
+        right[case.kind].append(marked(case, said))
+    lines = []
+    for kind in KINDS:
+        if kind not in right:
+            continue
+        good, asked = sum(right[kind]), len(right[kind])
+        limit, passed = "", None
+        if kind in AT_LEAST:
+            limit, passed = f"at least {100 * AT_LEAST[kind]:.0f} %", good >= AT_LEAST[kind] * asked
+        elif kind in AT_MOST:
+            limit, passed = f"at most {100 * AT_MOST[kind]:.0f} %", good <= AT_MOST[kind] * asked
+        lines.append(Line(kind, good, asked, limit, passed))
+    return lines

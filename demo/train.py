@@ -1,0 +1,315 @@
+"""Trains the embedded model from nothing: `python -m demo.train --help`.
+
+Two stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
+soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`speak`) the whole model
+learns to answer, with the first loss kept on at a smaller weight. A step of the second stage is one batch of pictures
+seen as one tile, and one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+
+Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
+machine that others use too, this loses far less than one process with threads, which meet after every operation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from tokenizers import Tokenizer
+from torch.multiprocessing.spawn import spawn
+from transformers import InternVLForConditionalGeneration
+from transformers.utils import logging
+
+from demo.batches import Batch, Writer, pair_batch, picture_batch, talk_batch
+from demo.losses import CellHead, answer_loss, see, speak
+from demo.pool import Pool, Sample
+from demo.shape import DECODER_HIDDEN, save, untrained
+from demo.tokens import save_processor, train_tokenizer
+from demo.validate import accuracy, held_out
+
+RENEW_EVERY, RENEW = 20, 40  # steps between two renewals of a worker's pool, and scenes drawn for one
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast; every figure is a flag of the command."""
+
+    seed: int
+    see_steps: int
+    speak_steps: int
+    rate: float
+    see_batch: int
+    pictures: int
+    tiles: int
+    cell_weight: float
+    small_share: float
+    workers: int
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """Warm-up, a plateau to two thirds of the second stage, then a cosine to a fiftieth."""
+    warm = min(1.0, (step + 1) / 150)
+    plateau = plan.see_steps + 0.65 * plan.speak_steps
+    if step <= plateau:
+        return plan.rate * warm
+    done = min(1.0, (step - plateau) / (plan.see_steps + plan.speak_steps - plateau))
+    return plan.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory: fresh pages for every activation cost more than the arithmetic."""
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "mallopt"):
+        for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 1 << 28)):
+            libc.mallopt(option, value)
+
+
+def see_batch(rng: np.random.Generator, pool: Pool, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tiles uint8 [size, 3, 112, 112] and targets [size, 16, K]: thumbnails, others, those with small writing."""
+    tiles, targets = [], []
+    for i in rng.integers(len(pool.samples), size=size):
+        one = pool.samples[i]
+        tile = len(one.tiles) - 1
+        if tile and one.scene.kind == "small" and rng.random() < 0.85:
+            tile = int(one.targets[:-1, :, -30:].sum((1, 2)).argmax())
+        elif tile and rng.random() < 0.3:
+            tile = int(rng.integers(tile))
+        tiles.append(one.tiles[tile])
+        targets.append(one.targets[tile])
+    return torch.stack(tiles), torch.from_numpy(np.stack(targets))
+
+
+def _tiled(rng: np.random.Generator, pool: Pool, plan: Plan) -> list[Sample]:
+    """Samples of one number of tiles, as many as the step's budget of tiles allows."""
+    small = bool(rng.random() < plan.small_share)
+    groups = [(key[1], members) for key, members in sorted(pool.tiled.items()) if key[0] == small]
+    odds = np.array([len(members) for _, members in groups], float)
+    tiles, members = groups[rng.choice(len(groups), p=odds / odds.sum())]
+    return [pool.samples[i] for i in rng.choice(members, max(2, plan.tiles // plan.workers // tiles))]
+
+
+def speak_batches(rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan) -> list[Batch]:
+    """A worker's two batches of one step of the second stage."""
+    draw = rng.choice(len(pool.samples), plan.pictures // plan.workers)
+    batches = [picture_batch(rng, writer, [pool.samples[i] for i in draw], full=False)]
+    which = rng.random()
+    if which < 0.78:
+        batches.append(picture_batch(rng, writer, _tiled(rng, pool, plan), full=True))
+    elif which < 0.93:
+        shapes = [
+            one for one in (pool.samples[i] for i in rng.choice(len(pool.samples), 40)) if one.scene.things
+        ]
+        half = min(len(shapes) // 2, 12)
+        batches.append(
+            pair_batch(rng, writer, list(zip(shapes[:half], shapes[half : 2 * half], strict=True)), False)
+        )
+    else:
+        batches.append(talk_batch(rng, writer))
+    return batches
+
+
+class Trainer:
+    """One worker of a run: model, throw-away heads, optimiser, step. All workers hold the same after every step."""
+
+    def __init__(self, plan: Plan, tokenizer: Tokenizer, rank: int) -> None:
+        self.plan, self.rank = plan, rank
+        self.model: InternVLForConditionalGeneration = untrained(tokenizer, plan.seed)
+        self.model.model.vision_tower.set_attn_implementation(
+            "eager"
+        )  # twice as fast as SDPA on CPU when training
+        self.model.model.language_model.set_attn_implementation("eager")
+        self.heads = CellHead(DECODER_HIDDEN)
+        self.writer = Writer(tokenizer)
+        self.step = 0
+        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": 0.02},
+                {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+
+    def take_step(self, pool: Pool) -> dict[str, float]:
+        """One update; returns this worker's losses by name."""
+        rng = np.random.default_rng((self.plan.seed, self.step, self.rank))
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.plan, self.step)
+        seeing = self.step < self.plan.see_steps
+        losses = self._see(rng, pool) if seeing else self._speak(rng, pool)
+        self._average()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        return losses
+
+    def _average(self) -> None:
+        for p in self.parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.view(-1) for p in self.parameters if p.grad is not None])
+        dist.all_reduce(flat)
+        flat /= self.plan.workers
+        at = 0
+        for p in self.parameters:
+            if p.grad is not None:
+                p.grad.copy_(flat[at : at + p.numel()].view_as(p))
+            at += p.numel()
+
+    def _see(self, rng: np.random.Generator, pool: Pool) -> dict[str, float]:
+        tiles, targets = see_batch(rng, pool, self.plan.see_batch // self.plan.workers)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = self.heads(see(self.model, tiles), targets)
+        loss.backward()
+        return {"cells": loss.item()}
+
+    def _speak(self, rng: np.random.Generator, pool: Pool) -> dict[str, float]:
+        losses = {}
+        for name, batch in zip(
+            ("one tile", "other"), speak_batches(rng, self.writer, pool, self.plan), strict=True
+        ):
+            with torch.autocast("cpu", torch.bfloat16):
+                soft = None if batch.tiles is None else see(self.model, batch.tiles)
+                loss = answer_loss(speak(self.model, batch, soft), batch)
+                losses[name] = loss.item()
+                if soft is not None and batch.targets is not None:
+                    cells = self.heads(soft, batch.targets)
+                    losses["cells"] = cells.item()
+                    loss = loss + self.plan.cell_weight * cells
+            loss.backward()
+        return losses
+
+    def save(self, out: Path, state: Path) -> None:
+        """The checkpoint for everyone, and all that `--resume` needs."""
+        save(self.model, out)
+        fresh = state.with_suffix(".writing")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "heads": self.heads.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+            },
+            fresh,
+        )
+        fresh.replace(state)
+
+    def load(self, state: Path) -> None:
+        """Goes on where `save` left off."""
+        kept = torch.load(state, weights_only=True)
+        self.model.load_state_dict(kept["model"])
+        self.heads.load_state_dict(kept["heads"])
+        self.optimiser.load_state_dict(kept["optimiser"])
+        self.step = kept["step"]
+
+
+def run(trainer: Trainer, pool: Pool, out: Path, state: Path, every: int) -> None:
+    """Steps to the end of the plan; worker 0 logs every 50, and measures and saves every `every`."""
+    total = trainer.plan.see_steps + trainer.plan.speak_steps
+    held = held_out(300) if trainer.rank == 0 else []
+    began, mean = time.monotonic(), {}  # type: float, dict[str, float]
+    while trainer.step < total:
+        for name, loss in trainer.take_step(pool).items():
+            mean[name] = 0.95 * mean.get(name, loss) + 0.05 * loss
+        if trainer.step % RENEW_EVERY == 0:
+            pool.renew(RENEW)
+        if trainer.rank > 0:
+            continue
+        if trainer.step % 50 == 0:
+            shown = "  ".join(f"{name} {loss:.3f}" for name, loss in mean.items())
+            print(f"step {trainer.step}/{total}  {time.monotonic() - began:.0f} s  {shown}", flush=True)
+        if trainer.step % every == 0 or trainer.step == total:
+            trainer.save(out, state)
+            if trainer.step > trainer.plan.see_steps:
+                found = accuracy(trainer.model, trainer.writer, held)
+                print(
+                    "  " + "  ".join(f"{name} {100 * share:.0f}" for name, share in found.items()), flush=True
+                )
+
+
+def work(rank: int, plan: Plan, args: argparse.Namespace, meeting: str) -> None:
+    """One worker's whole run; workers find each other through the file `meeting`."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=plan.workers)
+    trainer = Trainer(plan, Tokenizer.from_file(str(args.out / "tokenizer.json")), rank)
+    if args.resume:
+        trainer.load(args.state)
+    drawn = trainer.step // RENEW_EVERY * RENEW * plan.workers
+    pool = Pool(plan.seed, args.pool // plan.workers, drawn + rank, plan.workers)
+    run(trainer, pool, args.out, args.state, args.every)
+    dist.destroy_process_group()
+
+
+def arguments() -> argparse.Namespace:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.train",
+        description="Train the embedded vision-language model from nothing, on scenes drawn as it goes.",
+        epilog="How the committed weights were made is told in the model card, demo/README.md. "
+        "Two processor cores take about an hour. Stop it at any time and go on with --resume.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--out",
+        type=Path,
+        default=Path("demo/model"),
+        help="where the checkpoint goes, in Hugging Face format",
+    )
+    add("--state", type=Path, default=Path("train_state.pt"), help="where heads, optimiser and step are kept")
+    add("--resume", action="store_true", help="go on from --state; the other flags may differ from before")
+    add("--seed", type=int, default=0, help="of the first weights, the scenes and the order of everything")
+    add(
+        "--see-steps",
+        type=int,
+        default=1400,
+        help="steps of the first stage: tower and projector, cell by cell",
+    )
+    add("--speak-steps", type=int, default=4000, help="steps of the second stage: answers as well")
+    add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
+    add("--see-batch", type=int, default=128, help="tiles a step in the first stage")
+    add(
+        "--pictures",
+        type=int,
+        default=32,
+        help="one-tile pictures a step in the second stage, four questions each",
+    )
+    add("--tiles", type=int, default=72, help="tiles a step of pictures seen at full detail")
+    add("--cell-weight", type=float, default=0.05, help="weight of the first stage's loss in the second")
+    add("--small-share", type=float, default=0.4, help="share of small writing among full-detail batches")
+    add("--pool", type=int, default=7000, help="scenes kept in memory (about 220 kB each)")
+    add("--every", type=int, default=300, help="steps between checkpoints")
+    add(
+        "--workers",
+        type=int,
+        default=2,
+        help="processes of one thread each, between which every step is divided",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the command."""
+    args = arguments()
+    plan = Plan(**{name: getattr(args, name) for name in Plan.__slots__})
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_processor(train_tokenizer(), args.out)
+    print(f"{plan.workers} workers draw {args.pool} scenes, then train", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(work, (plan, args, f"{folder}/meeting"), nprocs=plan.workers)
+
+
+if __name__ == "__main__":
+    main()
