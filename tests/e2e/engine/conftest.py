@@ -1,0 +1,190 @@
+"""A real vLLM on the CPU with our plugin, and transformers' own model beside it as the reference.
+
+The engine's copy of the checkpoint holds no weight of the vision tower or the projector: it could not load them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.arena import ArenaSpec, ArenaStore
+from service.arena.store import ArenaLease
+from service.domain import Handle, Run, SoftLayout
+from service.engine.handles import PLUGIN_VERSION, part
+
+CHECKPOINT = Path(__file__).parents[3] / "demo" / "model"
+MAX_ROWS = 160  # nine tiles and a thumbnail, 16 rows each
+VISION = ("vision_tower", "multi_modal_projector")
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Engine:
+    url: str
+    store: ArenaStore
+    tokens: dict[str, int]
+    """Ids of the special tokens, by text."""
+    leases: list[ArenaLease] = field(default_factory=list)
+
+    def put(self, rows: np.ndarray) -> ArenaLease:
+        """Rows, float32 [rows, width], under their content's key, leased until the test ends."""
+        raw = np.ascontiguousarray(rows, np.float32).view(np.uint8)
+        lease = self.store.put(hashlib.sha256(raw.tobytes()).hexdigest(), raw)
+        self.leases.append(lease)
+        return lease
+
+    def part(self, key: str, rows: int, **changes: Any) -> dict[str, Any]:
+        """The content part of an image, with fields changed or (None) left out."""
+        image = self.tokens["<IMG_CONTEXT>"]
+        runs = (
+            Run(self.tokens["<img>"], 1, False),
+            Run(image, rows, True),
+            Run(self.tokens["</img>"], 1, False),
+        )
+        made = part(Handle(key, SoftLayout((image,), runs)))
+        fields = {**made["image_embeds"], **changes}
+        return {**made, "image_embeds": {name: value for name, value in fields.items() if value is not None}}
+
+    def body(self, content: Sequence[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        return {
+            "model": "m",
+            "messages": [{"role": "user", "content": list(content)}],
+            "max_tokens": 12,
+            "temperature": 0,
+            "logprobs": True,
+            "return_token_ids": True,
+            **options,
+        }
+
+    def ask(self, *content: dict[str, Any], question: str = "What is it?", **options: Any) -> httpx.Response:
+        body = self.body([*content, {"type": "text", "text": question}], **options)
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, so that a training that goes on does not change it meanwhile."""
+    return Path(shutil.copytree(CHECKPOINT, tmp_path_factory.mktemp("checkpoint") / "model"))
+
+
+@pytest.fixture(scope="session")
+def towerless(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from safetensors.numpy import load_file, save_file
+
+    copy = Path(shutil.copytree(checkpoint, tmp_path_factory.mktemp("towerless") / "model"))
+    weights = load_file(copy / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not any(part in name for part in VISION)}
+    assert 0 < len(kept) < len(weights)
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+@pytest.fixture(scope="session")
+def store(checkpoint: Path) -> Iterator[ArenaStore]:
+    width = json.loads((checkpoint / "config.json").read_text())["text_config"]["hidden_size"]
+    store = ArenaStore(
+        f"/dev/shm/patchbay-test-{os.getpid()}", ArenaSpec.for_budget(2**20, width, "float32", MAX_ROWS)
+    )
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def running(
+    checkpoint: Path, towerless: Path, store: ArenaStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The base URL of the engine, which is started once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "architecture": json.loads((checkpoint / "config.json").read_text())["architectures"][0],
+        "max_rows": MAX_ROWS,
+        "version": PLUGIN_VERSION,
+    }
+    log = tmp_path_factory.mktemp("engine") / "log"
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            command(towerless, store.path, port),
+            env={**os.environ, "PATCHBAY_PLUGIN": json.dumps(settings), "VLLM_NO_USAGE_STATS": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, child, log)
+        yield url
+    finally:
+        os.killpg(child.pid, signal.SIGTERM)
+        try:
+            child.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait(timeout=30)
+
+
+@pytest.fixture
+def engine(running: str, store: ArenaStore, checkpoint: Path) -> Iterator[Engine]:
+    engine = Engine(running, store, special_tokens(checkpoint))
+    yield engine
+    for lease in engine.leases:
+        lease.release()
+
+
+def command(model: Path, arena: str, port: int) -> list[str]:
+    transfer = {
+        "ec_connector": "ArenaConnector",
+        "ec_role": "ec_consumer",
+        "ec_connector_module_path": "service.engine.plugin.connector",
+        "ec_connector_extra_config": {"arena": arena},
+    }
+    flags = {
+        "model": str(model),
+        "served-model-name": "m",
+        "host": "127.0.0.1",
+        "port": str(port),
+        "dtype": "float32",
+        "max-model-len": "1024",
+        "max-num-batched-tokens": "1024",
+        "max-num-seqs": "16",
+        "block-size": "32",
+        "kv-cache-memory-bytes": str(2**27),
+        "limit-mm-per-prompt": '{"image": 0, "video": 0}',
+        "ec-transfer-config": json.dumps(transfer),
+    }
+    switches = ["--enforce-eager", "--enable-mm-embeds", "--enable-prompt-tokens-details"]
+    given = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    return [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *given, *switches]
+
+
+def wait_until_ready(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and child.poll() is None:
+        try:
+            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)  # nothing tells when a port will be bound
+    raise AssertionError(f"the engine did not start:\n{log.read_text()[-6000:]}")
+
+
+def special_tokens(checkpoint: Path) -> dict[str, int]:
+    added = json.loads((checkpoint / "tokenizer.json").read_text())["added_tokens"]
+    return {token["content"]: token["id"] for token in added}
