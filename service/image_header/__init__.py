@@ -1,0 +1,64 @@
+"""What the first bytes of an image tell: format, size, orientation.
+
+Reads headers only and never a pixel, with the standard library alone, in time bounded by a number of segments and not
+by the file's length. Gateway and decoder both ask here, so they cannot disagree on what an image is. Knows nothing of
+limits or of clients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.domain import ImageFormat
+from service.image_header.exif import orientation
+from service.image_header.formats import gif, jpeg, png, webp
+
+__all__ = ["ImageHeader", "read_header", "sniff"]
+
+_READERS = {ImageFormat.JPEG: jpeg, ImageFormat.PNG: png, ImageFormat.WEBP: webp, ImageFormat.GIF: gif}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    format: ImageFormat
+    stored_width: int
+    """Pixels, as they lie in the file."""
+    stored_height: int
+    orientation: int
+    """EXIF's number from 1 to 8: how the stored pixels are turned for display; 1 leaves them."""
+
+    @property
+    def width(self) -> int:
+        """Pixels, as displayed."""
+        return self.stored_height if self.orientation >= 5 else self.stored_width
+
+    @property
+    def height(self) -> int:
+        return self.stored_width if self.orientation >= 5 else self.stored_height
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """The format that the magic bytes name; None for all others."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return ImageFormat.GIF
+    return None
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Size and orientation of an encoded image.
+
+    Raises ValueError when the format is not one of the four, or the header is cut off or contradicts itself.
+    """
+    kind = sniff(data)
+    if kind is None:
+        raise ValueError("not a JPEG, PNG, WebP or GIF")
+    width, height, exif = _READERS[kind](data)
+    if width < 1 or height < 1:
+        raise ValueError("a side of the image is zero pixels long")
+    return ImageHeader(kind, width, height, orientation(exif) if exif else 1)

@@ -1,0 +1,9 @@
+"""From an image reference to bytes that are worth decoding: data URLs, guarded fetching, header probe."""
+
+from service.ingest.fetch import Fetcher, FetchLimits
+from service.ingest.guard import URLPolicy
+from service.ingest.keys import content_key
+from service.ingest.probe import ImageLimits
+from service.ingest.read import Ingest
+
+__all__ = ["FetchLimits", "Fetcher", "ImageLimits", "Ingest", "URLPolicy", "content_key"]

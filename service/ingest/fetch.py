@@ -1,0 +1,146 @@
+"""Image URLs to bytes: the only socket that Patchbay opens to the world.
+
+Every hop is checked by the guard; time, bytes and slowness are bounded; the other server's words never reach the
+client. Knows nothing of image formats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+
+import aiohttp
+
+from service.domain import ImageRef
+from service.errors import ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
+from service.ingest.guard import GuardedResolver, Lookup, ParsedURL, URLPolicy, check_url, follow
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = {"User-Agent": "patchbay", "Accept": "image/*", "Accept-Encoding": "identity"}
+_CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """Times in seconds."""
+
+    max_bytes: int = 20 * 1024**2
+    timeout: float = 10.0
+    """For one image from first to last byte: name lookup, redirects and all."""
+    connect_timeout: float = 5.0
+    redirects: int = 3
+    slow_grace: float = 3.0
+    """A body may lag behind `min_rate` by this much."""
+    min_rate: float = 16 * 1024
+    """Bytes per second below which a server is given up: a slow drip must not hold a place until the timeout."""
+    connections: int = 64
+    connections_per_host: int = 16
+
+
+class Fetcher:
+    """Fetches images; needs a running event loop from its first fetch on, and `close` at the end."""
+
+    def __init__(
+        self, policy: URLPolicy, limits: FetchLimits, *, lookup: Lookup = socket.getaddrinfo
+    ) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._resolver = GuardedResolver(policy, lookup)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, ref: ImageRef) -> bytes:
+        """The body behind `ref.url`.
+
+        Raises URLNotAllowed, MediaFetchFailed and ImageTooLarge, all with `ref.path`.
+        """
+        place = check_url(ref.url, self._policy, ref.path)
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await self._follow(place, ref.path)
+        except ImageError as error:
+            error.param = ref.path  # the resolver does not know it
+            raise
+        # aiohttp's connect timeout is a TimeoutError too, so its errors come first
+        except aiohttp.ClientError as error:
+            raise MediaFetchFailed(_failure(error), param=ref.path) from None
+        except TimeoutError:
+            raise MediaFetchFailed(
+                f"The image was not delivered within {self._limits.timeout:g} seconds (fetch_timeout).",
+                param=ref.path,
+            ) from None
+        except (OSError, ValueError) as error:
+            raise MediaFetchFailed(_failure(error), param=ref.path) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await self._resolver.close()
+
+    async def _follow(self, place: ParsedURL, path: str) -> bytes:
+        for _ in range(self._limits.redirects + 1):
+            async with self._open().get(place.url, allow_redirects=False) as response:
+                try:
+                    location = response.headers.get("Location")
+                    if location is None or response.status not in _REDIRECTS:
+                        return await self._body(response)
+                    place = follow(location, place, self._policy, path)
+                finally:
+                    # a body that was not read to its end must not keep its connection
+                    response.close()
+        raise URLNotAllowed(
+            f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects)."
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        if response.status != 200:
+            raise MediaFetchFailed(f"The image's server answered with a {response.status // 100}xx status.")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise MediaFetchFailed("The image's server sent a compressed body, which was not asked for.")
+        if (response.content_length or 0) > self._limits.max_bytes:
+            raise self._too_large()
+        start = asyncio.get_running_loop().time() + self._limits.slow_grace
+        body = bytearray()
+        while True:
+            try:
+                async with asyncio.timeout_at(start + len(body) / self._limits.min_rate):
+                    chunk = await response.content.read(_CHUNK)
+            except TimeoutError:
+                raise MediaFetchFailed("The image's server sends too slowly.") from None
+            if not chunk:
+                return bytes(body)
+            body += chunk
+            if len(body) > self._limits.max_bytes:
+                raise self._too_large()
+
+    def _too_large(self) -> ImageTooLarge:
+        return ImageTooLarge(
+            f"The image behind the URL has more than the {self._limits.max_bytes} bytes that are allowed "
+            "(max_image_bytes)."
+        )
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=self._resolver,
+                    use_dns_cache=False,
+                    limit=self._limits.connections,
+                    limit_per_host=self._limits.connections_per_host,
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_timeout),
+                headers=_HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def _failure(error: Exception) -> str:
+    """A sentence of ours for what aiohttp reports; its own words may carry addresses."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "No secure connection to the image's server could be made."
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
+        return "The image's server could not be reached."
+    return "The image's server broke off, or did not answer in HTTP."

@@ -1,0 +1,79 @@
+"""Bytes to ImageBytes: format by magic, size by header, limits before any decoding.
+
+Knows nothing of where the bytes came from, and never decodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from service.domain import ImageBytes
+from service.errors import ImageTooLarge, ImageTooSmall, InvalidImage, UnsupportedImageFormat
+from service.image_header import read_header, sniff
+
+_ALLOWED = "JPEG, PNG, WebP and GIF are accepted"
+_REFUSED_MAGIC = (
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "markup, such as SVG or an HTML page"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What one encoded image may be; sides in pixels, as displayed."""
+
+    max_bytes: int = 20 * 1024**2
+    max_pixels: int = 50_000_000
+    min_side: int = 1
+    max_side: int = 65_535
+    """Longer sides make resize filters of gigabytes, and no camera has them."""
+
+
+def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, path: str) -> ImageBytes:
+    """The same bytes with format and displayed size.
+
+    Raises UnsupportedImageFormat, InvalidImage (broken header), ImageTooLarge and ImageTooSmall, all with `path`.
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(
+            f"The image has {len(data)} bytes; at most {limits.max_bytes} are allowed (max_image_bytes).",
+            param=path,
+        )
+    if sniff(data) is None:
+        raise UnsupportedImageFormat(f"The image is {_received(data)}; {_ALLOWED}.", param=path)
+    try:
+        header = read_header(data)
+    except ValueError:
+        raise InvalidImage("The image's header is broken or incomplete.", param=path) from None
+    _check_size(header.width, header.height, limits, path)
+    return ImageBytes(data, header.format, header.width, header.height, source)
+
+
+def _received(data: bytes) -> str:
+    if not data:
+        return "empty (0 bytes)"
+    for offset, magic, name in _REFUSED_MAGIC:
+        if data.startswith(magic, offset):
+            return name
+    return "of no known format"
+
+
+def _check_size(width: int, height: int, limits: ImageLimits, path: str) -> None:
+    size = f"The image is {width} × {height} pixels"
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"{size}; at most {limits.max_pixels} pixels are allowed (max_image_pixels).", param=path
+        )
+    if max(width, height) > limits.max_side:
+        raise ImageTooLarge(f"{size}; no side may be longer than {limits.max_side}.", param=path)
+    if min(width, height) < limits.min_side:
+        raise ImageTooSmall(f"{size}; the model needs at least {limits.min_side} on each side.", param=path)

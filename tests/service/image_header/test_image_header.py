@@ -1,0 +1,151 @@
+"""Headers read here must be what Pillow finds, and no byte sequence may do more than raise ValueError."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from service.domain import ImageFormat
+from service.image_header import ImageHeader, read_header, sniff
+from service.image_header.exif import orientation
+
+
+def encoded(kind: str, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind, **options)
+    return file.getvalue()
+
+
+def exif_block(value: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes()
+
+
+ENCODINGS: list[Any] = [
+    pytest.param("JPEG", "RGB", {}, id="jpeg"),
+    pytest.param("JPEG", "CMYK", {}, id="jpeg-cmyk"),
+    pytest.param("JPEG", "L", {"progressive": True}, id="jpeg-progressive"),
+    pytest.param(
+        "JPEG", "RGB", {"icc_profile": b"i" * 200_000, "comment": b"c" * 60_000}, id="jpeg-long-segments"
+    ),
+    pytest.param("PNG", "RGBA", {}, id="png"),
+    pytest.param("WEBP", "RGB", {"quality": 50}, id="webp-lossy"),
+    pytest.param("WEBP", "RGB", {"lossless": True}, id="webp-lossless"),
+    pytest.param("WEBP", "RGBA", {"exif": exif_block(1)}, id="webp-extended"),
+    pytest.param("GIF", "P", {}, id="gif"),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), ENCODINGS)
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (1023, 2), (300, 257)])
+def test_size_and_format_are_pillows(
+    kind: str, mode: str, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    data = encoded(kind, size, mode, **options)
+    assert read_header(data) == ImageHeader(ImageFormat[kind], *size, orientation=1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_displayed_size_follows_the_orientation(kind: str, value: int) -> None:
+    data = encoded(kind, (30, 20), exif=exif_block(value))
+    header = read_header(data)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert header.orientation == value
+    assert (header.stored_width, header.stored_height) == (30, 20)
+    assert (header.width, header.height) == shown.size
+
+
+def test_exif_after_the_pixels_of_a_png_counts() -> None:
+    plain = encoded("PNG", (30, 20))
+    block = exif_block(6).removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + b"\0\0\0\0"
+    assert read_header(plain[:-12] + chunk + plain[-12:]).orientation == 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_file_cut_anywhere_is_read_rightly_or_refused(kind: str) -> None:
+    data = encoded(kind, (31, 17))
+    refused = 0
+    for length in range(len(data)):
+        try:
+            header = read_header(data[:length])
+        except ValueError:
+            refused += 1
+        else:
+            assert (header.width, header.height) == (31, 17)
+    assert refused >= 8
+
+
+MAGIC = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"GIF89a", b""]
+PIECES = st.sampled_from(
+    [b"\xff", b"\xc0", b"\xe1", b"Exif\0\0", b"VP8X", b"VP8L", b"VP8 ", b"IHDR", b"eXIf", b"\0\0\0\x0d"]
+)
+
+
+@given(st.sampled_from(MAGIC), st.lists(PIECES | st.binary(max_size=20), max_size=12).map(b"".join))
+def test_hostile_bytes_raise_nothing_but_value_error(magic: bytes, rest: bytes) -> None:
+    data = magic + rest
+    try:
+        header = read_header(data)
+    except ValueError:
+        return
+    assert header.format is sniff(data)
+    assert header.width >= 1 and header.height >= 1 and 1 <= header.orientation <= 8
+
+
+def test_a_flood_of_segments_is_given_up() -> None:
+    frame = b"\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00"
+    empty = b"\xff\xe5\x00\x02"
+    assert read_header(b"\xff\xd8" + empty * 4000 + frame).width == 32
+    with pytest.raises(ValueError, match="frame header"):
+        read_header(b"\xff\xd8" + empty * 5000 + frame)
+    with pytest.raises(ValueError, match="frame header"):
+        read_header(b"\xff\xd8" + b"\xff" * 5_000_000)
+    png = encoded("PNG", (5, 4))
+    assert read_header(png[:33] + (b"\0\0\0\0teXt\0\0\0\0" * 100_000)).width == 5
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_side_of_zero_is_refused(kind: str) -> None:
+    data = encoded(kind, (4098, 4098))
+    number = (b"\x02\x10" if kind == "GIF" else b"\x10\x02").rjust(4 if kind == "PNG" else 2, b"\0")
+    assert number in data
+    with pytest.raises(ValueError, match="zero"):
+        read_header(data.replace(number, b"\0" * len(number), 1))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_is_found_among_other_tags_in_either_byte_order(order: str) -> None:
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    tags = struct.pack(order + "HHIHH", 0x010F, 2, 1, 65, 0) + struct.pack(
+        order + "HHIHH", 0x0112, 3, 1, 8, 0
+    )
+    assert orientation(head + struct.pack(order + "IH", 8, 2) + tags) == 8
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        struct.pack("<HHIHH", 0x0112, 3, 1, 9, 0),
+        struct.pack("<HHIHH", 0x0112, 3, 1, 0, 0),
+        struct.pack("<HHIHH", 0x0112, 4, 1, 6, 0),
+        struct.pack("<HHIHH", 0x0112, 3, 2, 6, 0),
+        b"",
+    ],
+    ids=["nine", "zero", "long", "two-values", "cut-off"],
+)
+def test_a_broken_orientation_leaves_the_image_as_it_is(tag: bytes) -> None:
+    assert orientation(b"II*\0" + struct.pack("<IH", 8, 1) + tag) == 1
+
+
+@given(st.binary(max_size=64))
+def test_any_exif_block_gives_an_orientation(block: bytes) -> None:
+    assert 1 <= orientation(b"II*\0" + block) <= 8
