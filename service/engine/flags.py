@@ -1,0 +1,74 @@
+"""The operator's own vLLM flags (everything after `--`): which of them would break what Patchbay relies on.
+
+Knows names of flags and reasons, not values: what vLLM makes of the others is for vLLM to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.errors import ConfigurationError
+
+LOOPBACK = "the engine listens on loopback only, for Patchbay alone"
+CHECKPOINT = "encoder, geometry and engine must read the same checkpoint: name it as MODEL, with --revision"
+HANDLES = "it is how Patchbay hands soft tokens to the engine"
+SETTING = "the resource plan depends on it: use Patchbay's own setting of that name"
+
+REFUSED = {
+    "--host": LOOPBACK,
+    "--port": "Patchbay chooses it; use the setting engine_port",
+    "--uds": LOOPBACK,
+    "--ssl-keyfile": LOOPBACK,
+    "--ssl-certfile": LOOPBACK,
+    "--ssl-ca-certs": LOOPBACK,
+    "--root-path": LOOPBACK,
+    "--api-key": "clients show their keys to Patchbay: use the setting api_keys",
+    "--grpc": "Patchbay speaks HTTP to the engine",
+    "--headless": "Patchbay speaks HTTP to the engine",
+    "--tokens-only": "Patchbay needs the engine's OpenAI routes",
+    "--config": "a file could hold any of the flags that are refused here: give its flags one by one",
+    "--model": CHECKPOINT,
+    "--revision": CHECKPOINT,
+    "--tokenizer": CHECKPOINT,
+    "--tokenizer-revision": CHECKPOINT,
+    "--hf-config-path": CHECKPOINT,
+    "--skip-tokenizer-init": "Patchbay sends text, so the engine must tokenize it",
+    "--served-model-name": "use Patchbay's own setting of that name",
+    "--dtype": SETTING,
+    "--max-model-len": SETTING,
+    "--gpu-memory-utilization": SETTING,
+    "--enable-mm-embeds": HANDLES,
+    "--ec-transfer-config": HANDLES,
+    "--enable-prompt-embeds": "it lets a request carry serialised tensors, which is a way into the engine",
+    "--limit-mm-per-prompt": "Patchbay decides by it whether the engine loads its own vision tower",
+    "--language-model-only": "Patchbay decides whether the engine loads its own vision tower",
+    "--mm-encoder-only": "the engine must hold the language model",
+    "--enable-prompt-tokens-details": "Patchbay reports cached tokens from it",
+    "--allowed-local-media-path": "requests must not read files of this machine",
+    "--help": "it would end the engine; vLLM's documentation lists its flags",
+}
+
+
+def check_flags(words: Sequence[str]) -> None:
+    """Refuses flags that Patchbay must set itself, under any spelling that vLLM takes.
+
+    Raises ConfigurationError that names the flag and says why.
+    """
+    if words and not words[0].startswith("-"):
+        raise ConfigurationError(f"engine_args: {words[0]!r} is no flag; vLLM's flags begin with --")
+    for name in flag_names(words):
+        for refused, reason in REFUSED.items():
+            if refused == name or (len(name) > len("--") and refused.startswith(name)):
+                raise ConfigurationError(f"engine_args: {refused} cannot be given: {reason}")
+
+
+def flag_names(words: Sequence[str]) -> set[str]:
+    """Long names of the flags in `words`, as `--some-flag`: values, underscores, dots and `no-` are taken off."""
+    names = set()
+    for word in words:
+        if word == "-h":
+            names.add("--help")
+        if word.startswith("--"):
+            name = word.partition("=")[0].partition(".")[0].replace("_", "-")
+            names.add("--" + name.removeprefix("--").removeprefix("no-"))
+    return names

@@ -1,0 +1,205 @@
+"""Writes the command line and the environment with which vLLM's OpenAI server starts.
+
+A pure function of an `EngineSpec`; every flag and variable that Patchbay sets, and why, is here. Written against
+vLLM 0.32. Knows nothing of processes: `supervisor` runs what is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from service.engine.flags import check_flags, flag_names
+from service.engine.handles import PLUGIN_VERSION
+from service.errors import ConfigurationError
+
+# the `vllm` command fails under the CPU wheel, which lacks the metadata of a distribution called vllm
+SERVER = "vllm.entrypoints.launchers.api_server.entry"
+CPU_BLOCK_TOKENS = 32
+"""The CPU build's own choice, 128, lets no prompt shorter than that hit the prefix cache."""
+MODALITIES = ("image", "video", "audio")
+NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
+"""Patchbay's own settings hold secrets; vLLM would ask a key of us if it found one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlesSpec:
+    """What vLLM's side of the hand-over must know."""
+
+    arena_path: str
+    width: int
+    """Values in a row of soft tokens."""
+    max_rows: int
+    """Soft tokens of the largest image."""
+    architecture: str
+    """vLLM's name of the model class."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One engine. Refuses at once, with a ConfigurationError, what could not work."""
+
+    model: str
+    """A folder, or a hub id."""
+    served_model_name: str
+    port: int
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    max_model_len: int
+    handles: HandlesSpec | None
+    """None: pass-through, images reach the engine as they are."""
+    tower: Literal["absent", "present"] = "absent"
+    """Whether the engine loads the vision tower of its own."""
+    revision: str | None = None
+    max_batched_tokens: int | None = None
+    cpu_threads: int = 1
+    """Compute threads on a CPU. More than one pays only for models that keep cores busy in every layer."""
+    kv_cache_bytes: int | None = None
+    """Of the KV cache on a CPU; on a GPU vLLM takes what its share leaves."""
+    gpu_memory_utilization: float | None = None
+    tool_call_parser: str | None = None
+    """vLLM's name for the way in which the model writes tool calls; without one vLLM answers tools with a 400."""
+    extra_args: tuple[str, ...] = field(default=())
+    """The operator's own flags for vLLM."""
+
+    def __post_init__(self) -> None:
+        check_flags(self.extra_args)
+        if self.handles is None and self.tower == "absent":
+            raise ConfigurationError("images=passthrough needs the engine's own vision tower")
+        if self.device == "cuda" and self.gpu_memory_utilization is None:
+            raise ConfigurationError(
+                "an engine on a GPU needs its share of the memory: gpu_memory_utilization"
+            )
+        if self.device == "cpu" and self.kv_cache_bytes is None:
+            raise ConfigurationError("an engine on a CPU needs the size of its KV cache: kv_cache_bytes")
+        if self.cpu_threads < 1:
+            raise ConfigurationError(f"cpu_threads is {self.cpu_threads}; the engine needs at least 1")
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def compiles(self) -> bool:
+        """On a CPU compiling costs half a minute at each new shape of start and gains a small model nothing."""
+        asked = any(word.startswith(("-O", "-cc")) for word in self.extra_args)
+        named = {"--optimization-level", "--compilation-config"} & flag_names(self.extra_args)
+        return self.device == "cuda" or asked or bool(named) or "--no-enforce-eager" in self.extra_args
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command line and the whole environment of the process that it starts."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+
+
+def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
+    """How to start `spec`; `inherited` is the environment of the process that starts it.
+
+    The operator's own flags come last and so win over Patchbay's; what they have set in the environment stays.
+    """
+    environment = {name: value for name, value in inherited.items() if not name.startswith(NOT_INHERITED)}
+    argv = (sys.executable, "-m", SERVER, *_flags(spec), *spec.extra_args)
+    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec)})
+
+
+def describe(spec: EngineSpec) -> str:
+    """The command that would start `spec`, as a shell takes it."""
+    made = launch(spec, {})
+    return shlex.join(["env", *(f"{name}={value}" for name, value in made.environment.items()), *made.argv])
+
+
+def tool_call_parser(template: str | None) -> str | None:
+    """The parser for a checkpoint's chat template, or None when only the operator can know it.
+
+    `hermes` where the template writes `<tool_call>`, as those of Qwen's line do, and where it writes no tools at all:
+    then a call comes only when a request forces it, and the parser that forces it is the one that reads it.
+    """
+    return "hermes" if template is None or "<tool_call>" in template or "tools" not in template else None
+
+
+def _flags(spec: EngineSpec) -> list[str]:
+    values: dict[str, object] = {
+        "model": spec.model,
+        "served-model-name": spec.served_model_name,
+        "host": "127.0.0.1",
+        "port": spec.port,
+        "dtype": spec.dtype,
+        "max-model-len": spec.max_model_len,
+        "uvicorn-log-level": "warning",
+    }
+    switches = ["enable-prompt-tokens-details", "disable-uvicorn-access-log", "disable-fastapi-docs"]
+    if spec.revision is not None:
+        values["revision"] = spec.revision
+    if spec.max_batched_tokens is not None:
+        values["max-num-batched-tokens"] = spec.max_batched_tokens
+    if spec.device == "cpu":
+        values |= {"block-size": CPU_BLOCK_TOKENS, "kv-cache-memory-bytes": spec.kv_cache_bytes}
+    else:
+        values["gpu-memory-utilization"] = spec.gpu_memory_utilization
+    if not spec.compiles:
+        switches.append("enforce-eager")
+    if spec.handles is not None:
+        values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))
+        switches.append("enable-mm-embeds")
+    if spec.tower == "absent":
+        values["limit-mm-per-prompt"] = json.dumps(dict.fromkeys(MODALITIES, 0))
+    if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):
+        values["tool-call-parser"] = spec.tool_call_parser
+        switches.append("enable-auto-tool-choice")
+    given = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return [*given, *(f"--{name}" for name in switches)]
+
+
+def _transfer(handles: HandlesSpec) -> dict[str, object]:
+    return {
+        "ec_connector": "ArenaConnector",
+        "ec_role": "ec_consumer",
+        "ec_connector_module_path": "service.engine.plugin.connector",
+        "ec_connector_extra_config": {"arena": handles.arena_path, "width": handles.width},
+    }
+
+
+def _defaults(spec: EngineSpec) -> dict[str, str]:
+    """Variables that the operator may have set otherwise."""
+    variables = {"NO_COLOR": "1"}
+    if Path(spec.model).is_dir():
+        variables["HF_HUB_OFFLINE"] = "1"
+    if spec.device == "cpu":
+        variables |= {
+            # the model runs in the engine core's process: one process fewer to start, and no second one that spins
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(spec.cpu_threads),
+            # threads that spin while they wait starve gateway and encoder, which share the cores
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        if not spec.compiles:
+            # else vLLM compiles C++ for its sampler when the first request asks for log probabilities: 18 seconds
+            variables["TORCH_COMPILE_DISABLE"] = "1"
+    return variables
+
+
+def _contract(spec: EngineSpec) -> dict[str, str]:
+    """Variables that are Patchbay's to set."""
+    variables = {
+        "PYTHONSAFEPATH": "1",  # a folder called torch where Patchbay was started must not become the engine's torch
+        "PYTHONUNBUFFERED": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if spec.handles is not None:
+        settings = {
+            "architecture": spec.handles.architecture,
+            "max_rows": spec.handles.max_rows,
+            "version": PLUGIN_VERSION,
+        }
+        variables["PATCHBAY_PLUGIN"] = json.dumps(settings)
+    return variables

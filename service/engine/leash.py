@@ -1,0 +1,104 @@
+"""Runs a command that must not outlive whoever started it: `python -I -S leash.py GRACE COMMAND…`.
+
+vLLM is a tree of processes, and killing its root leaves the others. The leash runs the command in its own process
+group and watches two things: its standard input, a pipe whose other end the starter holds and which therefore ends
+with the starter, even with a `kill -9`; and the command. When either ends, or a SIGTERM comes, the tree is asked to
+stop, and killed GRACE seconds later. The leash itself ends last, with the command's exit status (128 + n for signal
+n): once it has ended, nothing is left.
+
+A program of its own, standard library only; knows nothing of vLLM. On Linux orphans come back to it
+(PR_SET_CHILD_SUBREAPER, `man 2 prctl`).
+"""
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+STOPPING = {signal.SIGTERM, signal.SIGINT}
+
+
+class Leash:
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self.command: int | None = None
+        """Process id of the command while it runs."""
+        self.status = 0
+        self.deadline: float | None = None
+        """When the tree will be killed, once it has been asked to stop."""
+
+    def run(self, command: list[str]) -> int:
+        """Returns the command's exit status when no process of its tree is left."""
+        signals = wakeup()
+        null = (os.POSIX_SPAWN_OPEN, sys.stdin.fileno(), os.devnull, os.O_RDONLY, 0)
+        self.command = os.posix_spawnp(command[0], command, os.environ, file_actions=[null])
+        with selectors.DefaultSelector() as events:
+            events.register(sys.stdin, selectors.EVENT_READ)
+            events.register(signals, selectors.EVENT_READ)
+            while self.anyone_left():
+                ready = {key.fileobj for key, _ in events.select(self.seconds_left())}
+                if sys.stdin in ready and not os.read(sys.stdin.fileno(), 4096):
+                    events.unregister(sys.stdin)
+                    self.stop()
+                if signals in ready and STOPPING & set(os.read(signals, 4096)):
+                    self.stop()
+                if self.seconds_left() == 0:
+                    os.killpg(0, signal.SIGKILL)  # and this process with them
+        return self.status
+
+    def anyone_left(self) -> bool:
+        """Takes in whoever has ended. When the command has, those it left are asked to stop."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.command:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+                self.command = None
+                self.start_clock()
+                os.killpg(0, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Asks the command to stop, and leaves it to stop the rest of its tree in good order."""
+        if self.command is not None:
+            self.start_clock()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.command, signal.SIGTERM)
+
+    def start_clock(self) -> None:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.grace
+
+    def seconds_left(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+def wakeup() -> int:
+    """A file descriptor from which the numbers of signals can be read as they come."""
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (*STOPPING, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return woken
+
+
+def main() -> None:
+    grace, *command = sys.argv[1:]
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)  # the group is going to be killed: it must be ours alone
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    sys.exit(Leash(float(grace)).run(command))
+
+
+if __name__ == "__main__":
+    main()

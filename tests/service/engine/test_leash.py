@@ -1,0 +1,138 @@
+"""The leash on small trees of real processes.
+
+Every process of a tree holds the write end of one pipe, so the pipe ends exactly when the last of them has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.engine import leash
+
+GRANDCHILD = "import os, signal; {deaf}; print('up', flush=True); os.read(int('{forever}'), 1)"
+TREE = """
+import os, subprocess, sys, signal
+{deaf}
+child = subprocess.Popen([sys.executable, "-S", "-c", {grandchild!r}], pass_fds={fds}, stdout=subprocess.PIPE)
+child.stdout.readline()
+print("up", flush=True)
+{then}
+"""
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+class Tree:
+    """A leashed command with one child of its own; neither ends by itself unless told to."""
+
+    def __init__(self, then: str, deaf: str, grace: float) -> None:
+        self._alive, alive = os.pipe()
+        forever, self._never_written = os.pipe()
+        grandchild = GRANDCHILD.format(deaf=deaf or "pass", forever=forever)
+        then = then or f"os.read({forever}, 1)"
+        code = TREE.format(deaf=deaf, grandchild=grandchild, fds=(alive, forever), then=then)
+        self.leash = subprocess.Popen(
+            [sys.executable, "-I", "-S", leash.__file__, str(grace), sys.executable, "-S", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(alive, forever),
+            start_new_session=True,
+        )
+        for fd in (alive, forever):
+            os.close(fd)
+        assert self.leash.stdout is not None and self.leash.stdin is not None
+        assert self.leash.stdout.readline() == b"up\n"
+
+    def wait_until_nobody_is_left(self) -> None:
+        assert os.read(self._alive, 1) == b""
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.leash.pid, signal.SIGKILL)
+        self.leash.stdin.close()
+        self.leash.stdout.close()
+        self.leash.wait()
+        os.close(self._alive)
+        os.close(self._never_written)
+
+
+MakeTree = Callable[..., Tree]
+
+
+@pytest.fixture
+def tree() -> Iterator[MakeTree]:
+    made: list[Tree] = []
+
+    def make(*, then: str = "", deaf: str = "", grace: float = 60.0) -> Tree:
+        made.append(Tree(then, deaf, grace))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_everybody_ends_with_the_starter(tree: MakeTree) -> None:
+    started = tree()
+    started.leash.stdin.close()  # what the kernel does for a starter that was killed
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == 128 + signal.SIGTERM
+
+
+def test_those_who_do_not_listen_are_killed_after_the_grace(tree: MakeTree) -> None:
+    started = tree(deaf=DEAF, grace=0.01)
+    started.leash.stdin.close()
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == -signal.SIGKILL
+
+
+def test_a_sigterm_stops_the_tree(tree: MakeTree) -> None:
+    started = tree()
+    started.leash.terminate()
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == 128 + signal.SIGTERM
+
+
+def test_the_command_stops_its_own_tree_in_order(tree: MakeTree) -> None:
+    then = (
+        "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), os._exit(7))); signal.pause()"
+    )
+    started = tree(then=then, deaf="")
+    started.leash.terminate()
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == 7
+
+
+def test_the_ended_commands_children_end_and_its_status_is_told(tree: MakeTree) -> None:
+    started = tree(then="os._exit(3)")
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == 3
+
+
+def test_a_killed_command_is_told_by_its_signal(tree: MakeTree) -> None:
+    started = tree(then="os.kill(os.getpid(), signal.SIGKILL)")
+    started.wait_until_nobody_is_left()
+    assert started.leash.wait() == 128 + signal.SIGKILL
+
+
+def test_a_group_of_others_is_left_alone() -> None:
+    """Started without a group of its own it makes one, or the kill at its end would reach the starter."""
+    command = [sys.executable, "-I", "-S", leash.__file__, "0", "sleep", "60"]
+    starter = f"import subprocess; print(subprocess.run({command}, stdin=subprocess.PIPE).returncode)"
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", starter], capture_output=True, text=True, start_new_session=True
+    )
+    assert (result.returncode, result.stdout.split()) == (0, [str(-signal.SIGKILL)])
+
+
+def test_it_needs_no_package() -> None:
+    """It runs without site-packages, so that it starts in milliseconds and cannot be broken by one."""
+    source = Path(leash.__file__).read_text()
+    assert "from service" not in source and "import service" not in source
