@@ -1,0 +1,212 @@
+"""InternVL's vision encoder: uint8 tiles to soft tokens, as transformers' `InternVLModel.get_image_features` does.
+
+The front is `kernels.patch_embed`, the body is transformers' own modules with SDPA, the back is pixel shuffle and
+projector. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images' sizes, batching policy or the arena.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import InternVLConfig
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector, InternVLVisionModel
+
+from kernels.backend import Backend
+from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
+from service.domain import TilePlan
+from service.errors import ConfigurationError
+from service.families.tower_tensors import TowerTensors
+from service.families.towers import Views
+
+_OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
+
+
+class InternVLTower:
+    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.Tower`."""
+
+    def __init__(
+        self,
+        front: FoldedPatchEmbed,
+        layers: Sequence[torch.nn.Module],
+        norm: torch.nn.Module,
+        projector: torch.nn.Module,
+        *,
+        width: int,
+        tile: int,
+        shuffle: int,
+        device: torch.device,
+        backend: Backend,
+    ) -> None:
+        self.width = width
+        self.dtype = front.dtype
+        self.device = device
+        self.backend = backend
+        self._front = front
+        self._layers = layers
+        self._norm = norm
+        self._projector = projector
+        self._tile = tile
+        self._shuffle = shuffle
+
+    @classmethod
+    def from_checkpoint(
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+    ) -> Self:
+        """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
+
+        Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
+        """
+        config = _config(folder)
+        tile, shuffle = _square(config, folder), _shuffle(config, folder)
+        tensors = TowerTensors(folder, _own_name)
+        with torch.device("meta"):
+            body = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
+            projector = InternVLMultiModalProjector(config)
+        front = _front(tensors, config, folder, device, dtype)
+        del body.embeddings
+        tensors.fill(body, "vision_tower", device, dtype)
+        tensors.fill(projector, "multi_modal_projector", device, dtype)
+        tensors.refuse_rest()
+        depth = _depth(config, folder)
+        return cls(
+            front,
+            body.encoder.layer[:depth],
+            # hidden states that are taken on the way are not normalised
+            body.layernorm if depth is None else torch.nn.Identity(),
+            projector,
+            width=config.text_config.hidden_size,
+            tile=tile,
+            shuffle=shuffle,
+            device=device,
+            backend=backend,
+        )
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
+        """Raises ValueError for tiles that are not uint8 [tiles, side, side, 3] of the checkpoint's side."""
+        views = [view for image in images for view in image]
+        tiles = views[0] if len(views) == 1 else torch.cat(views)  # [tiles, side, side, 3]
+        if tiles.shape[1:] != (self._tile, self._tile, 3):
+            raise ValueError(
+                f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
+            )
+        hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
+        for layer in self._layers:
+            hidden = layer(hidden)  # [tiles, 1 + patches, hidden]
+        patches = self._norm(hidden)[:, 1:]  # without the class token
+        rows = self._projector(pixel_shuffle(patches, self._shuffle))  # [tiles, rows of a tile, width]
+        tiles_of = [sum(len(view) for view in image) for image in images]
+        return [part.flatten(0, 1) for part in rows.split(tiles_of)]
+
+    def bucket(self, plan: TilePlan) -> Hashable:
+        return frozenset((view.tile_width, view.tile_height) for view in plan.views)
+
+    def blank(self, patches: int) -> list[torch.Tensor]:
+        tiles = max(1, patches // (self._tile // self._front.patch_size) ** 2)
+        return [torch.full((tiles, self._tile, self._tile, 3), 128, dtype=torch.uint8)]
+
+
+def pixel_shuffle(patches: torch.Tensor, factor: int) -> torch.Tensor:
+    """Lays `factor` × `factor` neighbouring patches side by side in one row.
+
+    [tiles, patches, hidden], a square grid row by row → [tiles, patches / factor², hidden · factor²].
+    """
+    tiles, count, hidden = patches.shape
+    side = round(count**0.5)
+    coarse = side // factor
+    grid = patches.reshape(tiles, coarse, factor, coarse, factor, hidden)
+    return grid.transpose(2, 3).reshape(tiles, coarse * coarse, factor * factor * hidden)
+
+
+def _own_name(stored: str) -> str | None:
+    found = _OWN.fullmatch(stored)
+    return found[1] if found else None
+
+
+def _config(folder: Path) -> Any:
+    try:
+        return InternVLConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers' validation makes of the file
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"model: {folder / 'config.json'} is not InternVL's: {reason}") from None
+
+
+def _square(config: Any, folder: Path) -> int:
+    """The side of a tile in pixels; transformers' model takes a square grid of square patches."""
+    (height, width), (patch, other) = config.vision_config.image_size, config.vision_config.patch_size
+    if height != width or patch != other or height % patch:
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has image_size {height}×{width} and patch_size {patch}×{other}; "
+            "needed is a square of whole square patches"
+        )
+    if config.vision_config.num_channels != 3:
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has num_channels {config.vision_config.num_channels}; needed are 3"
+        )
+    return int(height)
+
+
+def _shuffle(config: Any, folder: Path) -> int:
+    """How many patches a soft token takes together in each direction."""
+    strategy, ratio = config.vision_feature_select_strategy, config.downsample_ratio
+    if strategy != "default":
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has vision_feature_select_strategy {strategy!r}; only 'default' leaves "
+            "a square grid to shuffle"
+        )
+    grid = config.vision_config.image_size[0] // config.vision_config.patch_size[0]
+    factor = round(1 / ratio) if ratio > 0 else 0
+    if not factor or factor * ratio != 1 or grid % factor:
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has downsample_ratio {ratio}, which does not divide a grid of "
+            f"{grid}×{grid} patches"
+        )
+    return factor
+
+
+def _depth(config: Any, folder: Path) -> int | None:
+    """After how many layers the hidden state is taken; None after all, and after the last norm."""
+    layer, layers = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    if not isinstance(layer, int) or not -layers - 1 <= layer <= layers:
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has vision_feature_layer {layer}; allowed is one of "
+            f"{-layers - 1} to {layers}"
+        )
+    if layer == -1:
+        return None
+    return layer if layer >= 0 else layers + 1 + layer
+
+
+def _front(
+    tensors: TowerTensors, config: Any, folder: Path, device: torch.device, dtype: torch.dtype
+) -> FoldedPatchEmbed:
+    vision, name = config.vision_config, "vision_tower.embeddings"
+    hidden, patch = vision.hidden_size, vision.patch_size[0]
+    patches = (vision.image_size[0] // patch) ** 2
+    position = None
+    if vision.use_absolute_position_embeddings:
+        position = tensors.take(f"{name}.position_embeddings", (1, 1 + patches, hidden))
+    tensors.drop(f"{name}.mask_token")  # of pre-training
+    try:
+        processor, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
+    except OSError:
+        raise ConfigurationError(
+            f"model: {folder} has no preprocessor_config.json that can be read"
+        ) from None
+    return fold_patch_embed(
+        tensors.take(f"{name}.patch_embeddings.projection.weight", (hidden, 3, patch, patch)),
+        tensors.take(f"{name}.patch_embeddings.projection.bias", (hidden,)),
+        # the processor's own defaults
+        processor.get("image_mean", OPENAI_CLIP_MEAN),
+        processor.get("image_std", OPENAI_CLIP_STD),
+        position,
+        tensors.take(f"{name}.cls_token", (1, 1, hidden)),
+        dtype=dtype,
+        device=device,
+    )

@@ -1,0 +1,111 @@
+"""What every family's vision tower offers, and which families have one. Imports torch; the gateway never comes here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+
+from kernels.backend import Backend, BackendUnavailable, choose_backend
+from service.domain import TilePlan
+from service.errors import ConfigurationError
+
+Views = Sequence[torch.Tensor]
+"""One image: per view of its plan, uint8 [tiles, tile_height, tile_width, 3], row by row."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_FAMILIES = {"internvl": ("service.families.internvl.tower", "InternVLTower")}
+
+
+class Tower(Protocol):
+    """Vision encoder and projector of a checkpoint: pixels to soft tokens. Used by one thread."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a soft-token row."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def backend(self) -> Backend:
+        """The kernels' implementation that runs."""
+        ...
+
+    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
+        """All tiles of all images in one packed forward.
+
+        Returns per image [rows, width] in `dtype` on `device`, contiguous, in the order of its views and tiles.
+        """
+        ...
+
+    def bucket(self, plan: TilePlan) -> Hashable:
+        """Images whose plans have equal buckets can share one `encode`."""
+        ...
+
+    def blank(self, patches: int) -> list[torch.Tensor]:
+        """Views of a grey image that costs as near to `patches` as tiles allow without passing it, one at least."""
+        ...
+
+
+class TowerClass(Protocol):
+    @classmethod
+    def from_checkpoint(
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+    ) -> Tower:
+        """Raises ConfigurationError."""
+        ...
+
+
+def load_tower(path: str | Path, *, device: str, dtype: str, backend: str = "auto") -> Tower:
+    """Builds the tower of the checkpoint in folder `path`, reading only the tower's own weights.
+
+    `device` as torch names it; `dtype` one of float32, bfloat16, float16; `backend` of the kernels: auto, triton, cpu
+    or reference. Raises ConfigurationError: a family without a tower, files that are missing or contradict each
+    other, a device or backend that this machine lacks.
+    """
+    folder = Path(path)
+    where = _device(device)
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"dtype: got {dtype!r}, allowed are {', '.join(DTYPES)}")
+    try:
+        chosen = choose_backend(where, backend)
+    except (BackendUnavailable, ValueError) as error:
+        raise ConfigurationError(f"kernels: {error}") from None
+    return _tower_class(folder).from_checkpoint(folder, device=where, dtype=DTYPES[dtype], backend=chosen)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigurationError(f"device: got {name!r}, allowed are cpu, cuda and cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"device: {name} was asked for and this PyTorch sees no CUDA GPU; choose cpu"
+        )
+    return device
+
+
+def _tower_class(folder: Path) -> TowerClass:
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} is missing or holds no JSON object"
+        ) from None
+    if model_type not in _FAMILIES:
+        raise ConfigurationError(
+            f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(_FAMILIES))}"
+        )
+    module, name = _FAMILIES[model_type]
+    return cast(TowerClass, getattr(importlib.import_module(module), name))
