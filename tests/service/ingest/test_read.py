@@ -60,7 +60,7 @@ async def test_a_url_becomes_image_bytes_and_is_timed(ingest: Ingest) -> None:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    place = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    place = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     timings = StageTimings()
     image = await ingest.read(ref(place.replace("http", "HTTP") + "/image"), timings)
     assert (image.data, image.source) == (data, "url")

@@ -1,0 +1,58 @@
+"""What every family's geometry offers: arithmetic on sizes and token ids. No torch, no vLLM, no pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from service.domain import Detail, SoftLayout, TilePlan
+
+
+class Geometry(Protocol):
+    """How a checkpoint cuts images and how they stand in its prompts."""
+
+    @property
+    def name(self) -> str:
+        """The family: `internvl`."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """Name of the model class in transformers and vLLM."""
+        ...
+
+    @property
+    def max_rows(self) -> int:
+        """Soft tokens of the largest image."""
+        ...
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """Texts that the tokenizer turns into vision tokens, and that must stay text in what users write."""
+        ...
+
+    @property
+    def min_side(self) -> int:
+        """Shortest side in pixels that the checkpoint's processor accepts."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that decides pixels, rows or their order: a field of every cache key."""
+        ...
+
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
+        """What is cut from an image of `width` × `height` displayed pixels.
+
+        `max_tiles` bounds all tiles of the image together, under `auto` alone: `low` and `high` are the client's word.
+        Raises ValueError for sizes below one.
+        """
+        ...
+
+    def layout(self, plan: TilePlan) -> SoftLayout:
+        """How the image stands in the prompt, in the checkpoint's token ids."""
+        ...
+
+    def processor_options(self, detail: str) -> Mapping[str, Any]:
+        """Keyword arguments with which the checkpoint's own processor applies `low` or `high`, for pass-through."""
+        ...

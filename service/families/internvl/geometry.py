@@ -1,0 +1,98 @@
+"""InternVL's geometry: which tiles an image becomes, how many soft tokens, and how they stand in the prompt.
+
+Same tiling as transformers' GotOcr2ImageProcessor, same prompt as its InternVLProcessor: `<img>`, the soft tokens,
+`</img>` in the place of the one `<IMG_CONTEXT>` that the chat template writes. Knows nothing of pixels or weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.families.internvl.canvas import best_grid
+from service.families.internvl.files import read_facts
+
+
+@dataclass(frozen=True, slots=True)
+class InternVLGeometry:
+    """Sides in pixels; `rows_per_tile` soft tokens and `patches_per_tile` tower patches for each tile."""
+
+    architecture: str
+    tile_width: int
+    tile_height: int
+    patches_per_tile: int
+    rows_per_tile: int
+    min_patches: int
+    max_patches: int
+    start_token: int
+    context_token: int
+    end_token: int
+    placeholders: tuple[str, ...]
+    fingerprint: str
+    name: str = "internvl"
+    min_side: int = 1
+    """transformers' processor enlarges whatever it gets."""
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Self:
+        """Reads config.json, the processor's configuration and tokenizer.json of the folder `path`.
+
+        Raises ConfigurationError naming the file and the field that is missing, contradictory or not supported.
+        """
+        return cls(**read_facts(Path(path)))
+
+    @property
+    def max_tiles(self) -> int:
+        """Tiles of the largest image, thumbnail included."""
+        return _with_thumbnail(self.max_patches)
+
+    @property
+    def max_rows(self) -> int:
+        return self.max_tiles * self.rows_per_tile
+
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
+        if width < 1 or height < 1:
+            raise ValueError(f"an image has at least one pixel, not {width} × {height}")
+        if max_tiles is not None and max_tiles < 1:
+            raise ValueError(f"max_tiles is at least 1, not {max_tiles}")
+        if detail is Detail.LOW:
+            return self._planned("low", 1, 1)
+        fewest, most = self.min_patches, self.max_patches
+        if detail is Detail.AUTO and max_tiles is not None:
+            # two tiles would be a grid of two with no room for its thumbnail
+            most = min(most, max_tiles - 1 if max_tiles > 2 else 1)
+            fewest = min(fewest, most)
+        columns, rows = best_grid(width, height, self.tile_width, self.tile_height, fewest, most)
+        applied: Literal["low", "high"] = "low" if detail is Detail.AUTO and columns * rows == 1 else "high"
+        return self._planned(applied, columns, rows)
+
+    def layout(self, plan: TilePlan) -> SoftLayout:
+        return SoftLayout(
+            target=(self.context_token,),
+            runs=(
+                Run(self.start_token, 1, embeds=False),
+                Run(self.context_token, plan.rows, embeds=True),
+                Run(self.end_token, 1, embeds=False),
+            ),
+        )
+
+    def processor_options(self, detail: str) -> Mapping[str, Any]:
+        return {"crop_to_patches": False} if detail == "low" else {}
+
+    def _planned(self, detail: Literal["low", "high"], columns: int, rows: int) -> TilePlan:
+        grid = View(columns * self.tile_width, rows * self.tile_height, self.tile_width, self.tile_height)
+        thumbnail = View(self.tile_width, self.tile_height, self.tile_width, self.tile_height)
+        tiles = _with_thumbnail(columns * rows)
+        return TilePlan(
+            detail=detail,
+            views=(grid, thumbnail) if tiles > 1 else (grid,),
+            rows=tiles * self.rows_per_tile,
+            patches=tiles * self.patches_per_tile,
+        )
+
+
+def _with_thumbnail(tiles: int) -> int:
+    return tiles + 1 if tiles > 1 else 1

@@ -1,0 +1,144 @@
+"""Tiles are, byte for byte, what transformers' own processor makes. 1 and 3 columns, 1-pixel images, huge ratios."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.domain import TilePlan, View
+from service.tiling import cut, resize
+
+TILE = 112
+
+
+def picture(width: int, height: int, seed: int = 0) -> torch.Tensor:
+    """Noise over slopes: every kind of frequency."""
+    generator = np.random.default_rng(seed)
+    slope = np.linspace(0, 255, width)[None, :, None] * np.ones((height, 1, 3))
+    noise = generator.integers(-128, 128, (height, width, 3))
+    return torch.from_numpy((slope + noise).clip(0, 255).astype(np.uint8))
+
+
+def planned(columns: int, rows: int, tile_width: int = TILE, tile_height: int = TILE) -> TilePlan:
+    grid = View(columns * tile_width, rows * tile_height, tile_width, tile_height)
+    thumbnail = View(tile_width, tile_height, tile_width, tile_height)
+    views = (grid, thumbnail) if columns * rows > 1 else (grid,)
+    return TilePlan("high", views, rows=0, patches=0)
+
+
+@pytest.fixture(scope="module")
+def transformers_tiles():
+    """Tiles of transformers' processor, uint8 [n, 112, 112, 3], thumbnail last."""
+    from transformers import GotOcr2ImageProcessor
+
+    processor = GotOcr2ImageProcessor(
+        size={"height": TILE, "width": TILE}, crop_to_patches=True, do_rescale=False, do_normalize=False
+    )
+
+    def tiles(pixels: torch.Tensor, most: int) -> np.ndarray:
+        image = Image.fromarray(pixels.numpy())
+        made = processor(image, min_patches=1, max_patches=most, return_tensors="np")["pixel_values"]
+        assert made.dtype == np.uint8
+        return made.transpose(0, 2, 3, 1)
+
+    return tiles
+
+
+def grid_of(width: int, height: int, most: int) -> tuple[int, int]:
+    from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
+
+    return get_optimal_tiled_canvas((height, width), (TILE, TILE), 1, most)
+
+
+SIZES = [
+    (1, 1),
+    (1, 2),
+    (2, 1),
+    (3, 3),
+    (1, 500),
+    (1, 5000),
+    (5000, 1),
+    (112, 112),
+    (224, 112),
+    (336, 336),
+    (113, 111),
+    (640, 480),
+    (1023, 767),
+    (37, 900),
+]
+
+
+@pytest.mark.parametrize("most", [1, 9, 12])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_tiles_are_those_of_transformers(transformers_tiles, width: int, height: int, most: int) -> None:
+    pixels = picture(width, height)
+    ours = cut(pixels, planned(*grid_of(width, height, most)))
+    assert np.array_equal(torch.cat(ours).numpy(), transformers_tiles(pixels, most))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 99))
+def test_tiles_of_any_size_are_those_of_transformers(
+    transformers_tiles, width: int, height: int, seed: int
+) -> None:
+    pixels = picture(width, height, seed)
+    ours = cut(pixels, planned(*grid_of(width, height, 9)))
+    assert np.array_equal(torch.cat(ours).numpy(), transformers_tiles(pixels, 9))
+
+
+def test_an_image_of_the_views_size_is_cut_and_not_resampled() -> None:
+    pixels = picture(3 * 10, 2 * 7)
+    (tiles, thumbnail) = cut(pixels, planned(3, 2, 10, 7))
+    assert tiles.shape == (6, 7, 10, 3) and tiles.dtype == torch.uint8 and tiles.is_contiguous()
+    for index in range(6):
+        row, column = divmod(index, 3)
+        expected = pixels[7 * row : 7 * row + 7, 10 * column : 10 * column + 10]
+        assert torch.equal(tiles[index], expected)
+    assert thumbnail.shape == (1, 7, 10, 3)
+
+
+def test_the_input_is_left_as_it_was_and_may_be_any_view() -> None:
+    pixels = picture(60, 50)
+    before = pixels.clone()
+    turned = pixels.transpose(0, 1)
+    (tiles,) = cut(turned, planned(1, 1))
+    assert torch.equal(tiles, cut(turned.contiguous(), planned(1, 1))[0])
+    tiles.zero_()
+    assert torch.equal(pixels, before)
+
+
+def test_the_layout_in_memory_does_not_change_the_pixels() -> None:
+    pixels = picture(333, 222)
+    chw = torch.nn.functional.interpolate(
+        pixels.permute(2, 0, 1)[None].contiguous(),
+        (90, 70),
+        mode="bicubic",
+        antialias=True,
+        align_corners=False,
+    )
+    assert torch.equal(resize(pixels, 70, 90), chw[0].permute(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(4, 4, 3),
+        torch.zeros(3, 4, 4, dtype=torch.uint8),
+        torch.zeros(4, 4, dtype=torch.uint8),
+        torch.zeros(0, 4, 3, dtype=torch.uint8),
+        torch.zeros(1, 4, 4, 3, dtype=torch.uint8),
+    ],
+)
+def test_other_tensors_are_refused(pixels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \[h, w, 3\]"):
+        cut(pixels, planned(1, 1))
+
+
+@pytest.mark.parametrize("view", [View(100, 112, 112, 112), View(113, 112, 112, 112), View(0, 112, 112, 112)])
+def test_views_that_are_no_whole_tiles_are_refused(view: View) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        cut(picture(5, 5), TilePlan("high", (view,), rows=0, patches=0))
