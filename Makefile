@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit e2e check format bench clean
+.PHONY: help setup setup-test serve test unit e2e check format docs bench clean
 
 VENV := .venv/bin
 
@@ -34,6 +34,9 @@ e2e: setup-test  ## tests on a real vLLM engine
 format: setup-test  ## rewrite the code in the house's format
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
+
+docs: setup-test  ## rewrite the pages that are made from code
+	$(VENV)/python -m service.cli.reference > docs/settings.md
 
 bench: setup-test  ## every kernel's correctness gate, then its times
 	$(VENV)/python -m kernels.bench

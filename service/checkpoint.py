@@ -35,6 +35,8 @@ class Checkpoint:
     """Bytes of tower and projector."""
     text_bytes: int
     kv_bytes_per_token: int
+    chat_template: str | None
+    """Jinja text, or None when the checkpoint has none."""
     fingerprint: str
     """Changes with the weights or the configuration: part of every cache key."""
 
@@ -65,6 +67,7 @@ def read_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
         vision_bytes=vision,
         text_bytes=rest,
         kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
+        chat_template=_chat_template(path),
         fingerprint=_fingerprint(path),
     )
 
@@ -107,6 +110,18 @@ def _number(config: Mapping[str, Any], name: str, path: Path) -> int:
     if not isinstance(value := config.get(name), int):
         raise ConfigurationError(f"model: {path / 'config.json'} has no {name} for the language model")
     return value
+
+
+def _chat_template(path: Path) -> str | None:
+    if (file := path / "chat_template.jinja").is_file():
+        return file.read_text()
+    if (path / "chat_template.json").is_file():
+        template = _json(path / "chat_template.json").get("chat_template")
+    elif (path / "tokenizer_config.json").is_file():
+        template = _json(path / "tokenizer_config.json").get("chat_template")
+    else:
+        template = None
+    return template if isinstance(template, str) else None
 
 
 def _weight_bytes(path: Path) -> tuple[int, int]:

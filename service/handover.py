@@ -18,6 +18,7 @@ from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.held import Held
+from service.metrics import Metrics
 from service.together import together
 
 
@@ -50,10 +51,13 @@ class ImagePath(Protocol):
 class HandlePath:
     """Images become soft tokens here; the engine gets their keys."""
 
-    def __init__(self, geometry: Geometry, encoder: SoftTokenEncoder, admission: Admission) -> None:
+    def __init__(
+        self, geometry: Geometry, encoder: SoftTokenEncoder, admission: Admission, metrics: Metrics
+    ) -> None:
         self._geometry = geometry
         self._encoder = encoder
         self._admission = admission
+        self._metrics = metrics
 
     async def place(
         self,
@@ -63,7 +67,7 @@ class HandlePath:
         held: Held,
         timings: StageTimings,
     ) -> Placed:
-        permit = await self._admission.visual(sum(job.plan.rows for job in jobs))
+        permit = await self._admission.visual(sum(job.plan.rows for job in jobs), param="messages")
         held.keep(lambda finished: permit.release())
         leases = await together([self._lease(job, held, timings) for job in jobs])
         handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]
@@ -76,6 +80,7 @@ class HandlePath:
 
     async def _lease(self, job: ImageJob, held: Held, timings: StageTimings) -> Lease:
         lease = await self._encoder.encode(job, timings)
+        self._metrics.cache(hit=lease.cached)
         # an aborted request may still be in the engine's current step: its rows stay a while longer
         held.keep(lambda finished: lease.release(quarantine=not finished))
         return lease

@@ -22,6 +22,8 @@ CUDA_CONTEXT_BYTES = 700 * MIB
 ACTIVATION_VALUES = 20
 """Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare."""
 ENGINE_MINIMUM_BYTES = 512 * MIB
+SMALL_MODEL_BYTES = 256 * MIB
+"""A language model below this gains nothing from a second CPU thread: its layers end before the threads have met."""
 CPU_BATCH_PATCHES = 2048
 GPU_BATCH_PATCHES = 64 * 577
 """64 images of CLIP ViT-L/14-336: beyond it an H200's tower is compute bound."""
@@ -72,8 +74,8 @@ class ResourcePlan:
     """Share of the GPU that vLLM may take; None on a CPU."""
     kv_cache_bytes: int | None
     """Bytes of the engine's KV cache on a CPU; on a GPU vLLM takes what its share leaves."""
-    engine_cores: tuple[int, ...]
-    """CPU numbers for the engine's compute threads; empty on a GPU."""
+    engine_threads: int
+    """The engine's compute threads on a CPU; on a GPU one is enough."""
     max_batched_tokens: int
     max_model_len: int
     lines: tuple[str, ...] = field(default=(), repr=False)
@@ -89,8 +91,8 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     batch = wish.encoder_batch_patches or max(need.max_patches, _batch_default(device))
     if batch < need.max_patches:
         raise ConfigurationError(
-            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, or "
-            "serve a checkpoint with fewer tiles an image"
+            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, "
+            "or serve a checkpoint with fewer tiles an image"
         )
     length = wish.max_model_len or need.context
     if length > need.context:
@@ -116,7 +118,7 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         encoder_gpu_bytes=encoder_gpu,
         gpu_memory_utilization=share,
         kv_cache_bytes=kv_cache,
-        engine_cores=machine.cores if device == "cpu" else (),
+        engine_threads=cores if device == "cpu" and need.text_bytes > SMALL_MODEL_BYTES else 1,
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
     )
@@ -178,10 +180,9 @@ def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int) -> tuple[in
 
 
 def _cpu_kv_bytes(machine: Machine, need: Need, arena: int, length: int) -> int:
-    """A sixteenth of the memory, at least one full context, at most 64 of them; vLLM counts it in whole GiB."""
+    """A sixteenth of the memory, at least two full contexts, at most 64 of them."""
     context = length * need.kv_bytes_per_token
-    wanted = max(context, min(64 * context, machine.memory_bytes // 16))
-    kv_cache = max(1, round(wanted / GIB)) * GIB
+    kv_cache = max(2 * context, min(64 * context, machine.memory_bytes // 16))
     total = arena + kv_cache + need.text_bytes + 2 * need.vision_bytes + 2 * GIB
     if total > machine.memory_bytes:
         raise ConfigurationError(
@@ -204,9 +205,8 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need) -> ResourcePlan
     if plan.device == "cuda":
         lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of the GPU's memory")
     else:
-        cores = ",".join(map(str, plan.engine_cores))
         lines.append(
-            f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, compute threads on cores {cores}"
+            f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
         )
     lines.append(f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}")
     return replace(plan, lines=tuple(lines))

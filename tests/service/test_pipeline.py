@@ -42,16 +42,17 @@ class Bench:
         self.engine = Engine(*replies)
         self.encoder = Encoder()
         self.admission = Admission(max_inflight=4, max_visual_rows=400)
+        metrics = Metrics(CollectorRegistry())
         self.pipeline = Pipeline(
             Served(context=4096, fingerprint="model", request_timeout=timeout, restart_wait=3),
             ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
             geometry=GEOMETRY,
             images=PassThrough(GEOMETRY)
             if passthrough
-            else HandlePath(GEOMETRY, self.encoder, self.admission),
+            else HandlePath(GEOMETRY, self.encoder, self.admission, metrics),
             engine=self.engine,
             life=self.engine,
-            metrics=Metrics(CollectorRegistry()),
+            metrics=metrics,
         )
 
     async def ask(self, request: ChatRequest) -> bytes:

@@ -40,9 +40,14 @@ T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 *
 def test_two_cores_serve_the_embedded_model() -> None:
     plan = make_plan(LAPTOP, DEMO, Wish())
     assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 1, 1)
-    assert plan.engine_cores == (0, 1)
+    assert plan.engine_threads == 1
     assert plan.gpu_memory_utilization is None
     assert plan.encoder_batch_patches >= DEMO.max_patches
+
+
+def test_a_language_model_of_some_size_gets_every_core() -> None:
+    plan = make_plan(LAPTOP, dataclasses.replace(DEMO, text_bytes=GIB), Wish())
+    assert plan.engine_threads == 2
 
 
 def test_one_gpu_is_divided_between_encoder_and_engine() -> None:

@@ -1,0 +1,148 @@
+"""From settings to everything that is decided before anything starts: checkpoint, geometry, plan, engine.
+
+`patchbay serve` and `patchbay check` both begin here, so what check shows is what serve does. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from service.arena import ArenaSpec
+from service.checkpoint import Checkpoint, read_checkpoint
+from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
+from service.errors import ConfigurationError
+from service.families import load_geometry
+from service.families.base import Geometry
+from service.fitting import largest_plan
+from service.machine import Machine, inspect
+from service.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
+from service.settings import EMBEDDED_MODEL, Settings
+
+EMBEDDED_NAME = "patchbay-demo"
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    settings: Settings
+    machine: Machine
+    checkpoint: Checkpoint
+    geometry: Geometry
+    plan: ResourcePlan
+    dtype: Dtype
+    served_name: str
+    arena_path: str
+    arena_spec: ArenaSpec
+    engine: EngineSpec | None
+    """None when the engine is somebody else's (`engine_url`)."""
+    engine_url: str
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Raises ConfigurationError for whatever cannot work, in a sentence."""
+    checkpoint = read_checkpoint(settings.model, settings.revision)
+    geometry = load_geometry(checkpoint.path)
+    dtype = _dtype(settings, checkpoint)
+    if not settings.arena_dir.is_dir():
+        raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
+    machine = inspect(settings.arena_dir)
+    plan = make_plan(machine, _need(checkpoint, geometry, dtype), _wish(settings))
+    served_name = settings.served_model_name or (
+        EMBEDDED_NAME if settings.model == EMBEDDED_MODEL else checkpoint.name
+    )
+    port = settings.engine_port or _free_port()
+    arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
+    spec = ArenaSpec.for_budget(plan.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)
+    engine = None
+    if settings.engine_url is None:
+        handles = HandlesSpec(arena_path, spec.width, geometry.max_rows, geometry.architecture)
+        engine = _engine(settings, checkpoint, plan, dtype, served_name, port, handles)
+    return Prepared(
+        settings=settings,
+        machine=machine,
+        checkpoint=checkpoint,
+        geometry=geometry,
+        plan=plan,
+        dtype=dtype,
+        served_name=served_name,
+        arena_path=arena_path,
+        arena_spec=spec,
+        engine=engine,
+        engine_url=settings.engine_url or f"http://127.0.0.1:{port}",
+    )
+
+
+def _engine(
+    settings: Settings,
+    checkpoint: Checkpoint,
+    plan: ResourcePlan,
+    dtype: Dtype,
+    served_name: str,
+    port: int,
+    handles: HandlesSpec,
+) -> EngineSpec:
+    by_handle = settings.images == "handles"
+    return EngineSpec(
+        model=str(checkpoint.path),
+        served_model_name=served_name,
+        port=port,
+        device=plan.device,
+        dtype=dtype,
+        max_model_len=plan.max_model_len,
+        handles=handles if by_handle else None,
+        tower="absent" if by_handle else "present",
+        max_batched_tokens=plan.max_batched_tokens,
+        cpu_threads=plan.engine_threads,
+        kv_cache_bytes=plan.kv_cache_bytes,
+        gpu_memory_utilization=plan.gpu_memory_utilization,
+        tool_call_parser=tool_call_parser(checkpoint.chat_template),
+        extra_args=settings.engine_args,
+    )
+
+
+def _dtype(settings: Settings, checkpoint: Checkpoint) -> Dtype:
+    dtype = checkpoint.dtype if settings.dtype == "auto" else settings.dtype
+    if dtype not in ITEM_BYTES:
+        raise ConfigurationError(
+            f"the checkpoint's number format is {dtype}; choose one of {', '.join(ITEM_BYTES)} with --dtype"
+        )
+    return cast(Dtype, dtype)
+
+
+def _need(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
+    largest = largest_plan(geometry)
+    scale = ITEM_BYTES[dtype] / ITEM_BYTES.get(checkpoint.dtype, ITEM_BYTES[dtype])
+    return Need(
+        vision_bytes=round(checkpoint.vision_bytes * scale),
+        text_bytes=round(checkpoint.text_bytes * scale),
+        vision_hidden=checkpoint.vision_hidden,
+        soft_width=checkpoint.hidden_size,
+        max_rows=geometry.max_rows,
+        max_positions=geometry.layout(largest).positions,
+        max_patches=largest.patches,
+        kv_bytes_per_token=round(checkpoint.kv_bytes_per_token * scale),
+        context=checkpoint.context,
+        dtype=dtype,
+    )
+
+
+def _wish(settings: Settings) -> Wish:
+    return Wish(
+        device=settings.device,
+        images=settings.images,
+        encoder_batch_patches=settings.encoder_batch_patches,
+        encoder_threads=settings.encoder_threads,
+        decode_workers=settings.decode_workers,
+        arena_bytes=settings.arena_bytes,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        max_model_len=settings.max_model_len,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

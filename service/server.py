@@ -1,0 +1,70 @@
+"""uvicorn, taught to drain: on a signal readiness drops and new work is refused, while running answers end.
+
+Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.admission import Admission
+
+log = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """Listens until the last running request has ended, or the drain's time is up, or a second signal comes."""
+
+    def __init__(self, config: uvicorn.Config, admission: Admission, drain_timeout: float) -> None:
+        super().__init__(config)
+        self._admission = admission
+        self._drain_timeout = drain_timeout
+        self._drain: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by uvicorn for SIGINT and SIGTERM."""
+        if self._admission.draining or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._admission.drain()
+        self._loop.call_soon_threadsafe(self._begin_drain, sig)
+
+    def _begin_drain(self, sig: int) -> None:
+        self._drain = asyncio.create_task(self._end_when_idle(sig), name="drain")
+
+    async def _end_when_idle(self, sig: int) -> None:
+        log.info("draining: %d requests are running", self._admission.inflight)
+        try:
+            async with asyncio.timeout(self._drain_timeout):
+                await self._admission.idle()
+        except TimeoutError:
+            log.warning("%d requests had not ended after %g s", self._admission.inflight, self._drain_timeout)
+        super().handle_exit(sig, None)
+
+
+def make_server(
+    api: FastAPI, admission: Admission, *, host: str, port: int, log_level: str, drain_timeout: float
+) -> DrainingServer:
+    config = uvicorn.Config(
+        api,
+        host=host,
+        port=port,
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        # what the drain did not end is cut off
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return DrainingServer(config, admission, drain_timeout)

@@ -1,0 +1,60 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.cli.reference import table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_settings_is_the_code() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == table(), "run `make docs`"
+
+
+def followed() -> list[tuple[str, str]]:
+    """(file, name) of each row of the README's table "Follow one image"."""
+    section = README.partition("## Follow one image")[2].partition("\n## ")[0]
+    return re.findall(r"\[`[^`]+`\]\(([\w/.]+\.py)\)[^|]*`([\w.]+)`", section)
+
+
+def test_the_path_of_one_image_is_told() -> None:
+    assert len(followed()) >= 8
+
+
+@pytest.mark.parametrize(("file", "name"), followed())
+def test_each_step_of_that_path_exists(file: str, name: str) -> None:
+    text = (ROOT / file).read_text()
+    last = name.rpartition(".")[2]
+    assert re.search(rf"(def|class) {last}\b", text), f"{file} has no {name}"
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name
+)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_file_tree_names_real_places() -> None:
+    block = README.partition("## What is where")[2].partition("```")[2].partition("```")[0]
+    stack: list[str] = []
+    named = []
+    for line in block.strip("\n").splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()  # type: ignore[union-attr]
+        stack[len(indent) // 2 :] = [name.rstrip("/")]
+        named.append("/".join(stack))
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z0-9-]+)", README)) <= targets
