@@ -1,0 +1,200 @@
+"""Images to leased soft tokens, in this process: arena, or decode → batch → check → arena.
+
+An image that the arena holds is not decoded again, and one that is on its way is not started twice. Knows nothing of
+HTTP, of families, or of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from service.arena import ArenaLease, ArenaStore
+from service.batcher import Batcher, BatcherStats, OnBatch
+from service.domain import ImageBytes, ImageJob, StageTimings, TilePlan
+from service.errors import ConfigurationError, EncoderFailed, PatchbayError
+from service.families.towers import DTYPES, Tower, Views
+from service.flights import Flights
+
+
+class TileSource(Protocol):
+    async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> Sequence[npt.NDArray[np.uint8]]:
+        """Per view of the plan uint8 [n, tile_height, tile_width, 3], in memory that the caller may keep.
+
+        Raises InvalidImage.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    values: torch.Tensor
+    """[rows, width] on the host"""
+    finite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    lease: ArenaLease
+    """Keeps the entry until each waiter has a lease of its own."""
+    spans: tuple[tuple[str, float, float], ...]
+    """(stage, begin, end) on the encoder's clock."""
+
+
+class LocalEncoder:
+    """Implements `service.domain.SoftTokenEncoder` with a tower in this process and one device thread.
+
+    `budget` is the most patches in one batch; `threads` sets torch's CPU threads, for the whole process.
+    Raises ConfigurationError when tower and arena differ in width or number format.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        decode: TileSource,
+        arena: ArenaStore,
+        *,
+        budget: int,
+        threads: int | None = None,
+        on_batch: OnBatch | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if (tower.width, tower.dtype) != (arena.spec.width, DTYPES[arena.spec.dtype]):
+            raise ConfigurationError(
+                f"the arena holds rows of {arena.spec.width} × {arena.spec.dtype} and the tower makes rows of "
+                f"{tower.width} × {str(tower.dtype).removeprefix('torch.')}"
+            )
+        self._tower = tower
+        self._decode = decode
+        self._arena = arena
+        self._clock = clock
+        self._flights = Flights[_Made](discard=lambda made: made.lease.release())
+        self._batcher = Batcher[Views, _Rows](
+            self._forward,
+            budget=budget,
+            on_batch=on_batch,
+            on_start=partial(torch.set_num_threads, threads) if threads else None,
+            clock=clock,
+        )
+
+    async def encode(self, job: ImageJob, timings: StageTimings) -> ArenaLease:
+        """A lease on the job's soft tokens; `cached` when the arena had them before this call.
+
+        Raises InvalidImage (cannot be decoded), ArenaFull, EncoderFailed, with the path of this job.
+        """
+        if (found := self._arena.lease(job.key)) is not None:
+            return found
+        joined = self._clock()
+        try:
+            async with self._flights.join(job.key, partial(self._make, job)) as made:
+                lease = self._arena.lease(job.key)
+                if lease is None:
+                    raise EncoderFailed("The image's soft tokens were dropped while they were handed over.")
+        except PatchbayError as error:
+            raise _addressed(error, job.path) from error
+        lease.cached = False
+        for stage, begin, end in made.spans:
+            timings.slowest(stage, max(0.0, end - max(begin, joined)))  # what this request waited for
+        return lease
+
+    def forget(self, key: str) -> None:
+        """Drops an entry that the engine could not read, so that the next `encode` makes it anew."""
+        self._arena.forget(key)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the device's last batch answered anybody."""
+        return self._batcher.healthy
+
+    def stats(self) -> BatcherStats:
+        return self._batcher.stats()
+
+    async def warm_up(self) -> None:
+        """Encodes the largest batch there can be, so that the first request does not pay, or fail, for its memory.
+
+        Raises EncoderFailed.
+        """
+        await self._encode_blank(self._batcher.budget)
+
+    async def probe(self) -> bool:
+        """Encodes one grey tile and tells whether that worked: how an encoder that failed is seen to be well again."""
+        try:
+            await self._encode_blank(1)
+        except EncoderFailed:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Fails what waits, and returns when the device and all work on images have come to rest."""
+        await self._batcher.close()
+        await self._flights.landed()
+
+    async def _make(self, job: ImageJob) -> _Made:
+        began = self._clock()
+        tiles = await self._decode.tiles(job.image, job.plan, job.path)
+        decoded = self._clock()
+        views = [torch.from_numpy(view) for view in tiles]
+        reply = await self._batcher.submit(views, job.plan.patches, self._tower.bucket(job.plan))
+        lease = await self._put(job.key, self._checked(reply.value, job.plan.rows))
+        return _Made(
+            lease,
+            (
+                ("decode", began, decoded),
+                ("encode_queue", reply.queued, reply.began),
+                ("encode", reply.began, reply.ended),
+                ("transfer", reply.ended, self._clock()),
+            ),
+        )
+
+    def _forward(self, images: list[Views]) -> list[_Rows]:
+        """On the device thread."""
+        rows = self._tower.encode(images)
+        finite = torch.stack([image.isfinite().all() for image in rows]).tolist()
+        return [_Rows(image.to("cpu"), well) for image, well in zip(rows, finite, strict=True)]
+
+    def _checked(self, rows: _Rows, expected: int) -> torch.Tensor:
+        """Wrong rows would end the engine's process, so they stop here."""
+        shape, dtype = tuple(rows.values.shape), rows.values.dtype
+        wanted = (expected, self._tower.width)
+        if shape != wanted or dtype != self._tower.dtype:
+            raise EncoderFailed(
+                f"The encoder made {dtype} {list(shape)} of an image that needs {self._tower.dtype} {list(wanted)}."
+            )
+        if not rows.finite:
+            raise EncoderFailed("The encoder made numbers of this image that are not finite.")
+        return rows.values
+
+    async def _put(self, key: str, rows: torch.Tensor) -> ArenaLease:
+        raw = rows.contiguous().view(torch.uint8).numpy()  # [rows, row_bytes]
+        put = asyncio.ensure_future(asyncio.to_thread(self._arena.put, key, raw))
+        try:
+            return await asyncio.shield(put)
+        except asyncio.CancelledError:
+            put.add_done_callback(_release)  # the copy goes on, and nobody will hold its lease
+            raise
+
+    async def _encode_blank(self, patches: int) -> None:
+        # at the full budget it shares its batch with nobody
+        reply = await self._batcher.submit(self._tower.blank(patches), self._batcher.budget)
+        self._checked(reply.value, expected=len(reply.value.values))
+
+
+def _release(put: asyncio.Future[ArenaLease]) -> None:
+    if not put.cancelled() and put.exception() is None:
+        put.result().release()
+
+
+def _addressed(error: PatchbayError, path: str) -> PatchbayError:
+    """The error as it concerns this waiter's image: another request may have started the work."""
+    own = type(error).__new__(type(error), *error.args)
+    own.__dict__.update(error.__dict__)
+    own.param = path
+    return own

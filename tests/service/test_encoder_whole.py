@@ -1,0 +1,82 @@
+"""The encoder with nothing faked: sandboxed decoding, a tower in InternVL's layout, the arena's file."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from service.arena import ArenaReader, ArenaSpec, ArenaStore
+from service.decode import DecodePool
+from service.domain import ImageBytes, ImageFormat, ImageJob, StageTimings, TilePlan, View
+from service.encoder import LocalEncoder
+from service.errors import InvalidImage
+from service.families.towers import load_tower
+from service.tiling import cut
+from tests.service.tiny_internvl import SIDE, soft_tokens, write_checkpoint
+
+pytestmark = pytest.mark.anyio
+
+SINGLE = TilePlan("low", (View(SIDE, SIDE, SIDE, SIDE),), rows=4, patches=16)
+TILED = TilePlan(
+    "high", (View(2 * SIDE, SIDE, SIDE, SIDE), View(SIDE, SIDE, SIDE, SIDE)), rows=12, patches=48
+)
+
+
+def noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (70 + seed, 130, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def png(image: Image.Image) -> ImageBytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return ImageBytes(data.getvalue(), ImageFormat.PNG, image.width, image.height, "data")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.01)])
+async def test_pictures_become_the_soft_tokens_of_transformers(
+    tmp_path: Path, dtype: str, tolerance: float
+) -> None:
+    model = write_checkpoint(tmp_path)
+    tower = load_tower(tmp_path, device="cpu", dtype=dtype)
+    arena = ArenaStore(
+        str(tmp_path / "arena"), ArenaSpec.for_budget(2**20, tower.width, dtype, max_rows=12, page_rows=4)
+    )
+    decode = DecodePool(1, max_tile_bytes=3 * SIDE * 3 * SIDE)
+    encoder = LocalEncoder(tower, decode, arena, budget=64)
+    try:
+        await encoder.warm_up()
+        plans = [SINGLE, TILED, SINGLE, TILED]
+        jobs = [
+            ImageJob(f"{seed:064x}", png(noise(seed)), plan, "messages[0]") for seed, plan in enumerate(plans)
+        ]
+        broken = ImageBytes(jobs[0].image.data[:200], ImageFormat.PNG, 130, 70, "data")
+        timings = StageTimings()
+        *leases, refused = await asyncio.gather(
+            *(encoder.encode(job, timings) for job in jobs),
+            encoder.encode(ImageJob("f" * 64, broken, SINGLE, "messages[1]"), StageTimings()),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, InvalidImage)
+        assert refused.param == "messages[1]"
+        assert set(timings.seconds) == {"decode", "encode_queue", "encode", "transfer"}
+        reader = ArenaReader(arena.path, width=tower.width)
+        for seed, (job, lease) in enumerate(zip(jobs, leases, strict=True)):
+            assert not isinstance(lease, BaseException)
+            entry = reader.find(job.key)
+            assert entry is not None
+            assert entry.rows == lease.rows == job.plan.rows
+            rows = torch.from_numpy(reader.read(entry)).view(tower.dtype).float()
+            tiles = torch.cat(cut(torch.from_numpy(np.array(noise(seed))), job.plan))
+            expected = soft_tokens(model, tiles)
+            assert (rows - expected).norm() < tolerance * expected.norm()
+    finally:
+        await encoder.close()
+        decode.close()
+        arena.close()
