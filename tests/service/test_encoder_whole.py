@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import InternVLForConditionalGeneration
 
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.decode import DecodePool
@@ -39,44 +40,46 @@ def png(image: Image.Image) -> ImageBytes:
     return ImageBytes(data.getvalue(), ImageFormat.PNG, image.width, image.height, "data")
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.01)])
-async def test_pictures_become_the_soft_tokens_of_transformers(
-    tmp_path: Path, dtype: str, tolerance: float
-) -> None:
+async def test_pictures_become_the_soft_tokens_of_transformers(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path)
-    tower = load_tower(tmp_path, device="cpu", dtype=dtype)
-    arena = ArenaStore(
-        str(tmp_path / "arena"), ArenaSpec.for_budget(2**20, tower.width, dtype, max_rows=12, page_rows=4)
-    )
     decode = DecodePool(1, max_tile_bytes=3 * SIDE * 3 * SIDE)
-    encoder = LocalEncoder(tower, decode, arena, budget=64)
     try:
-        await encoder.warm_up()
-        plans = [SINGLE, TILED, SINGLE, TILED]
-        jobs = [
-            ImageJob(f"{seed:064x}", png(noise(seed)), plan, "messages[0]") for seed, plan in enumerate(plans)
-        ]
-        broken = ImageBytes(jobs[0].image.data[:200], ImageFormat.PNG, 130, 70, "data")
-        timings = StageTimings()
-        *leases, refused = await asyncio.gather(
-            *(encoder.encode(job, timings) for job in jobs),
-            encoder.encode(ImageJob("f" * 64, broken, SINGLE, "messages[1]"), StageTimings()),
-            return_exceptions=True,
-        )
-        assert isinstance(refused, InvalidImage)
-        assert refused.param == "messages[1]"
-        assert set(timings.seconds) == {"decode", "encode_queue", "encode", "transfer"}
-        reader = ArenaReader(arena.path, width=tower.width)
-        for seed, (job, lease) in enumerate(zip(jobs, leases, strict=True)):
-            assert not isinstance(lease, BaseException)
-            entry = reader.find(job.key)
-            assert entry is not None
-            assert entry.rows == lease.rows == job.plan.rows
-            rows = torch.from_numpy(reader.read(entry)).view(tower.dtype).float()
-            tiles = torch.cat(cut(torch.from_numpy(np.array(noise(seed))), job.plan))
-            expected = soft_tokens(model, tiles)
-            assert (rows - expected).norm() < tolerance * expected.norm()
+        await equal(tmp_path, model, decode, "float32", 1e-4)
+        await equal(tmp_path, model, decode, "bfloat16", 0.01)
     finally:
-        await encoder.close()
         decode.close()
-        arena.close()
+
+
+async def equal(
+    folder: Path, model: InternVLForConditionalGeneration, decode: DecodePool, dtype: str, tolerance: float
+) -> None:
+    tower = load_tower(folder, device="cpu", dtype=dtype)
+    spec = ArenaSpec.for_budget(2**20, tower.width, dtype, max_rows=12, page_rows=4)
+    arena = ArenaStore(str(folder / "arena"), spec)
+    encoder = LocalEncoder(tower, decode, arena, budget=64)
+    await encoder.warm_up()
+    plans = [SINGLE, TILED, SINGLE, TILED]
+    jobs = [
+        ImageJob(f"{seed:064x}", png(noise(seed)), plan, "messages[0]") for seed, plan in enumerate(plans)
+    ]
+    broken = ImageBytes(jobs[0].image.data[:200], ImageFormat.PNG, 130, 70, "data")
+    timings = StageTimings()
+    *leases, refused = await asyncio.gather(
+        *(encoder.encode(job, timings) for job in jobs),
+        encoder.encode(ImageJob("f" * 64, broken, SINGLE, "messages[1]"), StageTimings()),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, InvalidImage)
+    assert refused.param == "messages[1]"
+    assert set(timings.seconds) == {"decode", "encode_queue", "encode", "transfer"}
+    reader = ArenaReader(arena.path, width=tower.width)
+    for seed, (job, lease) in enumerate(zip(jobs, leases, strict=True)):
+        assert not isinstance(lease, BaseException)
+        entry = reader.find(job.key)
+        assert entry is not None
+        assert entry.rows == lease.rows == job.plan.rows
+        rows = torch.from_numpy(reader.read(entry)).view(tower.dtype).float()
+        expected = soft_tokens(model, torch.cat(cut(torch.from_numpy(np.array(noise(seed))), job.plan)))
+        assert (rows - expected).norm() < tolerance * expected.norm()
+    await encoder.close()
+    arena.close()
