@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -19,20 +18,20 @@ from service import __version__
 from service.admission import Admission
 from service.api import RequestLimits, build_api
 from service.arena import ArenaStore
-from service.decode import DecodePool
-from service.domain import ChatRequest, SoftTokenEncoder
+from service.domain import ChatRequest
 from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
-from service.engine.launcher import launch
-from service.engine.supervisor import EngineState, EngineSupervisor, Pace
+from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
-from service.fitting import largest_plan
 from service.handover import HandlePath, ImagePath, PassThrough
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.metrics import Metrics
+from service.parts import make_encoder, make_engine, make_ingest
 from service.pipeline import ChatAnswer, Pipeline, Served
 from service.preparation import Prepared
 from service.selfcheck import self_check
+
+if TYPE_CHECKING:
+    from service.encoder import LocalEncoder
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -54,7 +53,8 @@ class Patchbay:
         self._reasons = {"service": "starting"}
         self._pipeline: Pipeline | None = None
         self._life: EngineSupervisor | ExternalEngine | None = None
-        self._parts = AsyncExitStack()
+        self._encoder: LocalEncoder | None = None
+        self._ends = AsyncExitStack()
         # half of the arena may be promised to running requests; the rest is cache
         rows = prepared.arena_spec.pages * prepared.arena_spec.page_rows // 2
         self.admission = Admission(max_inflight=prepared.settings.max_inflight, max_visual_rows=rows)
@@ -62,7 +62,8 @@ class Patchbay:
         self.metrics.watch_inflight("request", lambda: self.admission.inflight)
         self.metrics.watch_queue("visual_tokens", lambda: self.admission.visual_waiting)
         self.metrics.watch_draining(lambda: self.admission.draining)
-        engine = f"vllm {ENGINE_VERSION}" if prepared.engine else "external"
+        self.metrics.watch_engine(lambda: "engine" not in self.reasons())
+        engine = f"vllm {ENGINE_VERSION}" if not prepared.external else "external"
         self.metrics.build(version=__version__, model=prepared.served_name, engine=engine)
 
     def api(self) -> FastAPI:
@@ -107,9 +108,12 @@ class Patchbay:
     def reasons(self) -> Mapping[str, str]:
         if self.admission.draining:
             return {"service": "draining"}
+        reasons = dict(self._reasons)
         if isinstance(self._life, EngineSupervisor) and self._life.state is not EngineState.READY:
-            return {**self._reasons, "engine": str(self._life.state)}
-        return self._reasons
+            reasons["engine"] = str(self._life.state)
+        if self._encoder is not None and not self._encoder.healthy:
+            reasons["encoder"] = "its last batch failed"
+        return reasons
 
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
@@ -119,14 +123,13 @@ class Patchbay:
         finally:
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
-            await self._parts.aclose()
+            await self._ends.aclose()
 
     async def _start(self) -> None:
         """Engine and encoder come up side by side; ready means that one image has gone all the way."""
         try:
             await self._bring_up()
             self._reasons = {}
-            self._say("self-check passed: one image from end to end")
         except PatchbayError as error:
             self.failed = error
             self._reasons = {"service": error.message}
@@ -137,117 +140,47 @@ class Patchbay:
         self.started.set()
 
     async def _bring_up(self) -> None:
-        prepared = self.prepared
-        settings = prepared.settings
+        prepared, ends, say = self.prepared, self._ends, self._say
         client = VLLMClient(prepared.engine_url, retry_after=self._retry_after)
-        self._parts.push_async_callback(client.aclose)
+        ends.push_async_callback(client.aclose)
         arena: ArenaStore | None = None
-        if settings.images == "handles":
+        if prepared.settings.images == "handles":
+            # before the engine starts: its plugin maps the arena first of all
             arena = ArenaStore(prepared.arena_path, prepared.arena_spec)
-            self._parts.callback(arena.close)
-        life = self._engine(client)
-        images: ImagePath
-        if arena is None:
-            images = PassThrough(prepared.geometry)
+            ends.callback(arena.close)
+        if prepared.external:
+            say(f"expecting an engine at {prepared.engine_url}; `patchbay check` shows how to start it")
         else:
-            self._say("loading the vision encoder")
-            encoder = await self._encoder(arena)
-            images = HandlePath(prepared.geometry, encoder, self.admission, self.metrics)
-        fetcher = Fetcher(
-            URLPolicy(allow_private=settings.allow_private_urls, allowed_hosts=settings.allowed_url_hosts),
-            FetchLimits(
-                max_bytes=settings.max_image_bytes,
-                timeout=settings.fetch_timeout,
-                connect_timeout=settings.fetch_connect_timeout,
-                redirects=settings.fetch_redirects,
-            ),
-        )
-        limits = ImageLimits(
-            max_bytes=settings.max_image_bytes,
-            max_pixels=settings.max_image_pixels,
-            min_side=prepared.geometry.min_side,
-        )
-        ingest = Ingest(fetcher, limits)
-        self._parts.push_async_callback(ingest.close)
-        self._say("waiting for the engine (about 20 s for the embedded model)")
-        if isinstance(life, EngineSupervisor):
-            await life.started()
+            say("starting vLLM")
+        self._life = make_engine(prepared, ends, client, self._engine_is)
+        images: ImagePath = PassThrough(prepared.geometry)
+        if arena is not None:
+            say("loading the vision encoder")
+            self._encoder = await make_encoder(prepared, ends, arena, self.metrics)
+            images = HandlePath(prepared.geometry, self._encoder, self.admission, self.metrics)
+            say(f"the encoder is warm on {prepared.plan.device}, kernels: {self._encoder.backend}")
+        say("waiting for the engine (20 to 40 s for the embedded model)")
+        if isinstance(self._life, EngineSupervisor):
+            await self._life.started()
         else:
-            await life.wait_ready(settings.engine_start_timeout)
-        self._say("the engine answers")
+            await self._life.wait_ready(prepared.settings.engine_start_timeout)
+        say("the engine answers; sending one image from end to end")
         pipeline = Pipeline(
             Served(
                 context=prepared.plan.max_model_len,
                 fingerprint=f"{prepared.checkpoint.fingerprint}/{prepared.dtype}",
-                request_timeout=settings.request_timeout,
-                restart_wait=settings.engine_restart_wait,
+                request_timeout=prepared.settings.request_timeout,
+                restart_wait=prepared.settings.engine_restart_wait,
             ),
-            ingest=ingest,
+            ingest=make_ingest(prepared, ends),
             geometry=prepared.geometry,
             images=images,
             engine=client,
-            life=life,
+            life=self._life,
             metrics=self.metrics,
         )
         await self_check(pipeline, prepared.geometry, prepared.served_name)
         self._pipeline = pipeline
-
-    def _engine(self, client: VLLMClient) -> EngineSupervisor | ExternalEngine:
-        prepared = self.prepared
-        if prepared.engine is None:
-            self._say(f"using the engine at {prepared.engine_url}")
-            self._life = ExternalEngine(client)
-            return self._life
-        self._say("starting vLLM; its log lines begin with [engine]")
-        supervisor = EngineSupervisor(
-            launch(prepared.engine, os.environ),
-            client.health,
-            on_state=self._engine_is,
-            pace=Pace(start_timeout=prepared.settings.engine_start_timeout),
-        )
-        self._life = supervisor
-        self.metrics.watch_engine(lambda: supervisor.state is EngineState.READY)
-        supervisor.start()
-        self._parts.push_async_callback(supervisor.stop)
-        return supervisor
-
-    async def _encoder(self, arena: ArenaStore) -> SoftTokenEncoder:
-        """Tower, decoding processes and device thread; returns when they are warm."""
-        # torch and transformers take seconds to import, and a gateway without encoder must not need them
-        from service.encoder import LocalEncoder
-        from service.families.towers import load_tower
-
-        prepared = self.prepared
-        plan, settings = prepared.plan, prepared.settings
-        largest = sum(3 * view.width * view.height for view in largest_plan(prepared.geometry).views)
-        decode = DecodePool(plan.decode_workers, largest, settings.decode_timeout, settings.max_image_pixels)
-        self._parts.callback(decode.close)
-        tower, _ = await asyncio.gather(
-            asyncio.to_thread(
-                load_tower,
-                prepared.checkpoint.path,
-                device=plan.device,
-                dtype=prepared.dtype,
-                backend=settings.kernels,
-            ),
-            decode.start(),
-        )
-        encoder = LocalEncoder(
-            tower,
-            decode,
-            arena,
-            budget=plan.encoder_batch_patches,
-            threads=plan.encoder_threads,
-            on_batch=lambda items, patches, seconds, waited: self.metrics.batch(
-                items=items, patches=patches, seconds=seconds
-            ),
-        )
-        self._parts.push_async_callback(encoder.close)
-        self.metrics.watch_cache_bytes(lambda: arena.stats().used_bytes)
-        self.metrics.watch_queue("encode", lambda: encoder.stats().waiting)
-        self._say(f"encoder ready on {plan.device}, kernels: {tower.backend}")
-        await encoder.warm_up()
-        return encoder
 
     def _engine_is(self, state: EngineState) -> None:
         if state is EngineState.STARTING and self._pipeline is not None:

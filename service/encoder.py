@@ -110,6 +110,11 @@ class LocalEncoder:
         self._arena.forget(key)
 
     @property
+    def backend(self) -> str:
+        """The kernels' implementation that runs."""
+        return self._tower.backend
+
+    @property
     def healthy(self) -> bool:
         """Whether the device's last batch answered anybody."""
         return self._batcher.healthy

@@ -9,6 +9,7 @@ import os
 import socket
 from dataclasses import dataclass
 from typing import Literal, cast
+from urllib.parse import urlsplit
 
 from service.arena import ArenaSpec
 from service.checkpoint import Checkpoint, read_checkpoint
@@ -36,9 +37,11 @@ class Prepared:
     served_name: str
     arena_path: str
     arena_spec: ArenaSpec
-    engine: EngineSpec | None
-    """None when the engine is somebody else's (`engine_url`)."""
+    engine: EngineSpec
+    """The engine that Patchbay starts, or the one that it expects at `engine_url`."""
     engine_url: str
+    external: bool
+    """True when somebody else starts the engine."""
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -53,13 +56,10 @@ def prepare(settings: Settings) -> Prepared:
     served_name = settings.served_model_name or (
         EMBEDDED_NAME if settings.model == EMBEDDED_MODEL else checkpoint.name
     )
-    port = settings.engine_port or _free_port()
+    port = _engine_port(settings)
     arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
     spec = ArenaSpec.for_budget(plan.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)
-    engine = None
-    if settings.engine_url is None:
-        handles = HandlesSpec(arena_path, spec.width, geometry.max_rows, geometry.architecture)
-        engine = _engine(settings, checkpoint, plan, dtype, served_name, port, handles)
+    handles = HandlesSpec(arena_path, spec.width, geometry.max_rows, geometry.architecture)
     return Prepared(
         settings=settings,
         machine=machine,
@@ -70,8 +70,9 @@ def prepare(settings: Settings) -> Prepared:
         served_name=served_name,
         arena_path=arena_path,
         arena_spec=spec,
-        engine=engine,
+        engine=_engine(settings, checkpoint, plan, dtype, served_name, port, handles),
         engine_url=settings.engine_url or f"http://127.0.0.1:{port}",
+        external=settings.engine_url is not None,
     )
 
 
@@ -140,6 +141,12 @@ def _wish(settings: Settings) -> Wish:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         max_model_len=settings.max_model_len,
     )
+
+
+def _engine_port(settings: Settings) -> int:
+    if settings.engine_url is not None:
+        return urlsplit(settings.engine_url).port or 80
+    return settings.engine_port or _free_port()
 
 
 def _free_port() -> int:

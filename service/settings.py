@@ -116,8 +116,9 @@ class Settings(BaseSettings):
 
     engine_url: str | None = Field(
         None,
-        description="Base URL of an engine that already runs, instead of starting one. With images=handles it must "
-        "share this machine's shared memory and have Patchbay's plugin.",
+        pattern=r"^https?://[^/?#]+/?$",
+        description="Base URL of an engine that you start yourself; `patchbay check` shows the command. With "
+        "images=handles it must share this machine's shared memory and have Patchbay's plugin.",
     )
     engine_port: int | None = Field(
         None, ge=1, le=65535, description="Loopback port of the engine. Default: any that is free."

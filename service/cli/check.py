@@ -25,8 +25,12 @@ def check(given: Mapping[str, Any]) -> int:
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
     _section("kernels", [_kernels(prepared)])
-    engine = describe(prepared.engine) if prepared.engine else f"runs already at {prepared.engine_url}"
-    _section("engine", [engine])
+    whose = (
+        "yours to start, once `patchbay serve` has made the arena:"
+        if prepared.external
+        else "started by serve:"
+    )
+    _section("engine", [whose, describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
 

@@ -1,0 +1,113 @@
+"""The parts that the service is made of, each made from what was prepared and entered in the stack that ends it.
+
+Knows how each part is made, not the order in which they come up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from service.arena import ArenaStore
+from service.decode import DecodePool
+from service.engine.client import VLLMClient
+from service.engine.external import ExternalEngine
+from service.engine.launcher import launch
+from service.engine.supervisor import EngineState, EngineSupervisor, Pace
+from service.fitting import largest_plan
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.metrics import Metrics
+from service.preparation import Prepared
+
+if TYPE_CHECKING:
+    from service.encoder import LocalEncoder
+
+PROBE_SECONDS = 5.0
+"""Between two tries of an encoder whose last batch failed; nobody may ask it while readiness is down."""
+
+
+def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
+    settings = prepared.settings
+    fetcher = Fetcher(
+        URLPolicy(allow_private=settings.allow_private_urls, allowed_hosts=settings.allowed_url_hosts),
+        FetchLimits(
+            max_bytes=settings.max_image_bytes,
+            timeout=settings.fetch_timeout,
+            connect_timeout=settings.fetch_connect_timeout,
+            redirects=settings.fetch_redirects,
+        ),
+    )
+    limits = ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        min_side=prepared.geometry.min_side,
+    )
+    ingest = Ingest(fetcher, limits)
+    ends.push_async_callback(ingest.close)
+    return ingest
+
+
+def make_engine(
+    prepared: Prepared, ends: AsyncExitStack, client: VLLMClient, on_state: Callable[[EngineState], None]
+) -> EngineSupervisor | ExternalEngine:
+    """Begins to start the engine, or takes the one that somebody else starts; returns at once."""
+    if prepared.external:
+        return ExternalEngine(client)
+    supervisor = EngineSupervisor(
+        launch(prepared.engine, os.environ),
+        client.health,
+        on_state=on_state,
+        pace=Pace(start_timeout=prepared.settings.engine_start_timeout),
+    )
+    supervisor.start()
+    ends.push_async_callback(supervisor.stop)
+    return supervisor
+
+
+async def make_encoder(
+    prepared: Prepared, ends: AsyncExitStack, arena: ArenaStore, metrics: Metrics
+) -> LocalEncoder:
+    """Tower, decoding processes and device thread; returns when they are warm. Raises ConfigurationError."""
+    # torch and transformers take seconds to import, and a gateway without encoder must not need them
+    from service.encoder import LocalEncoder
+    from service.families.towers import load_tower
+
+    plan, settings = prepared.plan, prepared.settings
+    tile_bytes = sum(3 * view.width * view.height for view in largest_plan(prepared.geometry).views)
+    decode = DecodePool(plan.decode_workers, tile_bytes, settings.decode_timeout, settings.max_image_pixels)
+    ends.callback(decode.close)
+    loading = asyncio.to_thread(
+        load_tower,
+        prepared.checkpoint.path,
+        device=plan.device,
+        dtype=prepared.dtype,
+        backend=settings.kernels,
+    )
+    tower, _ = await asyncio.gather(loading, decode.start())
+    encoder = LocalEncoder(
+        tower,
+        decode,
+        arena,
+        budget=plan.encoder_batch_patches,
+        threads=plan.encoder_threads,
+        on_batch=lambda items, patches, seconds, waited: metrics.batch(
+            items=items, patches=patches, seconds=seconds
+        ),
+    )
+    ends.push_async_callback(encoder.close)
+    metrics.watch_cache_bytes(lambda: arena.stats().used_bytes)
+    metrics.watch_queue("encode", lambda: encoder.stats().waiting)
+    await encoder.warm_up()
+    probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
+    ends.callback(probing.cancel)
+    return encoder
+
+
+async def _probe_while_unhealthy(encoder: LocalEncoder) -> None:
+    while True:
+        await asyncio.sleep(PROBE_SECONDS)
+        if not encoder.healthy:
+            await encoder.probe()

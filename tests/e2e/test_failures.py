@@ -1,0 +1,109 @@
+"""What breaks in production: the engine dies, clients leave, the arena forgets, the service is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.equality import body, over_http
+from demo.cases import Case, draw_cases
+from tests.e2e.server import Server, serving
+
+pytestmark = pytest.mark.e2e
+ATTEMPTS = 2000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("failures") / "log", "--engine-restart-wait", "1") as server:
+        yield server
+
+
+async def settled(server: Server, client: httpx.AsyncClient, case: Case) -> tuple[int, str]:
+    """(status, answer or error code) of one request; every request ends."""
+    reply = await client.post("/v1/chat/completions", json=body(case))
+    if reply.status_code == 200:
+        return 200, str(reply.json()["choices"][0]["message"]["content"])
+    return reply.status_code, str(reply.json()["error"]["code"])
+
+
+async def under_load(server: Server, cases: list[Case]) -> list[tuple[int, str]]:
+    """Eight clients; the engine is killed when a quarter of the answers are there."""
+    gate = asyncio.Semaphore(8)
+    done = 0
+
+    async def one(client: httpx.AsyncClient, case: Case) -> tuple[int, str]:
+        nonlocal done
+        async with gate:
+            result = await settled(server, client, case)
+        done += 1
+        if done == len(cases) // 4:
+            for pid in server.engine_processes():
+                os.kill(pid, signal.SIGKILL)
+        return result
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
+        return list(await asyncio.gather(*(one(client, case) for case in cases)))
+
+
+def test_an_engine_killed_under_load_comes_back_and_nobody_is_told_a_wrong_thing(server: Server) -> None:
+    cases = [case for case in draw_cases(120, seed=21) if case.kind != "chat"]
+    right = asyncio.run(over_http(server.url, cases, 4))
+    killed = server.engine_processes()
+    assert killed
+    results = asyncio.run(under_load(server, cases))
+    assert {status for status, _ in results} <= {200, 502, 503}
+    assert any(status == 503 for status, _ in results)
+    wrong = [i for i, (status, answer) in enumerate(results) if status == 200 and answer != right[i]]
+    assert len(wrong) <= 1, wrong
+    server.wait_ready()
+    assert server.metric("patchbay_engine_restarts_total") >= 1
+    assert not set(killed) & set(server.engine_processes())
+    again = asyncio.run(over_http(server.url, cases[:20], 4))
+    assert sum(a != b for a, b in zip(again, right[:20], strict=True)) <= 1
+
+
+def test_a_refusal_while_the_engine_is_down_says_when_to_come_back(server: Server) -> None:
+    for pid in server.engine_processes():
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(ATTEMPTS):
+        reply = httpx.post(f"{server.url}/v1/chat/completions", json=body(draw_cases(1, 2)[0]), timeout=60)
+        if reply.status_code == 503:
+            break
+    assert reply.status_code == 503
+    assert reply.json()["error"]["code"] == "engine_unavailable"
+    assert int(reply.headers["retry-after"]) >= 1
+    assert not server.ready()
+    server.wait_ready()
+
+
+def test_a_client_that_leaves_mid_stream_stops_the_engine(server: Server) -> None:
+    request = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 3000, "ignore_eos": True}
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=request, timeout=60) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: "):
+                break
+        assert server.engine_metric("vllm:num_requests_running") == 1
+    for _ in range(ATTEMPTS):
+        if server.engine_metric("vllm:num_requests_running") == 0:
+            break
+    assert server.engine_metric("vllm:num_requests_running") == 0
+    assert server.metric("patchbay_inflight") == 0
+    assert server.metric("patchbay_cancelled_total") == 1
+
+
+def test_told_to_stop_it_ends_with_all_it_started(tmp_path: Path) -> None:
+    with serving(tmp_path / "log") as server:
+        engine = server.engine_processes()
+        assert engine
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+        assert server.engine_processes() == []
+        arena = Path(f"/dev/shm/patchbay-{server.url.rpartition(':')[2]}-{os.getuid()}.arena")
+        assert not arena.exists()
