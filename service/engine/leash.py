@@ -46,8 +46,8 @@ class Leash:
                     self.stop()
                 if signals in ready and STOPPING & set(os.read(signals, 4096)):
                     self.stop()
-                if self.seconds_left() == 0:
-                    os.killpg(0, signal.SIGKILL)  # and this process with them
+                if self.deadline is not None and time.monotonic() >= self.deadline:
+                    kill_group()
         return self.status
 
     def anyone_left(self) -> bool:
@@ -78,7 +78,18 @@ class Leash:
             self.deadline = time.monotonic() + self.grace
 
     def seconds_left(self) -> float | None:
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        # after the deadline it looks again ever so often: a process may have forked while it was being killed
+        return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
+
+
+def kill_group() -> None:
+    """Kills everybody in this process's group but itself, which stays to take them in."""
+    if not os.path.isdir("/proc/self"):
+        os.killpg(0, signal.SIGKILL)
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(ProcessLookupError):
+            if pid != os.getpid() and os.getpgid(pid) == os.getpgrp():
+                os.kill(pid, signal.SIGKILL)
 
 
 def wakeup() -> int:

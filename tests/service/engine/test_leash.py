@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ child.stdout.readline()
 print("up", flush=True)
 {then}
 """
+SECONDS = 20
+"""More than any test takes, so that a tree that goes on fails it."""
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
@@ -50,8 +53,12 @@ class Tree:
         assert self.leash.stdout is not None and self.leash.stdin is not None
         assert self.leash.stdout.readline() == b"up\n"
 
-    def wait_until_nobody_is_left(self) -> None:
+    def wait_until_nobody_is_left(self, seconds: float = SECONDS) -> None:
+        assert select.select([self._alive], [], [], seconds)[0], "some of the tree is still alive"
         assert os.read(self._alive, 1) == b""
+
+    def status(self) -> int:
+        return self.leash.wait(SECONDS)
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -83,21 +90,21 @@ def test_everybody_ends_with_the_starter(tree: MakeTree) -> None:
     started = tree()
     started.leash.stdin.close()  # what the kernel does for a starter that was killed
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == 128 + signal.SIGTERM
+    assert started.status() == 128 + signal.SIGTERM
 
 
 def test_those_who_do_not_listen_are_killed_after_the_grace(tree: MakeTree) -> None:
     started = tree(deaf=DEAF, grace=0.01)
     started.leash.stdin.close()
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == -signal.SIGKILL
+    assert started.status() == 128 + signal.SIGKILL
 
 
 def test_a_sigterm_stops_the_tree(tree: MakeTree) -> None:
     started = tree()
     started.leash.terminate()
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == 128 + signal.SIGTERM
+    assert started.status() == 128 + signal.SIGTERM
 
 
 def test_the_command_stops_its_own_tree_in_order(tree: MakeTree) -> None:
@@ -107,29 +114,35 @@ def test_the_command_stops_its_own_tree_in_order(tree: MakeTree) -> None:
     started = tree(then=then, deaf="")
     started.leash.terminate()
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == 7
+    assert started.status() == 7
 
 
 def test_the_ended_commands_children_end_and_its_status_is_told(tree: MakeTree) -> None:
     started = tree(then="os._exit(3)")
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == 3
+    assert started.status() == 3
+
+
+def test_it_ends_after_the_last_of_the_tree(tree: MakeTree) -> None:
+    started = tree(then="os._exit(3)", deaf=DEAF, grace=0.01)
+    assert started.status() == 3
+    started.wait_until_nobody_is_left(seconds=0)
 
 
 def test_a_killed_command_is_told_by_its_signal(tree: MakeTree) -> None:
     started = tree(then="os.kill(os.getpid(), signal.SIGKILL)")
     started.wait_until_nobody_is_left()
-    assert started.leash.wait() == 128 + signal.SIGKILL
+    assert started.status() == 128 + signal.SIGKILL
 
 
 def test_a_group_of_others_is_left_alone() -> None:
     """Started without a group of its own it makes one, or the kill at its end would reach the starter."""
-    command = [sys.executable, "-I", "-S", leash.__file__, "0", "sleep", "60"]
+    command = [sys.executable, "-I", "-S", leash.__file__, "60", "sleep", "60"]
     starter = f"import subprocess; print(subprocess.run({command}, stdin=subprocess.PIPE).returncode)"
     result = subprocess.run(
         [sys.executable, "-S", "-c", starter], capture_output=True, text=True, start_new_session=True
     )
-    assert (result.returncode, result.stdout.split()) == (0, [str(-signal.SIGKILL)])
+    assert (result.returncode, result.stdout.split()) == (0, [str(128 + signal.SIGTERM)])
 
 
 def test_it_needs_no_package() -> None:

@@ -1,0 +1,122 @@
+"""One run of the engine: its processes on their leash, and what they write to their log.
+
+Knows a command line and its environment; nothing of health, restarts, or vLLM beyond the look of its log lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from service.engine import leash
+from service.engine.launcher import Launch
+
+log = logging.getLogger(__name__)
+
+LINES_KEPT = 400
+LINES_TOLD = 8
+LINE_BYTES = 16 * 1024
+SEVERE = re.compile(r"\b(ERROR|CRITICAL|Traceback)\b")
+CAUSE = re.compile(r"\b\w*(Error|Exception|error): ")
+"""The line of a Python traceback, or of an argument parser, that says what was wrong."""
+PREFIX = re.compile(r"^(\([^)]*\) )?(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?")
+"""Of vLLM's log lines: `(EngineCore pid=1) ERROR 01-31 12:00:00 [core.py:1] `."""
+
+
+class Child:
+    """A started command line; end it in every case."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, grace: float
+    ) -> None:
+        self._process = process
+        self._grace = grace
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._forwarding = asyncio.create_task(self._forward(reader))
+
+    @classmethod
+    async def start(cls, launch: Launch, grace: float) -> Child:
+        """Starts `launch` in a session of its own; asked to stop, it is killed after `grace` seconds.
+
+        Raises OSError when the system has no room for another process.
+        """
+        command = [sys.executable, "-I", "-S", leash.__file__, str(grace), *launch.argv]
+        read_end, write_end = os.pipe()
+        reader = await _reader(read_end)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,  # never written: its end is the sign that we are gone
+                stdout=write_end,
+                stderr=write_end,
+                env=dict(launch.environment),
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
+        return cls(process, reader, grace)
+
+    async def wait(self) -> int:
+        """The exit status, once every process of the tree has ended; 128 + n for signal n."""
+        status = await self._process.wait()
+        if status < 0:  # the leash itself was killed: by its own hand with all the others, or alone
+            self._kill()
+            return 128 - status
+        return status
+
+    async def end(self) -> None:
+        """Stops the tree if it runs, and returns when none of it is left and its last log line is in."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            with suppress(TimeoutError):
+                # the leash keeps the time; this is for a leash that cannot
+                async with asyncio.timeout(self._grace + 5):
+                    await self._process.wait()
+        if self._process.returncode is None or self._process.returncode < 0:
+            self._kill()
+        await self._process.wait()
+        await self._forwarding
+
+    def last_words(self) -> Sequence[str]:
+        """The errors among the last log lines, or simply the last lines when there are none."""
+        lines = [PREFIX.sub("", line) for line in self._lines]
+        causes = list(dict.fromkeys(line for line in lines if CAUSE.search(line)))
+        return (causes or [line for line in lines if line.strip()])[-LINES_TOLD:]
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _forward(self, reader: asyncio.StreamReader) -> None:
+        """vLLM's errors are warnings of ours, because it goes on after most; the rest is for those who debug."""
+        rest = b""
+        while data := await reader.read(LINE_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._line(line)
+            if len(rest) > LINE_BYTES:
+                self._line(rest)
+                rest = b""
+        if rest:
+            self._line(rest)
+
+    def _line(self, raw: bytes) -> None:
+        line = raw.rpartition(b"\r")[2] if not raw.endswith(b"\r") else raw[:-1]
+        text = line.decode(errors="replace")
+        self._lines.append(text)
+        log.log(logging.WARNING if SEVERE.search(text) else logging.DEBUG, "engine: %s", text)
+
+
+async def _reader(file: int) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(file, "rb", 0))
+    return reader

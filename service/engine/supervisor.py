@@ -1,0 +1,228 @@
+"""Keeps the engine alive: starts it, knows whether it lives, starts it again when it has died.
+
+Knows how to start a child and how to ask for health; nothing of vLLM or of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from service.engine.child import Child
+from service.engine.launcher import Launch
+from service.errors import ConfigurationError, EngineUnavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class EngineState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DOWN = "down"
+    """Dead, not answering, or waiting for its next start."""
+    FAILED = "failed"
+    """Never became ready, and was given up."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """In seconds, but for the counts."""
+
+    starting_poll: float = 0.25
+    ready_poll: float = 1.0
+    unhealthy_polls: int = 5
+    """Polls in a row without an answer after which a process that has not ended is taken for hung."""
+    start_timeout: float = 900.0
+    start_attempts: int = 2
+    """Starts that may fail before the first success; after it the supervisor never gives up."""
+    first_backoff: float = 1.0
+    """Before the second start in a row; the first comes at once. Doubles each time."""
+    most_backoff: float = 60.0
+    stable: float = 60.0
+    """Readiness of that length makes the next failure the first again."""
+    grace: float = 10.0
+    """How long the engine may take to stop before it is killed."""
+    expected_start: float = 30.0
+    """Taken for the length of a start until one has been measured."""
+
+
+class Ended(Exception):
+    """A life of the engine is over; the text says how, after "the engine"."""
+
+
+class EngineSupervisor:
+    """Implements `domain.EngineLife`. `on_state` is called with each new state, in the event loop."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        health: Callable[[], Coroutine[Any, Any, bool]],
+        *,
+        on_state: Callable[[EngineState], None] = lambda state: None,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self.state = EngineState.DOWN
+        self.restarts = 0
+        """Starts after the first."""
+        self._launch = launch
+        self._health = health
+        self._on_state = on_state
+        self._pace = pace or Pace()
+        self._clock = clock
+        self._sleep = sleep
+        self._ready = asyncio.Event()
+        self._was_ready = False
+        self._start_seconds = self._pace.expected_start
+        self._start_at = clock()
+        """When the current start began, or the next one will."""
+        self._keeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to keep the engine alive; returns at once."""
+        self._keeper = asyncio.create_task(self._keep_alive(), name="engine supervisor")
+
+    async def stop(self) -> None:
+        """Stops the engine and returns when no process of it is left."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError, ConfigurationError):
+                await self._keeper
+        self._enter(EngineState.STOPPED)
+
+    async def started(self) -> None:
+        """Returns when the engine is ready for the first time.
+
+        Raises ConfigurationError, with the engine's last words, when it could not be started.
+        """
+        if self._keeper is None:
+            raise RuntimeError("start() comes before started()")
+        ready = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait({ready, self._keeper}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self._keeper.done():
+            await self._keeper
+
+    async def alive(self) -> bool:
+        """Asks now; an engine that does not answer is no longer ready."""
+        if self.state is EngineState.READY and not await self._health() and self.state is EngineState.READY:
+            self._enter(EngineState.DOWN)
+        return self.state is EngineState.READY
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Returns once the engine answers. Raises EngineUnavailable after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not await self.alive():
+                    await self._ready.wait()
+        except TimeoutError:
+            raise self.unavailable() from None
+
+    def unavailable(self) -> EngineUnavailable:
+        return EngineUnavailable(f"the engine is {self.state}", retry_after=self.retry_after())
+
+    def retry_after(self) -> float:
+        """Seconds until the engine should be ready, as far as the last start tells; at least 1."""
+        if self.state is EngineState.READY:
+            return 1.0
+        return max(1.0, self._start_at + self._start_seconds - self._clock())
+
+    async def _keep_alive(self) -> None:
+        failures = 0
+        while True:
+            how, words, ready_seconds = await self._one_life()
+            failures = 1 if ready_seconds >= self._pace.stable else failures + 1
+            if not self._was_ready and failures >= self._pace.start_attempts:
+                self._enter(EngineState.FAILED)
+                raise ConfigurationError(
+                    f"the engine {how}, and was not ready before. Its last words:\n{words}"
+                )
+            backoff = self._backoff(failures)
+            self._start_at = self._clock() + backoff
+            self._enter(EngineState.DOWN)
+            log.error("the engine %s; next start in %g s. Its last words:\n%s", how, backoff, words)
+            await self._sleep(backoff)
+            self.restarts += 1
+
+    def _backoff(self, failures: int) -> float:
+        if failures == 1:
+            return 0.0
+        # the exponent is bounded as well: 2.0 ** 1100 is no float
+        return min(self._pace.most_backoff, self._pace.first_backoff * 2.0 ** min(failures - 2, 60))
+
+    async def _one_life(self) -> tuple[str, str, float]:
+        """From start to end: how it ended, the last words, and for how many seconds it had been ready."""
+        self._start_at = self._clock()
+        self._enter(EngineState.STARTING)
+        try:
+            child = await Child.start(self._launch, self._pace.grace)
+        except OSError as error:
+            return f"could not be started ({error})", "", 0.0
+        exited = asyncio.create_task(child.wait())
+        ready_at: float | None = None
+        how = ""
+        try:
+            await self._become_ready(exited)
+            ready_at = self._clock()
+            self._start_seconds = ready_at - self._start_at
+            self._was_ready = True
+            await self._stay_ready(exited)
+        except Ended as end:
+            how = str(end)
+        finally:
+            exited.cancel()
+            # readiness must not outlast the processes while they are being cleared away
+            if self.state is EngineState.READY:
+                self._enter(EngineState.DOWN)
+            await child.end()
+        return how, "\n".join(child.last_words()), 0.0 if ready_at is None else self._clock() - ready_at
+
+    async def _become_ready(self, exited: asyncio.Task[int]) -> None:
+        while not await unless(exited, self._health()):
+            if self._clock() - self._start_at > self._pace.start_timeout:
+                raise Ended(f"was not ready after {self._pace.start_timeout:g} s")
+            await unless(exited, self._sleep(self._pace.starting_poll))
+
+    async def _stay_ready(self, exited: asyncio.Task[int]) -> None:
+        missed = 0
+        while missed < self._pace.unhealthy_polls:
+            self._enter(EngineState.DOWN if missed else EngineState.READY)
+            await unless(exited, self._sleep(self._pace.ready_poll))
+            missed = 0 if await unless(exited, self._health()) else missed + 1
+        raise Ended(f"has not answered {missed} times in a row")
+
+    def _enter(self, state: EngineState) -> None:
+        if state is self.state:
+            return
+        self.state = state
+        if state is EngineState.READY:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        self._on_state(state)
+
+
+async def unless(exited: asyncio.Task[int], work: Coroutine[Any, Any, T]) -> T:
+    """Does `work`. Raises Ended as soon as the process has exited."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({exited, task}, return_when=asyncio.FIRST_COMPLETED)
+        if exited.done():
+            status = exited.result()
+            raise Ended(
+                f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
+            )
+        return task.result()
+    finally:
+        task.cancel()

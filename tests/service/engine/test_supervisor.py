@@ -1,0 +1,291 @@
+"""The supervisor over real processes: a small server that dies, falls silent or does not start when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.engine.client import VLLMClient
+from service.engine.launcher import Launch
+from service.engine.supervisor import EngineState, EngineSupervisor, Pace
+from service.errors import ConfigurationError, EngineUnavailable
+
+pytestmark = pytest.mark.anyio
+
+FAKE = Path(__file__).with_name("fake_engine.py")
+STARTING, READY, DOWN = EngineState.STARTING, EngineState.READY, EngineState.DOWN
+PACE = Pace(starting_poll=0.01, ready_poll=0.01, grace=30.0, start_timeout=60.0)
+
+
+class World:
+    """A supervisor of a fake engine, its states as they came, and a clock that only the test moves."""
+
+    def __init__(self, folder: Path, pace: Pace) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.now = 0.0
+        self.slept: list[float] = []
+        self.states: list[EngineState] = []
+        self.broken = folder / "broken"
+        self.client = VLLMClient(f"http://127.0.0.1:{port}")
+        self.during_backoff: Callable[[], None] = lambda: None
+        self._pace = pace
+        self._changed = asyncio.Condition()
+        argv = (sys.executable, "-S", str(FAKE), str(port), str(folder))
+        self.supervisor = EngineSupervisor(
+            Launch(argv, {"PYTHONUNBUFFERED": "1"}),
+            self.client.health,
+            on_state=self._seen,
+            pace=pace,
+            clock=lambda: self.now,
+            sleep=self._sleep,
+        )
+
+    def _seen(self, state: EngineState) -> None:
+        self.states.append(state)
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds in (self._pace.starting_poll, self._pace.ready_poll):
+            await asyncio.sleep(seconds)
+        else:
+            self.slept.append(seconds)
+            self.now += seconds
+            self.during_backoff()
+
+    async def ready(self) -> int:
+        """Waits for readiness; returns the server's process id."""
+        await self.supervisor.wait_ready(timeout=60)
+        return await self.tell("/pid")
+
+    async def tell(self, route: str) -> int:
+        reply = await self.client.get(route)
+        try:
+            return int(b"".join([chunk async for chunk in reply.body()]))
+        finally:
+            await reply.aclose()
+
+    async def kill(self) -> None:
+        """Ends the server from within, and waits until the supervisor has seen it."""
+        with suppress(EngineUnavailable):
+            await self.tell("/die")
+        await self.until(lambda: self.supervisor.state is not READY)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not true():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
+    worlds: list[World] = []
+
+    def made(**pace: float) -> World:
+        worlds.append(World(tmp_path, replace(PACE, **pace)))
+        return worlds[-1]
+
+    yield made
+    for world in worlds:
+        await world.supervisor.stop()
+        await world.client.aclose()
+
+
+Make = Callable[..., World]
+
+
+async def test_it_becomes_ready_and_stops_without_a_trace(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    await world.supervisor.started()
+    pid = await world.ready()
+    await world.supervisor.stop()
+    assert world.states == [STARTING, READY, DOWN, EngineState.STOPPED]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert world.supervisor.restarts == 0
+
+
+async def test_a_dead_engine_is_started_again_at_once(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    first = await world.ready()
+    await world.kill()
+    second = await world.ready()
+    assert second != first
+    assert world.states == [STARTING, READY, DOWN, STARTING, READY]
+    assert world.supervisor.restarts == 1
+    assert world.slept == [0.0]
+
+
+async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    world = make()
+    world.supervisor.start()
+    os.kill(await world.ready(), signal.SIGKILL)
+    await world.until(lambda: world.supervisor.restarts == 1)
+    assert "the engine was killed by signal 9; next start in 0 s" in caplog.text
+
+
+async def test_a_killed_leash_takes_the_engine_with_it(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    first = await world.ready()
+    os.kill(await world.tell("/parent"), signal.SIGKILL)
+    await world.until(lambda: world.supervisor.restarts == 1)
+    # it could not listen on the same port, nor would the process id differ, if the first were alive
+    assert await world.ready() != first
+
+
+async def test_backoff_doubles_up_to_its_bound_and_a_stable_life_resets_it(make: Make) -> None:
+    world = make(first_backoff=1.0, most_backoff=5.0, stable=100.0)
+    world.supervisor.start()
+    await world.ready()
+    world.broken.touch()
+    world.during_backoff = lambda: world.broken.unlink() if len(world.slept) == 6 else None
+    await world.kill()
+    await world.ready()
+    assert world.slept == [0.0, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+    world.now += 99.0  # ready, but not for long enough
+    await world.kill()
+    await world.ready()
+    assert world.slept[6:] == [5.0]
+
+    world.now += 100.0
+    await world.kill()
+    await world.ready()
+    assert world.slept[7:] == [0.0]
+
+
+async def test_an_engine_that_never_becomes_ready_is_given_up_with_its_last_words(make: Make) -> None:
+    world = make()
+    world.broken.touch()
+    world.supervisor.start()
+    with pytest.raises(ConfigurationError) as caught:
+        await world.supervisor.started()
+    assert "ended with status 1" in caught.value.message
+    assert caught.value.message.splitlines()[1:] == ["ValueError: no such checkpoint"]
+    assert world.states == [STARTING, DOWN, STARTING, EngineState.FAILED]
+    assert world.supervisor.restarts == 1
+
+
+async def test_a_start_that_takes_too_long_is_ended(make: Make) -> None:
+    world = make(start_timeout=50.0, start_attempts=1)
+
+    async def silent() -> bool:
+        world.now += 20.0
+        return False
+
+    world.supervisor._health = silent
+    world.supervisor.start()
+    with pytest.raises(ConfigurationError, match="was not ready after 50 s"):
+        await world.supervisor.started()
+
+
+async def test_an_engine_that_says_it_is_unwell_is_down_at_once_and_restarted_after_some_polls(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make(unhealthy_polls=3)
+    world.supervisor.start()
+    first = await world.ready()
+    await world.tell("/mute")
+    assert not await world.supervisor.alive()
+    assert world.supervisor.state is DOWN
+    assert await world.ready() != first
+    assert "has not answered 3 times in a row" in caplog.text
+    assert world.states == [STARTING, READY, DOWN, STARTING, READY]
+
+
+async def test_an_engine_that_hangs_is_killed_and_restarted(make: Make) -> None:
+    world = make(unhealthy_polls=1, grace=0.1)
+    answers = world.client.health
+
+    async def impatient() -> bool:
+        try:
+            async with asyncio.timeout(1.0 if world.supervisor.state is not STARTING else 30.0):
+                return await answers()
+        except TimeoutError:
+            return False
+
+    world.supervisor._health = impatient
+    world.supervisor.start()
+    first = await world.ready()
+    await world.tell("/hang")
+    assert await world.ready() != first
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+async def test_one_missed_poll_drops_readiness_and_the_next_answer_restores_it(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    first = await world.ready()
+    answers, missed = world.client.health, []
+
+    async def once_unwell() -> bool:
+        if not missed:
+            missed.append(True)
+            return False
+        return await answers()
+
+    world.supervisor._health = once_unwell
+    await world.until(lambda: world.states[2:] == [DOWN, READY])
+    assert await world.ready() == first
+    assert world.supervisor.restarts == 0
+
+
+async def test_waiting_for_an_engine_that_is_down_ends_with_the_time_to_come_back(make: Make) -> None:
+    world = make(expected_start=40.0)
+    with pytest.raises(EngineUnavailable) as caught:
+        await world.supervisor.wait_ready(timeout=0.01)
+    assert caught.value.retry_after == 40.0
+    assert caught.value.message == "the engine is down"
+    world.now = 30.0
+    assert world.supervisor.retry_after() == 10.0
+    world.now = 100.0
+    assert world.supervisor.retry_after() == 1.0
+
+
+async def test_the_time_to_come_back_is_learnt_from_the_last_start(make: Make) -> None:
+    world = make(expected_start=1000.0, start_timeout=1e9)
+    answers = world.client.health
+
+    async def slow_to_start() -> bool:
+        if world.supervisor.state is STARTING:
+            world.now += 12.0
+        return await answers()
+
+    world.supervisor._health = slow_to_start
+    world.supervisor.start()
+    await world.ready()
+    measured = world.now
+    assert measured >= 12.0 and world.supervisor.retry_after() == 1.0
+
+    world.broken.touch()
+    await world.kill()
+    await world.until(lambda: len(world.slept) >= 2)
+    assert 1.0 < world.supervisor.retry_after() <= measured + world.slept[-1]
+    world.broken.unlink()
+
+
+async def test_the_engines_log_is_ours_by_severity(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "service.engine")
+    world = make()
+    world.broken.touch()
+    world.during_backoff = world.broken.unlink
+    world.supervisor.start()
+    await world.ready()
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert levels["engine: (APIServer pid=1) INFO 01-31 12:00:00 [a.py:1] listening"] == "DEBUG"
+    assert levels["engine: (EngineCore pid=2) ERROR 01-31 12:00:00 [b.py:2] one request failed"] == "WARNING"
+    assert any("ended with status 1" in text and level == "ERROR" for text, level in levels.items())
