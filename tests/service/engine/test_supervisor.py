@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 STARTING, READY, DOWN = EngineState.STARTING, EngineState.READY, EngineState.DOWN
-PACE = Pace(starting_poll=0.01, ready_poll=0.01, grace=30.0, start_timeout=60.0)
+PACE = Pace(starting_poll=0.01, ready_poll=0.01, unhealthy_polls=10_000, grace=30.0, start_timeout=60.0)
 
 
 class World:

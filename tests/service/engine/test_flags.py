@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from service.engine.flags import REFUSED, check_flags, flag_names
+from service.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("flag", sorted(REFUSED))
+def test_each_refused_flag_is_named_with_its_reason(flag: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_flags(["--max-num-seqs", "8", flag, "x"])
+    assert caught.value.message == f"engine_args: {flag} cannot be given: {REFUSED[flag]}"
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--port=9000"], "--port"),
+        (["--max_model_len", "8"], "--max-model-len"),
+        (["--no-enable-mm-embeds"], "--enable-mm-embeds"),
+        (["--no-enable_prompt_tokens_details"], "--enable-prompt-tokens-details"),
+        (["--ec-transfer-config.ec_role", "ec_both"], "--ec-transfer-config"),
+        (["--limit-mm-per-prompt.image", "3"], "--limit-mm-per-prompt"),
+        (["--ec-transfer", "{}"], "--ec-transfer-config"),  # vLLM takes any unambiguous beginning
+        (["-h"], "--help"),
+    ],
+)
+def test_other_spellings_are_seen_through(words: list[str], flag: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"engine_args: {flag} cannot be given"):
+        check_flags(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--max-num-seqs", "8", "--enable-lora", "-O3", "-cc.mode=none", "--tensor-parallel-size=2"],
+        ["--model-impl", "vllm", "--tokenizer-mode", "slow"],  # longer than a refused name is another name
+        ["--chat-template", "--port"[2:]],
+    ],
+)
+def test_all_others_pass(words: list[str]) -> None:
+    check_flags(words)
+
+
+def test_a_word_that_is_no_flag_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'my-model' is no flag"):
+        check_flags(["my-model", "--max-num-seqs", "8"])
+
+
+def test_names_come_without_values_and_negation() -> None:
+    words = ["--a-b=--c", "--no-d_e", "f", "--g.h", "1", "-O3"]
+    assert flag_names(words) == {"--a-b", "--d-e", "--g"}

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.launcher import EngineSpec, HandlesSpec, describe, launch, tool_call_parser
+from service.engine.plugin.contract import PluginSettings
+from service.errors import ConfigurationError
+
+HANDLES = HandlesSpec("/dev/shm/a.arena", 192, 160, "InternVLForConditionalGeneration")
+
+
+def spec(**changes: Any) -> EngineSpec:
+    fields: dict[str, Any] = {
+        "model": "org/model",
+        "served_model_name": "m",
+        "port": 4321,
+        "device": "cpu",
+        "dtype": "float32",
+        "max_model_len": 1024,
+        "handles": HANDLES,
+        "kv_cache_bytes": 2**28,
+    }
+    return EngineSpec(**{**fields, **changes})
+
+
+def flags(made: EngineSpec) -> dict[str, str]:
+    """Flags of the command line with their values; a switch has none."""
+    words = launch(made, {}).argv[3:]
+    pairs: dict[str, str] = {}
+    for word in words:
+        if word.startswith("--"):
+            pairs[word] = ""
+        else:
+            pairs[list(pairs)[-1]] = word
+    return pairs
+
+
+def test_the_engine_listens_on_loopback_only() -> None:
+    given = flags(spec())
+    assert (given["--host"], given["--port"]) == ("127.0.0.1", "4321")
+    assert spec().base_url == "http://127.0.0.1:4321"
+
+
+def test_handles_need_the_connector_and_no_tower() -> None:
+    given = flags(spec())
+    assert json.loads(given["--ec-transfer-config"]) == {
+        "ec_connector": "ArenaConnector",
+        "ec_role": "ec_consumer",
+        "ec_connector_module_path": "service.engine.plugin.connector",
+        "ec_connector_extra_config": {"arena": "/dev/shm/a.arena", "width": 192},
+    }
+    assert "--enable-mm-embeds" in given
+    # one modality left out, and vLLM loads the tower
+    assert json.loads(given["--limit-mm-per-prompt"]) == {"image": 0, "video": 0, "audio": 0}
+
+
+def test_the_plugin_understands_what_the_launcher_tells_it() -> None:
+    text = launch(spec(), {}).environment["PATCHBAY_PLUGIN"]
+    assert PluginSettings.from_json(text) == PluginSettings("InternVLForConditionalGeneration", 160)
+
+
+def test_pass_through_has_the_tower_and_nothing_of_handles() -> None:
+    made = spec(handles=None, tower="present")
+    assert not {"--ec-transfer-config", "--enable-mm-embeds", "--limit-mm-per-prompt"} & flags(made).keys()
+    assert "PATCHBAY_PLUGIN" not in launch(made, {}).environment
+
+
+def test_handles_beside_the_engines_own_tower() -> None:
+    given = flags(spec(tower="present"))
+    assert "--ec-transfer-config" in given and "--limit-mm-per-prompt" not in given
+
+
+def test_a_cpu_engine() -> None:
+    made = spec(cpu_threads=3, max_batched_tokens=2048, revision="abc")
+    given, environment = flags(made), launch(made, {}).environment
+    assert (given["--block-size"], given["--kv-cache-memory-bytes"]) == ("32", str(2**28))
+    assert (given["--max-num-batched-tokens"], given["--revision"]) == ("2048", "abc")
+    assert "--enforce-eager" in given and environment["TORCH_COMPILE_DISABLE"] == "1"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert "--gpu-memory-utilization" not in given
+
+
+def test_a_gpu_engine() -> None:
+    made = spec(device="cuda", gpu_memory_utilization=0.85)
+    given, environment = flags(made), launch(made, {}).environment
+    assert given["--gpu-memory-utilization"] == "0.85"
+    assert not {"--block-size", "--kv-cache-memory-bytes", "--enforce-eager"} & given.keys()
+    assert (
+        not {"OMP_NUM_THREADS", "TORCH_COMPILE_DISABLE", "VLLM_ENABLE_V1_MULTIPROCESSING"}
+        & environment.keys()
+    )
+
+
+@pytest.mark.parametrize("word", ["--no-enforce-eager", "-O2", "-cc.mode=3", "--optimization-level=2"])
+def test_compilation_on_a_cpu_is_the_operators_choice(word: str) -> None:
+    made = spec(extra_args=(word,))
+    assert "--enforce-eager" not in flags(made)
+    assert "TORCH_COMPILE_DISABLE" not in launch(made, {}).environment
+
+
+def test_the_operators_flags_come_last_and_unchanged() -> None:
+    extra = ("--max-num-seqs", "8", "--chat-template", "a b.jinja")
+    assert launch(spec(extra_args=extra), {}).argv[-4:] == extra
+
+
+def test_the_operators_environment_wins_over_defaults_but_not_over_the_contract() -> None:
+    inherited = {"PATH": "/bin", "OMP_NUM_THREADS": "7", "VLLM_NO_USAGE_STATS": "0", "PATCHBAY_PLUGIN": "{}"}
+    environment = launch(spec(), inherited).environment
+    assert (environment["PATH"], environment["OMP_NUM_THREADS"]) == ("/bin", "7")
+    assert environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert json.loads(environment["PATCHBAY_PLUGIN"])["max_rows"] == 160
+
+
+def test_secrets_do_not_reach_the_engine() -> None:
+    inherited = {"PATCHBAY_API_KEYS": "secret", "VLLM_API_KEY": "secret"}
+    assert "secret" not in launch(spec(), inherited).environment.values()
+
+
+def test_a_local_model_needs_no_network(tmp_path: Path) -> None:
+    assert launch(spec(model=str(tmp_path)), {}).environment["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in launch(spec(model="org/model"), {}).environment
+
+
+def test_the_tool_call_parser_can_be_the_operators() -> None:
+    assert flags(spec(tool_call_parser="hermes"))["--tool-call-parser"] == "hermes"
+    assert "--enable-auto-tool-choice" in flags(spec(tool_call_parser="hermes"))
+    theirs = spec(tool_call_parser="hermes", extra_args=("--tool-call-parser=pythonic",))
+    assert "hermes" not in launch(theirs, {}).argv
+
+
+@pytest.mark.parametrize(
+    ("template", "parser"),
+    [
+        (None, "hermes"),
+        ("{{ messages }}", "hermes"),
+        ("{% if tools %}<tool_call>{% endif %}", "hermes"),
+        ("{% if tools %}<|python_tag|>{% endif %}", None),
+    ],
+)
+def test_the_parser_is_read_from_the_template(template: str | None, parser: str | None) -> None:
+    assert tool_call_parser(template) == parser
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"handles": None}, "images=passthrough needs the engine's own vision tower"),
+        ({"device": "cuda"}, "gpu_memory_utilization"),
+        ({"kv_cache_bytes": None}, "kv_cache_bytes"),
+        ({"cpu_threads": 0}, "cpu_threads is 0"),
+        ({"extra_args": ("--port", "1")}, "--port cannot be given"),
+    ],
+)
+def test_what_cannot_work_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        spec(**changes)
+
+
+def test_the_description_is_a_command_that_a_shell_takes() -> None:
+    made = spec(extra_args=("--chat-template", "a b.jinja"))
+    words = shlex.split(describe(made))
+    assert words[0] == "env" and "OMP_NUM_THREADS=1" in words
+    assert tuple(words[-len(launch(made, {}).argv) :]) == launch(made, {}).argv
