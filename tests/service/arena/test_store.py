@@ -166,8 +166,13 @@ def test_two_threads_that_put_one_key_share_one_entry(
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
+    monkeypatch.undo()
     stats = store.stats()
     assert (stats.entries, stats.used_bytes, stats.leased_rows) == (1, SPEC.page_bytes, 4)
+    store.put(key(2), rows(12))
+    store.put(key(3), rows(8))  # all six pages: the other thread's were given back
+    with pytest.raises(ArenaFull):
+        store.put(key(4), rows(1))
 
 
 def test_the_file_is_removed_at_the_end_and_only_if_it_is_ours(tmp_path: Path) -> None:
