@@ -1,0 +1,9 @@
+"""The HTTP floor: OpenAI's API in, `ChatRequest` out, the engine's answer back as it comes.
+
+Knows no image codec, no model family and no vLLM; what it needs from below is in `ports`.
+"""
+
+from service.api.app import build_api
+from service.api.limits import RequestLimits
+
+__all__ = ["RequestLimits", "build_api"]

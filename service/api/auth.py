@@ -1,0 +1,52 @@
+"""Bearer keys. A dependency of the `/v1` router, so that it guards what was routed and not what a header claims.
+
+Knows nothing of what a key allows beyond being known; the salt keeps one key's cache entries from another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from service.api.exchange import exchange_of
+from service.errors import ConfigurationError, Unauthorized
+
+PURPOSE = b"patchbay tenant salt"
+
+
+class ApiKeys:
+    """The keys that are let in; without any, everybody is, as one tenant with an empty salt."""
+
+    def __init__(self, keys: Sequence[str] = ()) -> None:
+        """Raises ConfigurationError for a key that no header could carry."""
+        for number, key in enumerate(keys, 1):
+            if not key or not key.isascii() or not key.isprintable() or " " in key:
+                raise ConfigurationError(
+                    f"API key number {number} is empty or holds characters other than printable ASCII without spaces."
+                )
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+
+    def tenant(self, authorization: str | None) -> str:
+        """The caller's salt, 64 hexadecimal digits or empty. Raises Unauthorized."""
+        if not self._digests:
+            return ""
+        scheme, _, key = (authorization or "").partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key:
+            raise Unauthorized(
+                "This server wants an API key. Send the header `Authorization: Bearer <key>`; "
+                "OpenAI's clients do with api_key."
+            )
+        digest = hashlib.sha256(key.encode()).digest()
+        # every key is compared, whole: the time taken says nothing of which one came close
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        if not any(matches):
+            raise Unauthorized("The API key is not known to this server.")
+        return hashlib.sha256(PURPOSE + digest).hexdigest()
+
+    def __call__(self, request: Request) -> None:
+        """The dependency. Raises Unauthorized."""
+        exchange_of(request.scope).tenant = self.tenant(request.headers.get("authorization"))

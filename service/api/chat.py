@@ -1,0 +1,137 @@
+"""`POST /v1/chat/completions`: one request from its body to the last byte of its answer.
+
+A place is taken before the body is read and held until the answer has ended. From then on all work for the request
+runs in one task that ends when the client leaves. Knows nothing of images beyond what they cost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.api.body import read_body
+from service.api.connection import while_connected
+from service.api.errors import CLIENT_LEFT, explain, status_of
+from service.api.exchange import Exchange, exchange_of
+from service.api.limits import RequestLimits
+from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
+from service.api.schema import parse_chat
+from service.api.sse import DONE, EventStream, FrameSplitter
+from service.api.usage import body_with_images, frame_with_images
+from service.domain import ChatRequest
+from service.errors import EngineFailed
+from service.metrics import Metrics
+
+ENGINE_ERROR = b'data: {"error"'
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What answers chat requests."""
+
+    service: ChatService
+    permits: RequestPermits
+    models: ModelCatalog
+    limits: RequestLimits
+    metrics: Metrics
+    keepalive_seconds: float
+
+
+class ChatResponse(Response):
+    """The whole exchange as a response: errors before its first byte still find the exception handlers."""
+
+    def __init__(self, chat: Chat) -> None:
+        super().__init__()
+        self._chat = chat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        progress = Progress(self._chat.metrics)
+        try:
+            async with self._chat.permits.request():
+                body = await read_body(Request(scope, receive), self._chat.limits)
+                request = self._parse(body, exchange)
+                progress.stage = "waiting"
+                if request.stream:
+                    await while_connected(self._stream(request, exchange, progress, send), receive)
+                else:
+                    response = await while_connected(self._whole(request, exchange), receive)
+                    await response(scope, receive, send)
+        except ClientDisconnect:
+            exchange.status = CLIENT_LEFT
+            self._chat.metrics.cancelled(progress.stage)
+
+    def _parse(self, body: bytes, exchange: Exchange) -> ChatRequest:
+        request = parse_chat(
+            body,
+            self._chat.limits,
+            models=self._chat.models.names(),
+            request_id=exchange.request_id,
+            tenant=exchange.tenant,
+        )
+        exchange.model = request.model
+        return request
+
+    async def _whole(self, request: ChatRequest, exchange: Exchange) -> Response:
+        reply = await self._chat.service.chat(request, exchange.handed_on)
+        async with aclosing(reply):
+            body = b"".join([chunk async for chunk in reply.body()])
+        return Response(body_with_images(body, reply.images), media_type=reply.content_type)
+
+    async def _stream(self, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send) -> None:
+        events = EventStream(
+            send,
+            keepalive_seconds=self._chat.keepalive_seconds,
+            explain=lambda error: explain(error, exchange.request_id, self._chat.metrics),
+        )
+        async with events:
+            reply = await self._chat.service.chat(request, exchange.handed_on)
+            async with aclosing(reply):
+                await _relay(reply, events, progress)
+        if events.failure is not None:
+            exchange.status = status_of(events.failure)
+
+
+async def _relay(reply: ChatReply, events: EventStream, progress: Progress) -> None:
+    """The engine's frames as they come, byte for byte except for usage. Raises EngineFailed."""
+    splitter = FrameSplitter()
+    last = b""
+    async for chunk in reply.body():
+        frames = splitter.feed(chunk)
+        good = list(takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames))
+        if good:
+            await events.write(b"".join(frame_with_images(frame, reply.images) for frame in good))
+            progress.events()
+            last = good[-1]
+        if len(good) < len(frames):
+            log.warning("the engine failed within a stream: %s", frames[len(good)].decode(errors="replace"))
+            raise EngineFailed("The engine failed while it was answering.")
+    if last != DONE or splitter.rest:
+        raise EngineFailed("The engine's answer broke off before its end.")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an answer is, and when its events went out."""
+
+    metrics: Metrics
+    stage: str = "body"
+    at: float = field(default_factory=time.monotonic)
+
+    def events(self) -> None:
+        now = time.monotonic()
+        if self.stage == "streaming":
+            self.metrics.inter_token(now - self.at)
+        else:
+            self.metrics.first_token(now - self.at)
+            self.stage = "streaming"
+        self.at = now

@@ -1,0 +1,96 @@
+"""The one table from errors to HTTP, and OpenAI's error object.
+
+The same object is the body of a refused request and the `data:` of a stream's error event.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from service import errors
+from service.errors import Busy, EngineRejected, ImageError, PatchbayError, RequestError
+from service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[PatchbayError], int] = {
+    errors.PatchbayError: 500,
+    errors.RequestError: 400,
+    errors.BodyTooLarge: 413,
+    errors.BodyTimeout: 408,
+    errors.Unauthorized: 401,
+    errors.ModelNotFound: 404,
+    errors.MediaFetchFailed: 424,
+    errors.Busy: 429,
+    errors.EngineUnavailable: 503,
+    errors.Draining: 503,
+    errors.EngineFailed: 502,
+    errors.EncoderFailed: 502,
+    errors.DeadlineExceeded: 504,
+}
+
+CLIENT_LEFT = 499
+"""Never sent: how a request whose client has left is counted."""
+
+
+def status_of(error: PatchbayError) -> int:
+    if isinstance(error, EngineRejected):
+        return error.status
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_object(error: PatchbayError) -> dict[str, Any]:
+    """OpenAI's error object. https://platform.openai.com/docs/guides/error-codes"""
+    kind, code = error.type, error.code
+    if isinstance(error, EngineRejected):
+        kind, code = error.engine_type or kind, error.engine_code or code
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code}}
+
+
+def error_response(error: PatchbayError) -> JSONResponse:
+    status = status_of(error)
+    headers = {}
+    if isinstance(error, Busy):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if status in (408, 413):
+        # the rest of the body is not read: without this the server would go on receiving it
+        headers["connection"] = "close"
+    return JSONResponse(error_object(error), status, headers)
+
+
+def http_error_response(error: HTTPException) -> JSONResponse:
+    """What the router itself refuses (no such path, wrong method), in OpenAI's shape."""
+    phrase = HTTPStatus(error.status_code).phrase
+    message = error.detail if error.detail != phrase else f"{phrase}."
+    body = {"message": message, "type": RequestError.type, "param": None, "code": _snake(phrase)}
+    return JSONResponse({"error": body}, error.status_code, error.headers)
+
+
+def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayError:
+    """What the client is told of a failure; counts it. An error that nobody foresaw goes to the log, not to the
+    client."""
+    match error:
+        case Busy():
+            metrics.rejected(error.code)
+        case ImageError():
+            metrics.media_error(error.code)
+        case PatchbayError():
+            pass
+        case _:
+            log.error("unforeseen error in request %s", request_id, exc_info=error)
+            return PatchbayError(
+                f"Patchbay failed on this request. Its log has the reason under request id {request_id}."
+            )
+    return error
+
+
+def _snake(phrase: str) -> str:
+    return phrase.lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,55 @@
+"""What is known of one HTTP exchange while it lasts: its id, its trace, its tenant, what it came to.
+
+Travels in the ASGI scope, from the outermost middleware to the routes.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+KEY = "patchbay.exchange"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# https://www.w3.org/TR/trace-context/#traceparent-header
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    request_id: str
+    handed_on: Mapping[str, str]
+    """Headers for the engine: `x-request-id`, and `traceparent` and `tracestate` where they came."""
+    tenant: str = ""
+    model: str = ""
+    """The model that was asked; empty where no model was."""
+    status: int | None = None
+    """What it came to where the status line tells otherwise: late failures of a stream, clients that left."""
+
+
+def begin(scope: Scope) -> Exchange:
+    """Takes the client's request id and trace where they are well formed, and makes an id where it is not."""
+    headers = Headers(scope=scope)
+    given = headers.get("x-request-id", "")
+    request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+    exchange = Exchange(request_id, {"x-request-id": request_id} | _trace(headers))
+    scope[KEY] = exchange
+    return exchange
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    exchange = scope[KEY]
+    assert isinstance(exchange, Exchange)
+    return exchange
+
+
+def _trace(headers: Headers) -> dict[str, str]:
+    parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
+    if not TRACEPARENT.fullmatch(parent):
+        return {}
+    return {"traceparent": parent} | ({"tracestate": state} if TRACESTATE.fullmatch(state) else {})

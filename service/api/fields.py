@@ -1,0 +1,194 @@
+"""The allow-list of request fields: OpenAI's, and what vLLM's users send. Ranges are vLLM 0.32's own.
+
+A range is checked here, though vLLM would, so that a bad request costs no image work. Left out on purpose: what would
+let a request reach another's cache, load code or tensors, cut the prompt inside an image, put unseen text into the
+template, or exhaust the engine's memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, Tag
+
+from service.api.messages import NO_TENSORS, Message
+from service.api.wire import First, Json, Strings, Wire, by_shape, by_value, tag
+
+USE_STRUCTURED = "vLLM no longer reads it; use response_format or structured_outputs"
+OWN_TEMPLATE = "the checkpoint's own chat template is used"
+USE_DETAIL = "image_url.detail decides how closely an image is looked at"
+ENGINE_ONLY = "it is between Patchbay and its engine"
+
+REFUSED = {
+    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), USE_STRUCTURED),
+    **dict.fromkeys(("chat_template", "documents", "echo"), OWN_TEMPLATE),
+    **dict.fromkeys(("image_embeds", "prompt_embeds"), NO_TENSORS),
+    **dict.fromkeys(("mm_processor_kwargs", "media_io_kwargs"), USE_DETAIL),
+    **dict.fromkeys(("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "priority"), ENGINE_ONLY),
+    "cache_salt": "caches are kept apart by API key",
+    "request_id": "send it as the header x-request-id",
+    "functions": "use tools",
+    "function_call": "use tool_choice",
+    "prompt_logprobs": "its memory grows with prompt times vocabulary",
+    "truncate_prompt_tokens": "it could cut an image in two",
+}
+
+NO_EFFECT = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities"}
+)
+"""OpenAI's fields about its own platform: accepted, and not handed on."""
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], First, Field(max_length=1024)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+TokenKey = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Function(Wire):
+    name: NonEmpty
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+
+class Tool(Wire):
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Wire):
+    name: NonEmpty
+
+
+class NamedTool(Wire):
+    type: Literal["function"]
+    function: FunctionName
+
+
+class JsonSchema(Wire):
+    name: str
+    description: str | None = None
+    schema_: Json | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(Wire):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Wire):
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(Wire):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class StructuredOutputs(Wire):
+    json_: (
+        Annotated[
+            Annotated[str, Tag(tag("string"))] | Annotated[Json, Tag(tag("object"))],
+            by_shape("string", "object"),
+        ]
+        | None
+    ) = Field(None, alias="json")
+    regex: str | None = None
+    choice: Strings | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+    structural_tag: str | None = None
+    whitespace_pattern: str | None = None
+    disable_any_whitespace: bool = False
+    disable_additional_properties: bool = False
+
+
+class TemplateOptions(Wire):
+    refused = dict.fromkeys(("tokenize", "chat_template"), OWN_TEMPLATE)
+
+    enable_thinking: bool | None = None
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag(tag("string"))]
+    | Annotated[NamedTool, Tag(tag("object"))],
+    by_shape("string", "object"),
+]
+ResponseFormat = Annotated[
+    Annotated[TextFormat, Tag(tag("text"))]
+    | Annotated[JsonObjectFormat, Tag(tag("json_object"))]
+    | Annotated[JsonSchemaFormat, Tag(tag("json_schema"))],
+    by_value("type", "text", "json_object", "json_schema"),
+]
+Stop = Annotated[
+    Annotated[NonEmpty, Tag(tag("string"))] | Annotated[list[NonEmpty], First, Tag(tag("array"))],
+    by_shape("string", "array"),
+]
+
+
+class ChatFields(Wire):
+    """The body of `POST /v1/chat/completions`."""
+
+    refused = REFUSED
+
+    messages: Annotated[list[Message], First, Field(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    stop: Stop | None = None
+    stop_token_ids: TokenIds | None = None
+    include_stop_str_in_output: bool | None = None
+    ignore_eos: bool | None = None
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=1024)] | None = None
+    allowed_token_ids: TokenIds | None = None
+    bad_words: Annotated[list[NonEmpty], First, Field(max_length=1024)] | None = None
+
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0)] | None = None
+    return_tokens_as_token_ids: bool | None = None
+    return_token_ids: bool | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+
+    tools: Annotated[list[Tool], First, Field(min_length=1)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    include_reasoning: bool | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1)] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    modalities: list[Literal["text"]] | None = None

@@ -1,0 +1,27 @@
+"""How large a request may be. Plain values, decided by the settings; says nothing about images' pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    max_body_bytes: int = 50 * MIB
+    body_timeout: float = 30.0
+    """Seconds from the first look at the body until its last byte."""
+    max_json_depth: int = 64
+    max_json_values: int = 250_000
+    """Bounds the memory that parsing takes: counted as commas and opening brackets, before parsing."""
+    max_messages: int = 1024
+    max_images: int = 8
+    max_choices: int = 8
+    """`n`."""
+    max_output_tokens: int = 1_000_000
+    """`max_tokens`; the engine bounds it further by the model's context."""
+    max_stop: int = 16
+    max_top_logprobs: int = 20
+    max_schema_bytes: int = 256 * 1024
+    """Each of `tools`, `response_format` and `structured_outputs`, which the engine compiles to a grammar."""

@@ -1,0 +1,142 @@
+"""The body of a chat request → `ChatRequest`: allow-list, types, ranges, caps, and where the images are.
+
+What it returns still holds the client's own JSON objects, so that the engine reads the numbers and strings that were
+sent. Knows nothing of how an image is fetched, and decodes none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.api.body import parse_json
+from service.api.fields import NO_EFFECT, ChatFields
+from service.api.limits import RequestLimits
+from service.api.messages import ImagePart
+from service.api.sentences import describe, invalid_request
+from service.domain import ChatRequest, Detail, ImageRef
+from service.errors import InvalidRequest, ModelNotFound, TooManyImages
+
+COMPILED_FIELDS = ("tools", "response_format", "structured_outputs")
+
+
+def parse_chat(
+    body: bytes,
+    limits: RequestLimits,
+    *,
+    models: Sequence[str] = (),
+    request_id: str = "",
+    tenant: str = "",
+) -> ChatRequest:
+    """Raises InvalidRequest, TooManyImages, and ModelNotFound for a name that is not among `models`.
+
+    The first of `models` is asked when the request names none; an empty list accepts any name.
+    """
+    payload = _object(parse_json(body, limits))
+    _check_messages(payload, limits)
+    try:
+        fields = ChatFields.model_validate(payload)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+    _check_caps(fields, payload, limits)
+    _check_companions(fields)
+    images, places = _images(fields, limits)
+    model = _model(fields.model, models)
+    return ChatRequest(
+        payload=_handed_on(payload) | {"model": model},
+        images=images,
+        places=places,
+        model=model,
+        stream=bool(fields.stream),
+        include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
+        request_id=request_id,
+        tenant=tenant,
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body should be a JSON object; received {describe(value)}.")
+    return value
+
+
+def _check_messages(payload: dict[str, Any], limits: RequestLimits) -> None:
+    messages = payload.get("messages")
+    if isinstance(messages, list) and len(messages) > limits.max_messages:
+        raise _over("messages", len(messages), limits.max_messages, "messages")
+
+
+def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestLimits) -> None:
+    stops = len(fields.stop) if isinstance(fields.stop, list) else 0
+    capped = (
+        ("n", fields.n, limits.max_choices, "answers"),
+        ("max_tokens", fields.max_tokens, limits.max_output_tokens, "tokens"),
+        ("max_completion_tokens", fields.max_completion_tokens, limits.max_output_tokens, "tokens"),
+        ("min_tokens", fields.min_tokens, limits.max_output_tokens, "tokens"),
+        ("top_logprobs", fields.top_logprobs, limits.max_top_logprobs, "alternatives"),
+        ("stop", stops, limits.max_stop, "strings"),
+    )
+    for name, value, most, unit in capped:
+        if value is not None and value > most:
+            raise _over(name, value, most, unit)
+    for name in COMPILED_FIELDS:
+        size = len(json.dumps(payload[name])) if payload.get(name) is not None else 0
+        if size > limits.max_schema_bytes:
+            raise _over(name, size, limits.max_schema_bytes, "bytes of JSON")
+
+
+def _check_companions(fields: ChatFields) -> None:
+    """Fields that mean something only beside another one."""
+    if fields.stream_options is not None and not fields.stream:
+        raise InvalidRequest("stream_options needs stream to be true.", param="stream_options")
+    if fields.top_logprobs and not fields.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs to be true.", param="top_logprobs")
+    if fields.tool_choice not in (None, "none") and not fields.tools:
+        raise InvalidRequest("tool_choice needs tools to choose from.", param="tool_choice")
+
+
+def _images(
+    fields: ChatFields, limits: RequestLimits
+) -> tuple[tuple[ImageRef, ...], tuple[tuple[int, int], ...]]:
+    images: list[ImageRef] = []
+    places: list[tuple[int, int]] = []
+    for row, message in enumerate(fields.messages):
+        if not isinstance(message.content, list):
+            continue
+        for column, part in enumerate(message.content):
+            if not isinstance(part, ImagePart):
+                continue
+            path = f"messages[{row}].content[{column}].image_url.url"
+            detail = Detail(part.image_url.detail or "auto")
+            images.append(ImageRef(part.image_url.url, detail, path))
+            places.append((row, column))
+            if len(images) > limits.max_images:
+                raise TooManyImages(
+                    f"{path} is image number {len(images)}; at most {limits.max_images} are allowed in one "
+                    "request. The server's max_images sets this limit.",
+                    param=path,
+                )
+    return tuple(images), tuple(places)
+
+
+def _model(asked: str | None, models: Sequence[str]) -> str:
+    if not asked:
+        return models[0] if models else ""
+    if models and asked not in models:
+        served = ", ".join(repr(name) for name in models)
+        raise ModelNotFound(
+            f"The model {describe(asked)} is not served here; served: {served}.", param="model"
+        )
+    return asked
+
+
+def _handed_on(payload: Mapping[str, Any]) -> dict[str, Any]:
+    # null means the default for every field of OpenAI's, but not for every field of vLLM's
+    return {name: value for name, value in payload.items() if value is not None and name not in NO_EFFECT}
+
+
+def _over(name: str, value: int, most: int, unit: str) -> InvalidRequest:
+    return InvalidRequest(f"{name}: {value} {unit} are asked; at most {most} are allowed.", param=name)

@@ -1,0 +1,72 @@
+"""Pydantic's first error as a sentence for people: the JSON path, what came, what is allowed."""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.api.paths import MAX_NAME, child
+from service.api.wire import UNKNOWN_VALUE
+from service.errors import InvalidRequest
+
+MAX_QUOTE = 40
+
+IN_JSON_WORDS = {
+    "list_type": "input should be an array",
+    "dict_type": "input should be an object",
+    "none_required": "input should be null",
+    "too_short": "input should not be empty",
+    "string_too_short": "input should not be empty",
+}
+"""Where pydantic speaks of Python."""
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    first = error.errors(include_url=False)[0]
+    kind, received = first["type"], first["input"]
+    problem = IN_JSON_WORDS.get(kind, first["msg"])
+    path = reduce(child, (step for step in first["loc"] if not _is_tag(step)), "")
+    if kind == "unknown_field":
+        return _unknown_field(path, first["ctx"])
+    if kind == "missing":
+        return InvalidRequest(f"{path} is required.", param=path)
+    if kind.startswith(UNKNOWN_VALUE) and isinstance(received, dict):
+        return _unknown_value(path, kind.removeprefix(UNKNOWN_VALUE), problem, received)
+    if kind.startswith((UNKNOWN_VALUE, "model_")):
+        problem = "input should be an object"
+    sentence = f"{problem[:1].lower()}{problem[1:]}; received {describe(received)}."
+    return InvalidRequest(f"{path or 'The body'}: {sentence}", param=path or None)
+
+
+def describe(value: Any) -> str:
+    """A JSON value in a few words; long strings are cut."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
+    if isinstance(value, str) and len(value) > MAX_QUOTE:
+        return f"{json.dumps(value[:MAX_QUOTE])}… ({len(value)} characters)"
+    return json.dumps(value)
+
+
+def _unknown_field(parent: str, context: dict[str, Any]) -> InvalidRequest:
+    path = child(parent, context["field"])
+    hint = f": {context['hint']}" if context["hint"] else ""
+    return InvalidRequest(f"{path} is not accepted{hint}. Accepted here: {context['accepted']}.", param=path)
+
+
+def _unknown_value(parent: str, key: str, allowed: str, received: dict[str, Any]) -> InvalidRequest:
+    path = child(parent, key)
+    if key not in received:
+        return InvalidRequest(f"{path} is required: one of {allowed}.", param=path)
+    return InvalidRequest(
+        f"{path} should be one of {allowed}; received {describe(received[key])}.", param=path
+    )
+
+
+def _is_tag(step: str | int) -> bool:
+    """Tags of unions, and pydantic's mark for a mapping's key."""
+    return isinstance(step, str) and (step == "[key]" or (step[:1] == "«" and len(step) <= MAX_NAME))

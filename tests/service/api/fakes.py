@@ -1,0 +1,214 @@
+"""Stand-ins for what lies below the HTTP floor, and a client that speaks ASGI by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message
+
+from service.admission import Admission
+from service.api import RequestLimits, build_api
+from service.domain import ChatRequest, ImageUsage
+from service.metrics import Metrics
+
+LOW = ImageUsage(tokens=16, detail="low", cached=False)
+HIGH = ImageUsage(tokens=160, detail="high", cached=True)
+
+Step = bytes | BaseException | asyncio.Event
+"""A chunk to yield, a failure to raise, or an event to wait for."""
+
+
+class Reply:
+    def __init__(
+        self, *steps: Step, images: Sequence[ImageUsage] = (), content_type: str = "application/json"
+    ) -> None:
+        self.images = images
+        self.content_type = content_type
+        self.closed = asyncio.Event()
+        self._steps = steps
+
+    async def body(self) -> AsyncIterator[bytes]:
+        for step in self._steps:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+class Service:
+    """Answers with `reply` once `gate` is open; remembers what it was asked and whether it was cancelled."""
+
+    def __init__(self, reply: Reply | BaseException, gate: asyncio.Event | None = None) -> None:
+        self.reply = reply
+        self.gate = gate
+        self.asked: list[tuple[ChatRequest, Mapping[str, str]]] = []
+        self.asking = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> Reply:
+        self.asked.append((request, headers))
+        self.asking.set()
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if isinstance(self.reply, BaseException):
+            raise self.reply
+        return self.reply
+
+
+class Catalog:
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def names(self) -> Sequence[str]:
+        return self._names
+
+    async def cards(self) -> Sequence[Mapping[str, Any]]:
+        return [{"id": name, "object": "model", "max_model_len": 4096} for name in self._names]
+
+
+class Health:
+    def __init__(self, **reasons: str) -> None:
+        self.told = reasons
+
+    def reasons(self) -> Mapping[str, str]:
+        return self.told
+
+
+class Bench:
+    """The application with everything below it at hand."""
+
+    def __init__(
+        self,
+        reply: Reply | BaseException | None = None,
+        *,
+        gate: asyncio.Event | None = None,
+        keepalive: float = 60,
+        max_inflight: int = 4,
+        api_keys: Sequence[str] = (),
+        health: Health | None = None,
+        **limits: Any,
+    ) -> None:
+        self.service = Service(reply or Reply(b"{}"), gate)
+        self.admission = Admission(max_inflight=max_inflight, max_visual_rows=1000)
+        self.registry = CollectorRegistry()
+        self.api: FastAPI = build_api(
+            self.service,
+            models=Catalog("demo", "org/other"),
+            readiness=health or Health(),
+            permits=self.admission,
+            metrics=Metrics(self.registry),
+            limits=RequestLimits(**limits),
+            api_keys=api_keys,
+            keepalive_seconds=keepalive,
+        )
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"patchbay_{name}", labels)
+
+
+class Call:
+    """One request to an ASGI application, whose client can leave at any time."""
+
+    def __init__(self, app: ASGIApp, path: str, *body: bytes, method: str = "POST", **headers: str) -> None:
+        given = {"content_type": "application/json"} | headers
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in given.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        self.sent: list[Message] = []
+        self.received = 0
+        self.whole = True
+        """False: the client leaves before its body is complete."""
+        self.reads = asyncio.Event()
+        self.reads.set()
+        """Cleared: the client does not read, and the server's send blocks."""
+        self.blocked = asyncio.Event()
+        self._app = app
+        self._body = list(body)
+        self._gone = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def run(self) -> Call:
+        async with asyncio.timeout(10):
+            await self._app(self.scope, self._receive, self._send)
+        return self
+
+    def leave(self) -> None:
+        self._gone.set()
+
+    async def until(self, bytes_seen: bytes) -> None:
+        while bytes_seen not in self.body:
+            self._news.clear()
+            await self._news.wait()
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.sent) and self.sent[-1].get("more_body") is False
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error = json.loads(self.body)["error"]
+        assert list(error) == ["message", "type", "param", "code"]
+        assert isinstance(error, dict)
+        return error
+
+    async def _receive(self) -> Message:
+        self.received += 1
+        if self.received <= len(self._body):
+            more = self.received < len(self._body) or not self.whole
+            return {"type": "http.request", "body": self._body[self.received - 1], "more_body": more}
+        if self.whole:
+            await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if not self.reads.is_set():
+            self.blocked.set()
+            await self.reads.wait()
+        self.sent.append(message)
+        self._news.set()
+
+
+def chat(bench: Bench, *, headers: Mapping[str, str] | None = None, **fields: Any) -> Call:
+    body = {"messages": [{"role": "user", "content": "hi"}]} | fields
+    return Call(bench.api, "/v1/chat/completions", json.dumps(body).encode(), **(headers or {}))
+
+
+def event(**payload: Any) -> bytes:
+    return b"data: " + json.dumps(payload, separators=(",", ":")).encode() + b"\n\n"

@@ -1,0 +1,141 @@
+import asyncio
+import json
+import logging
+import re
+
+import pytest
+
+from tests.service.api.fakes import Bench, Call, Health, chat
+
+pytestmark = pytest.mark.anyio
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def get(bench: Bench, path: str, **headers: str) -> Call:
+    return await Call(bench.api, path, method="GET", **headers).run()
+
+
+async def test_models() -> None:
+    call = await get(Bench(), "/v1/models")
+    assert json.loads(call.body) == {
+        "object": "list",
+        "data": [
+            {"id": "demo", "object": "model", "max_model_len": 4096},
+            {"id": "org/other", "object": "model", "max_model_len": 4096},
+        ],
+    }
+
+
+async def test_one_model() -> None:
+    assert json.loads((await get(Bench(), "/v1/models/org/other")).body)["id"] == "org/other"
+    call = await get(Bench(), "/v1/models/nope")
+    assert (call.status, call.error["code"], call.error["param"]) == (404, "model_not_found", "model")
+
+
+async def test_alive_whatever_is_missing() -> None:
+    bench = Bench(health=Health(engine="starting"))
+    assert (await get(bench, "/livez")).status == 200
+
+
+async def test_ready_with_reasons() -> None:
+    health = Health(engine="starting: 12 s so far")
+    bench = Bench(health=health)
+    call = await get(bench, "/readyz")
+    assert call.status == 503
+    assert json.loads(call.body)["reasons"] == {"engine": "starting: 12 s so far"}
+    health.told = {}
+    assert (await get(bench, "/readyz")).status == 200
+
+
+async def test_metrics_as_prometheus_and_openmetrics_ask() -> None:
+    bench = Bench()
+    await chat(bench).run()
+    call = await get(bench, "/metrics")
+    assert call.headers["content-type"].startswith("text/plain")
+    line = b'patchbay_requests_total{code="200",model="demo",route="/v1/chat/completions"} 1.0'
+    assert line in call.body
+    newer = await get(bench, "/metrics", accept="application/openmetrics-text; version=1.0.0")
+    assert newer.headers["content-type"].startswith("application/openmetrics-text")
+    assert newer.body.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "method, path, status, code",
+    [
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+        ("POST", "/v1/chat/completions/", 404, "not_found"),
+        ("OPTIONS", "/v1/chat/completions", 405, "method_not_allowed"),
+    ],
+)
+async def test_what_is_not_there(method: str, path: str, status: int, code: str) -> None:
+    call = await Call(Bench().api, path, b"{}", method=method, origin="http://evil").run()
+    assert (call.status, call.error["code"]) == (status, code)
+    assert not [name for name in call.headers if name.startswith("access-control")]
+
+
+async def test_unrouted_paths_are_one_label() -> None:
+    bench = Bench()
+    for path in ("/a", "/b"):
+        await get(bench, path)
+    assert bench.metric("requests_total", route="none", model="", code="404") == 2
+
+
+@pytest.mark.parametrize("given", ["abc", "A.b_c:d-9", "x" * 128])
+async def test_a_request_id_is_kept(given: str) -> None:
+    bench = Bench()
+    call = await chat(bench, headers={"x_request_id": given}).run()
+    request, headers = bench.service.asked[0]
+    assert call.headers["x-request-id"] == request.request_id == headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "a\r\nset-cookie: b", "é"])
+async def test_or_made(given: str) -> None:
+    ids = {
+        (await chat(Bench(), headers={"x_request_id": given}).run()).headers["x-request-id"] for _ in range(2)
+    }
+    assert len(ids) == 2 and all(re.fullmatch("req-[0-9a-f]{32}", one) for one in ids)
+
+
+@pytest.mark.parametrize(
+    "given, handed_on",
+    [
+        ({"traceparent": TRACE}, {"traceparent": TRACE}),
+        ({"traceparent": TRACE, "tracestate": "a=b"}, {"traceparent": TRACE, "tracestate": "a=b"}),
+        ({"traceparent": TRACE.upper()}, {}),
+        ({"tracestate": "a=b"}, {}),
+        ({"authorization": "Bearer secret", "cookie": "secret"}, {}),
+    ],
+)
+async def test_the_trace_is_handed_on_and_nothing_else(
+    given: dict[str, str], handed_on: dict[str, str]
+) -> None:
+    bench = Bench()
+    await chat(bench, headers={"x_request_id": "r"} | given).run()
+    assert bench.service.asked[0][1] == {"x-request-id": "r"} | handed_on
+
+
+async def test_every_answer_says_not_to_guess_its_type() -> None:
+    for call in (await get(Bench(), "/livez"), await get(Bench(), "/nowhere"), await chat(Bench()).run()):
+        assert call.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_one_log_line_an_exchange(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service.api")
+    bench = Bench()
+    await get(bench, "/livez")
+    await chat(bench, headers={"x_request_id": "mine"}).run()
+    assert len(caplog.records) == 1
+    assert re.fullmatch(r"POST /v1/chat/completions 200 \d\.\d{3}s mine", caplog.records[0].getMessage())
+
+
+async def test_the_server_going_down_is_no_error() -> None:
+    bench = Bench(gate=asyncio.Event())
+    running = asyncio.create_task(chat(bench).run())
+    await bench.service.asking.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert bench.service.cancelled.is_set() and bench.admission.inflight == 0

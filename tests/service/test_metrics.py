@@ -1,0 +1,120 @@
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from service.domain import StageTimings
+from service.metrics import STAGES, Metrics
+
+COUNTERS = {
+    "requests": {"route", "model", "code"},
+    "rejections": {"reason"},
+    "images": {"format", "source", "detail"},
+    "image_tokens": set(),
+    "cache_requests": {"result"},
+    "cancelled": {"stage"},
+    "media_errors": {"reason"},
+    "encoder_busy_seconds": set(),
+    "engine_restarts": set(),
+}
+HISTOGRAMS = {
+    "stage_duration_seconds": {"stage"},
+    "time_to_first_token_seconds": set(),
+    "inter_token_latency_seconds": set(),
+    "encoder_batch_items": set(),
+    "encoder_batch_patches": set(),
+    "image_pixels": set(),
+}
+GAUGES = {
+    "inflight": {"stage"},
+    "queue_depth": {"stage"},
+    "visual_tokens_reserved": set(),
+    "cache_bytes": set(),
+    "engine_up": set(),
+    "draining": set(),
+    "build_info": {"version", "model", "engine"},
+}
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"patchbay_{name}", labels)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def use_everything(metrics: Metrics) -> None:
+    metrics.request("/v1/chat/completions", "demo", 200, 1.5)
+    metrics.rejected("queue_full")
+    metrics.cancelled("waiting")
+    metrics.media_error("url_not_allowed")
+    metrics.image(format="png", source="data", detail="high", pixels=640 * 480, tokens=160)
+    metrics.cache(hit=True)
+    metrics.batch(items=3, patches=192, seconds=0.25)
+    metrics.stages(StageTimings({"fetch": 0.2, "decode": 0.1}))
+    metrics.first_token(0.3)
+    metrics.inter_token(0.02)
+    metrics.engine_restarted()
+    metrics.build(version="1", model="demo", engine="vllm")
+    metrics.watch_inflight("request", lambda: 2)
+    metrics.watch_queue("encode", lambda: 5)
+    metrics.watch_visual_tokens(lambda: 320)
+    metrics.watch_cache_bytes(lambda: 4096)
+    metrics.watch_engine(lambda: True)
+    metrics.watch_draining(lambda: False)
+
+
+def test_the_names_and_labels_that_dashboards_are_built_on(bench: Bench) -> None:
+    use_everything(bench.metrics)
+    kinds: dict[str, dict[str, set[str]]] = {"counter": {}, "histogram": {}, "gauge": {}}
+    for family in bench.registry.collect():
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        kinds[family.type][family.name.removeprefix("patchbay_")] = labels
+    assert kinds == {"counter": COUNTERS, "histogram": HISTOGRAMS, "gauge": GAUGES}
+
+
+def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
+    use_everything(bench.metrics)
+    assert bench.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
+    assert bench.value("images_total", format="png", source="data", detail="high") == 1
+    assert bench.value("image_tokens_total") == 160
+    assert bench.value("image_pixels_sum") == 640 * 480
+    assert bench.value("cache_requests_total", result="hit") == 1
+    assert bench.value("encoder_batch_items_sum") == 3
+    assert bench.value("encoder_batch_patches_sum") == 192
+    assert bench.value("encoder_busy_seconds_total") == 0.25
+    assert bench.value("stage_duration_seconds_sum", stage="fetch") == 0.2
+    assert bench.value("stage_duration_seconds_sum", stage="decode") == 0.1
+    assert bench.value("stage_duration_seconds_sum", stage="total") == 1.5
+    assert bench.value("time_to_first_token_seconds_sum") == 0.3
+    assert bench.value("inter_token_latency_seconds_sum") == 0.02
+    assert bench.value("build_info", version="1", model="demo", engine="vllm") == 1
+
+
+def test_gauges_are_read_when_they_are_scraped(bench: Bench) -> None:
+    state = {"rows": 1.0}
+    bench.metrics.watch_visual_tokens(lambda: state["rows"])
+    assert bench.value("visual_tokens_reserved") == 1
+    state["rows"] = 7
+    assert b"patchbay_visual_tokens_reserved 7.0" in generate_latest(bench.registry)
+
+
+def test_only_requests_to_a_model_have_a_total(bench: Bench) -> None:
+    bench.metrics.request("/livez", "", 200, 9.0)
+    assert bench.value("stage_duration_seconds_count", stage="total") == 0
+
+
+def test_every_stage_is_there_before_it_happens(bench: Bench) -> None:
+    for stage in STAGES:
+        assert bench.value("stage_duration_seconds_count", stage=stage) == 0
+
+
+def test_two_do_not_meet() -> None:
+    one, other = Bench(), Bench()
+    one.metrics.engine_restarted()
+    assert (one.value("engine_restarts_total"), other.value("engine_restarts_total")) == (1, 0)
