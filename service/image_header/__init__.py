@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from service.domain import ImageFormat
 from service.image_header.exif import orientation
-from service.image_header.formats import gif, jpeg, png, webp
+from service.image_header.formats import gif, jpeg, jpeg_scans, png, webp
 
-__all__ = ["ImageHeader", "read_header", "sniff"]
+__all__ = ["ImageHeader", "jpeg_scans", "read_header", "sniff"]
 
 _READERS = {ImageFormat.JPEG: jpeg, ImageFormat.PNG: png, ImageFormat.WEBP: webp, ImageFormat.GIF: gif}
 

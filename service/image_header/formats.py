@@ -16,9 +16,9 @@ Header = tuple[int, int, bytes | None]
 _MOST_SEGMENTS = 4096
 """A 20 MB PNG of 8 KB chunks has 2,500; files of empty segments must not hold the event loop."""
 
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+"""A marker that leads a segment; the others stand alone or are data."""
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STAND_ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
 _END_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xD9, 0xDA, 0xE1
 
 
@@ -35,8 +35,16 @@ def jpeg(data: bytes) -> Header:
     raise ValueError("a JPEG without a frame header")
 
 
+def jpeg_scans(data: bytes) -> int:
+    """How many times a decoder goes over the picture: about ten in progressive files, and a few bytes buy one more."""
+    return sum(marker == _START_OF_SCAN for marker, _, _ in _jpeg_segments(data))
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, begin and end of the segment's content); whatever lies between segments is skipped, as decoders do."""
+    """(marker, begin and end of the segment's content) up to the end of the image.
+
+    Whatever lies between segments is skipped, as decoders do, and so is the data of scans.
+    """
     position = 2
     for _ in range(_MOST_SEGMENTS):
         found = _JPEG_MARKER.search(data, position)
@@ -44,13 +52,12 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         position = found.end()
         marker = found[1][0]
-        if marker in _STAND_ALONE:
-            continue
         if marker == _END_OF_IMAGE:
             return
         (length,) = _unpack(">H", data, position)
         yield marker, position + 2, position + length
         position += max(length, 2)
+    raise ValueError("a JPEG of too many segments")
 
 
 def png(data: bytes) -> Header:

@@ -80,7 +80,7 @@ def test_tiles_are_those_of_transformers(transformers_tiles, width: int, height:
     assert np.array_equal(torch.cat(ours).numpy(), transformers_tiles(pixels, most))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 99))
 def test_tiles_of_any_size_are_those_of_transformers(
     transformers_tiles, width: int, height: int, seed: int

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from service.domain import ImageFormat
-from service.image_header import ImageHeader, read_header, sniff
+from service.image_header import ImageHeader, jpeg_scans, read_header, sniff
 from service.image_header.exif import orientation
 
 
@@ -105,7 +105,7 @@ def test_a_flood_of_segments_is_given_up() -> None:
     frame = b"\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00"
     empty = b"\xff\xe5\x00\x02"
     assert read_header(b"\xff\xd8" + empty * 4000 + frame).width == 32
-    with pytest.raises(ValueError, match="frame header"):
+    with pytest.raises(ValueError, match="too many segments"):
         read_header(b"\xff\xd8" + empty * 5000 + frame)
     with pytest.raises(ValueError, match="frame header"):
         read_header(b"\xff\xd8" + b"\xff" * 5_000_000)
@@ -149,3 +149,11 @@ def test_a_broken_orientation_leaves_the_image_as_it_is(tag: bytes) -> None:
 @given(st.binary(max_size=64))
 def test_any_exif_block_gives_an_orientation(block: bytes) -> None:
     assert 1 <= orientation(b"II*\0" + block) <= 8
+
+
+@pytest.mark.parametrize(("options", "scans"), [({}, 1), ({"progressive": True}, 10), ({"restart_marker_rows": 1}, 1)])
+def test_scans_are_counted_and_nothing_that_looks_like_one(options: dict[str, Any], scans: int) -> None:
+    picture = Image.effect_noise((300, 200), 90).convert("RGB")
+    file = io.BytesIO()
+    picture.save(file, "JPEG", comment=b"\xff\xda\xff\xda\xff\xd9", quality=95, **options)
+    assert jpeg_scans(file.getvalue() + b"\xff\xda" * 500) == scans

@@ -41,8 +41,12 @@ PROCESSOR: dict[str, Any] = {
 }
 TOKENIZER: dict[str, Any] = {
     "model": {"vocab": {"a": 0, "<img>": 5}},
-    "added_tokens": [{"id": 6, "content": "</img>"}, {"id": 7, "content": "<IMG_CONTEXT>"}, {"id": 8, "content": "<video>"}],
-}  # fmt: skip
+    "added_tokens": [
+        {"id": 6, "content": "</img>"},
+        {"id": 7, "content": "<IMG_CONTEXT>"},
+        {"id": 8, "content": "<video>"},
+    ],
+}
 
 Write = Callable[..., Path]
 
@@ -143,8 +147,15 @@ def test_low_is_one_tile_and_a_bound_binds_auto_alone(geometry: InternVLGeometry
 
 @pytest.mark.parametrize(
     ("size", "grid"),
-    [((1, 5000), (1, 12)), ((5000, 1), (12, 1)), ((1, 1), (1, 1)), ((448, 448), (1, 1)), ((896, 448), (2, 1)), ((23, 3), (8, 1))],
-)  # fmt: skip
+    [
+        ((1, 5000), (1, 12)),
+        ((5000, 1), (12, 1)),
+        ((1, 1), (1, 1)),
+        ((448, 448), (1, 1)),
+        ((896, 448), (2, 1)),
+        ((23, 3), (8, 1)),
+    ],
+)
 def test_extreme_shapes(geometry: InternVLGeometry, size: tuple[int, int], grid: tuple[int, int]) -> None:
     view = geometry.plan(*size, Detail.HIGH).views[0]
     assert (view.width // 448, view.height // 448) == grid

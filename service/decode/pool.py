@@ -1,0 +1,121 @@
+"""Encoded images to tiles in a fixed number of sandboxed processes, for asyncio.
+
+One image at a time for each process; whoever waits can leave at no cost. A crash or a hang is the fault of one image
+and ends that one alone. No torch here: the workers import it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from service.decode.forkserver import CannotStart, ForkServer, WorkerSpec
+from service.decode.process import Crashed, DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong
+from service.domain import ImageBytes, TilePlan, View
+from service.errors import ConfigurationError, EncoderFailed, InvalidImage, PatchbayError
+
+_ABANDONED_SECONDS = 0.5
+"""A decoding that nobody waits for any more may take this long to end by itself."""
+
+
+class DecodePool:
+    def __init__(
+        self,
+        workers: int,
+        max_tile_bytes: int,
+        timeout: float = 10.0,
+        max_pixels: int = 50_000_000,
+        *,
+        startup_timeout: float = 120.0,
+    ) -> None:
+        """`max_tile_bytes`: tiles of the largest plan, 3 bytes a pixel. `timeout`: seconds for one image.
+
+        Raises ValueError for numbers below one.
+        """
+        if min(workers, max_tile_bytes, max_pixels) < 1 or timeout <= 0:
+            raise ValueError("workers, max_tile_bytes, timeout and max_pixels must be positive")
+        self._spec = WorkerSpec(max_pixels, max_tile_bytes, timeout, startup_timeout)
+        self._server = ForkServer(self._spec)
+        self._places = [DecodeProcess(self._spec, self._server) for _ in range(workers)]
+        # the fork server is started from one of these threads, which live as long as the pool: it dies with its starter
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._idle: asyncio.LifoQueue[DecodeProcess] = asyncio.LifoQueue()
+        for place in self._places:
+            self._idle.put_nowait(place)
+        self._closed = False
+
+    async def start(self) -> None:
+        """Starts all workers, so that no image waits for that. Raises ConfigurationError when one does not come up."""
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(self._threads, place.start) for place in self._places]
+        for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise ConfigurationError(
+                    "The decoding processes do not start; what they printed is above."
+                ) from outcome
+
+    async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> Tiles:
+        """For each view of `plan` its tiles, uint8 [n, tile_h, tile_w, 3], in memory of their own.
+
+        Raises InvalidImage with `path` when the bytes cannot be decoded, EncoderFailed when no worker could be
+        started, and ValueError for a plan that is larger than `max_tile_bytes`.
+        """
+        if (size := sum(_tile_bytes(view) for view in plan.views)) > self._spec.tile_bytes:
+            raise ValueError(
+                f"the plan's tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}"
+            )
+        place = await self._idle.get()
+        if self._closed:
+            self._idle.put_nowait(place)
+            raise EncoderFailed("The decoder is shutting down.", param=path)
+        try:
+            return await self._run(place, image, plan.views)
+        except (CannotStart, DecodeFailed) as error:
+            raise self._sentence(error, path) from None
+
+    async def _run(self, place: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._threads, place.tiles, image, views)
+
+        def done(job: asyncio.Future[Tiles]) -> None:
+            if not job.cancelled():
+                job.exception()  # seen, even if the one who waited has left
+            self._idle.put_nowait(place)
+
+        job.add_done_callback(done)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            loop.call_later(_ABANDONED_SECONDS, lambda: None if job.done() else place.kill())
+            raise
+
+    def close(self) -> None:
+        """Ends all processes; images on their way fail with EncoderFailed."""
+        self._closed = True
+        self._server.close()
+        self._threads.shutdown(wait=True)
+        for place in self._places:
+            place.close()
+
+    def _sentence(self, error: Exception, path: str) -> PatchbayError:
+        match error:
+            case _ if self._closed:
+                return EncoderFailed("The decoder is shutting down.", param=path)
+            case CannotStart():
+                return EncoderFailed("No decoding process could be started.", param=path)
+            case TookTooLong():
+                text = (
+                    f"The image takes longer than {self._spec.timeout:g} seconds to decode (decode_timeout)."
+                )
+            case Crashed():
+                text = "The image could not be decoded: the decoder gave up on it."
+            case Refused():
+                text = "The image could not be decoded: its data is damaged or incomplete."
+            case _:
+                raise TypeError(f"unknown outcome {error!r}")
+        return InvalidImage(text, param=path)
+
+
+def _tile_bytes(view: View) -> int:
+    return view.width * view.height * 3

@@ -1,0 +1,125 @@
+"""The conversation with one worker at a time. Blocking: the pool calls it from threads of its own.
+
+Knows nothing of asyncio, and takes nothing from a worker but one word and the tiles in the shared memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.decode.forkserver import CannotStart, ForkServer, Worker, WorkerSpec
+from service.decode.framing import read_message, write_message
+from service.domain import ImageBytes, View
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+Tiles = list[NDArray[np.uint8]]
+
+
+class DecodeFailed(Exception):
+    """Base of what one image can do to its decoder."""
+
+
+class Refused(DecodeFailed):
+    """The bytes are no image that the decoder accepts, or need more memory than is allowed."""
+
+
+class Crashed(DecodeFailed):
+    """The worker died of the image."""
+
+
+class TookTooLong(DecodeFailed):
+    """The time was up; the worker was killed."""
+
+
+class DecodeProcess:
+    """A place for one worker: a new one is forked whenever the last has died."""
+
+    def __init__(self, spec: WorkerSpec, server: ForkServer) -> None:
+        self._spec = spec
+        self._server = server
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._memory_file = os.memfd_create("tiles", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self._memory_file, spec.tile_bytes)
+        # a worker gone bad must not shrink the file under our feet
+        fcntl.fcntl(self._memory_file, fcntl.F_ADD_SEALS, _SEALS)
+        self._memory = np.frombuffer(
+            mmap.mmap(self._memory_file, spec.tile_bytes, prot=mmap.PROT_READ), np.uint8
+        )
+
+    def start(self) -> Worker:
+        """A worker that is alive and ready. Raises CannotStart."""
+        if self._worker is not None and not self._worker.ended():
+            return self._worker
+        self.bury()
+        worker = self._server.fork(self._memory_file)
+        with self._lock:
+            self._worker = worker
+        try:
+            self._hear(worker, time.monotonic() + self._spec.startup_timeout)
+        except (EOFError, OSError, ValueError):
+            self.bury()
+            raise CannotStart("a new decoding process ended at once") from None
+        return worker
+
+    def tiles(self, image: ImageBytes, views: Sequence[View]) -> Tiles:
+        """Per view uint8 [n, tile_h, tile_w, 3], in memory of its own. Raises CannotStart or a DecodeFailed."""
+        worker = self.start()
+        deadline = time.monotonic() + self._spec.timeout
+        request = {
+            "width": image.width,
+            "height": image.height,
+            "views": [(view.width, view.height, view.tile_width, view.tile_height) for view in views],
+        }
+        try:
+            write_message(worker.requests, request, image.data, deadline=deadline)
+            answer = self._hear(worker, deadline)
+        except TimeoutError:
+            self.bury()
+            raise TookTooLong from None
+        except (EOFError, OSError, ValueError):
+            self.bury()
+            raise Crashed from None
+        if answer != "done":
+            raise Refused
+        return self._copied(views)
+
+    def kill(self) -> None:
+        """Ends the worker, from any thread; a conversation that goes on fails, the next one gets a new worker."""
+        with self._lock:
+            if self._worker is not None:
+                self._worker.kill()
+
+    def bury(self) -> None:
+        """Ends the worker and waits for that; only where no other thread talks to it."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.bury()
+
+    def close(self) -> None:
+        """After the last conversation."""
+        self.bury()
+        os.close(self._memory_file)
+
+    def _copied(self, views: Sequence[View]) -> Tiles:
+        copies, begin = [], 0
+        for view in views:
+            shape = (view.tiles, view.tile_height, view.tile_width, 3)
+            end = begin + view.tiles * view.tile_height * view.tile_width * 3
+            copies.append(self._memory[begin:end].reshape(shape).copy())
+            begin = end
+        return copies
+
+    def _hear(self, worker: Worker, deadline: float) -> str:
+        answer, _ = read_message(worker.answers, most_bytes=0, deadline=deadline)
+        return str(answer.get("answer"))

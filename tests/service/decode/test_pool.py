@@ -1,0 +1,358 @@
+"""The pool with its real workers: right tiles, one fault ends one image, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import io
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from service.decode import DecodePool
+from service.decode.pixels import decode
+from service.domain import ImageBytes, ImageFormat, TilePlan, View
+from service.errors import ConfigurationError, EncoderFailed, InvalidImage
+from service.tiling import cut
+
+pytestmark = pytest.mark.anyio
+
+PATH = "messages[0].content[1].image_url.url"
+PLAN = TilePlan("high", (View(96, 64, 32, 32), View(32, 32, 32, 32)), rows=0, patches=0)
+TILE_BYTES = 7 * 32 * 32 * 3
+MAX_PIXELS = 9_000_000
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[DecodePool]:
+    workers = DecodePool(2, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    await workers.start()
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(scope="module")
+async def one_worker() -> AsyncIterator[DecodePool]:
+    worker = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+async def lone(one_worker: DecodePool) -> DecodePool:
+    """A single worker, ready, so that a second image must wait; tests may kill it."""
+    await one_worker.start()
+    return one_worker
+
+
+def picture(seed: int = 0, width: int = 200, height: int = 120) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height))
+
+
+def image_bytes(image: Image.Image, kind: str = "PNG", **options: Any) -> ImageBytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return ImageBytes(file.getvalue(), ImageFormat[kind], *image.size, source="data")
+
+
+def expected(image: ImageBytes, plan: TilePlan = PLAN) -> list[np.ndarray]:
+    pixels = torch.from_numpy(decode(image.data, image.width, image.height).copy())
+    return [tiles.numpy() for tiles in cut(pixels, plan)]
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def pids(pool: DecodePool) -> list[int]:
+    return [place._worker.pid for place in pool._places if place._worker is not None]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def unread(pool: DecodePool) -> int:
+    """Bytes that lie in the pipe to the first worker."""
+    assert pool._places[0]._worker is not None
+    buffer = bytearray(4)
+    fcntl.ioctl(pool._places[0]._worker.requests, termios.FIONREAD, buffer)
+    return int.from_bytes(buffer, sys.byteorder)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "1"),
+     ("PNG", "LA"), ("PNG", "I;16"), ("WEBP", "RGB"), ("WEBP", "RGBA"), ("GIF", "P")],
+)  # fmt: skip
+async def test_tiles_are_what_the_pure_functions_make(pool: DecodePool, kind: str, mode: str) -> None:
+    image = image_bytes(picture().convert(mode if mode != "I;16" else "L").convert(mode), kind)
+    tiles = await pool.tiles(image, PLAN, PATH)
+    assert [view.shape for view in tiles] == [(6, 32, 32, 3), (1, 32, 32, 3)]
+    assert all(view.dtype == np.uint8 for view in tiles)
+    assert same(tiles, expected(image))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2), (3, 3), (3000, 1)])
+async def test_tiny_and_thin_images_are_images(pool: DecodePool, size: tuple[int, int]) -> None:
+    image = image_bytes(Image.new("RGB", size, (9, 99, 199)))
+    for view in await pool.tiles(image, PLAN, PATH):
+        assert (view == [9, 99, 199]).all()
+
+
+async def test_animations_of_many_frames_cost_one(pool: DecodePool) -> None:
+    frames = [Image.new("P", (40, 40), number % 256) for number in range(600)]
+    image = image_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert same(await pool.tiles(image, PLAN, PATH), expected(image))
+
+
+async def test_images_at_once_do_not_mix_and_their_tiles_are_their_own(pool: DecodePool) -> None:
+    images = [image_bytes(picture(seed), "JPEG") for seed in range(24)]
+    results = await asyncio.gather(*(pool.tiles(image, PLAN, PATH) for image in images))
+    for image, tiles in zip(images, results, strict=True):
+        assert same(tiles, expected(image))
+    before = results[0][0].copy()
+    results[1][0][:] = 0
+    await pool.tiles(images[2], PLAN, PATH)
+    assert np.array_equal(results[0][0], before)
+
+
+CORRUPT = [
+    image_bytes(picture(), "JPEG").data[:2000],
+    image_bytes(picture(), "PNG").data[:2000],
+    image_bytes(picture(), "WEBP").data[:500],
+    image_bytes(picture().convert("P"), "GIF").data[:2000],
+    image_bytes(picture(), "PNG").data.replace(b"IDAT", b"IDAT\xff\xff\xff"),
+    image_bytes(picture(1, 100, 60), "PNG").data,
+    b"\xff\xd8\xff" + bytes(100),
+    b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
+    b"",
+]
+
+
+@pytest.mark.parametrize("data", CORRUPT, ids=range(len(CORRUPT)))
+async def test_damaged_data_fails_in_our_words_and_costs_no_worker(
+    pool: DecodePool, capfd: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    before = pids(pool)
+    with pytest.raises(InvalidImage) as caught:
+        await pool.tiles(ImageBytes(data, ImageFormat.PNG, 200, 120, "data"), PLAN, PATH)
+    assert caught.value.message == "The image could not be decoded: its data is damaged or incomplete."
+    assert caught.value.param == PATH
+    assert caught.value.__cause__ is None
+    assert pids(pool) == before
+    assert not re.search("0x[0-9a-f]{6,}|PIL|Error", "".join(capfd.readouterr()))
+
+
+async def test_more_pixels_than_allowed_are_not_decoded_whatever_the_caller_says(pool: DecodePool) -> None:
+    image = image_bytes(Image.new("1", (3001, 3000)))
+    with pytest.raises(InvalidImage):
+        await pool.tiles(image, PLAN, PATH)
+
+
+async def test_the_largest_allowed_image_of_the_hungriest_kind_fits_the_memory(pool: DecodePool) -> None:
+    image = image_bytes(Image.new("RGBA", (3000, 3000), (1, 2, 3, 255)), "WEBP", lossless=True, method=0)
+    (tiles, _) = await pool.tiles(image, PLAN, PATH)
+    assert (tiles == [1, 2, 3]).all()
+
+
+async def test_an_image_that_takes_too_long_is_ended_and_the_worker_replaced(
+    lone: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small JPEG that a decoder goes over sixty times."""
+    slow = image_bytes(Image.new("L", (3000, 3000), 128), "JPEG", progressive=True)
+    begin = slow.data.rindex(b"\xff\xda")
+    data = slow.data[:begin] + slow.data[begin:-2] * 55 + slow.data[-2:]
+    (pid,) = pids(lone)
+    hasty = replace(lone._spec, timeout=0.3)
+    for holder in (lone, lone._places[0]):
+        monkeypatch.setattr(holder, "_spec", hasty)
+    with pytest.raises(InvalidImage, match=r"longer than 0\.3 seconds .*decode_timeout") as caught:
+        await lone.tiles(ImageBytes(data, ImageFormat.JPEG, 3000, 3000, "data"), PLAN, PATH)
+    assert caught.value.param == PATH
+    await until(lambda: gone(pid))
+    assert pids(lone) == []
+
+
+async def test_a_crash_is_one_images_fault_and_the_next_gets_a_new_worker(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
+    image = image_bytes(picture())
+    task = asyncio.ensure_future(lone.tiles(image, PLAN, PATH))
+    await until(lambda: unread(lone) > 0)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(InvalidImage, match="gave up on it") as caught:
+        await task
+    assert caught.value.param == PATH
+    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    assert pids(lone) != [pid]
+
+
+async def test_a_worker_that_died_between_images_costs_nobody_an_image(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: gone(pid))
+    image = image_bytes(picture())
+    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+
+
+async def test_a_fork_server_that_died_is_started_again(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    assert lone._server._process is not None
+    lone._server._process.kill()
+    await until(lambda: gone(pid))
+    image = image_bytes(picture())
+    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+
+
+async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone: DecodePool) -> None:
+    image, counts = image_bytes(picture()), []
+    for _ in range(3):
+        (pid,) = pids(lone)
+        lone._places[0].kill()
+        await until(lambda pid=pid: gone(pid))
+        await lone.tiles(image, PLAN, PATH)
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert len(set(counts)) == 1
+
+
+async def test_who_leaves_the_queue_frees_the_place(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
+    images = [image_bytes(picture(seed)) for seed in range(4)]
+    tasks = [asyncio.ensure_future(lone.tiles(image, PLAN, PATH)) for image in images]
+    await until(lambda: unread(lone) > 0)
+    for leaving in (tasks[1], tasks[2]):
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    os.kill(pid, signal.SIGCONT)
+    assert same(await tasks[0], expected(images[0]))
+    assert same(await tasks[3], expected(images[3]))
+    assert pids(lone) == [pid]
+
+
+async def test_a_decoding_that_nobody_waits_for_is_ended(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
+    image = image_bytes(picture())
+    task = asyncio.ensure_future(lone.tiles(image, PLAN, PATH))
+    await until(lambda: unread(lone) > 0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    await until(lambda: gone(pid))
+
+
+async def test_closing_ends_every_process_and_fails_who_waits() -> None:
+    pool = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    await pool.start()
+    before = pids(pool)
+    os.kill(before[0], signal.SIGSTOP)
+    tasks = [asyncio.ensure_future(pool.tiles(image_bytes(picture(seed)), PLAN, PATH)) for seed in range(4)]
+    await until(lambda: unread(pool) > 0)
+    pool.close()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, EncoderFailed) and outcome.param == PATH
+    await until(lambda: all(gone(pid) for pid in before))
+    with pytest.raises(EncoderFailed, match="shutting down"):
+        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+
+
+async def test_workers_that_do_not_start_are_a_fault_of_the_machine_not_of_the_image() -> None:
+    pool = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS, startup_timeout=0.0)
+    with pytest.raises(ConfigurationError, match="do not start"):
+        await pool.start()
+    with pytest.raises(EncoderFailed, match="could be started") as caught:
+        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+    assert caught.value.param == PATH
+    pool.close()
+
+
+async def test_a_plan_larger_than_the_shared_memory_is_the_callers_error(pool: DecodePool) -> None:
+    large = TilePlan("high", (View(96, 96, 32, 32),), rows=0, patches=0)
+    with pytest.raises(ValueError, match="max_tile_bytes"):
+        await pool.tiles(image_bytes(picture()), large, PATH)
+
+
+@pytest.mark.parametrize("arguments", [(0, 1), (1, 0), (1, 1, 0.0), (1, 1, 1.0, 0)])
+def test_impossible_numbers_are_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        DecodePool(*arguments)
+
+
+async def test_workers_inherit_no_environment_and_no_room_for_one_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[dict[str, str]] = []
+
+    def full(*_: Any, **options: Any) -> None:
+        given.append(options["env"])
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setenv("PATCHBAY_API_KEYS", "secret")
+    monkeypatch.setattr(subprocess, "Popen", full)
+    pool = DecodePool(1, TILE_BYTES)
+    with pytest.raises(EncoderFailed, match="could be started"):
+        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+    pool.close()
+    assert [set(env) for env in given] == [{"PYTHONPATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LANG"}]
+
+
+def test_workers_end_with_a_parent_that_was_killed() -> None:
+    program = """
+import asyncio, os, sys
+from service.decode import DecodePool
+
+async def main():
+    pool = DecodePool(1, 3072)
+    await pool.start()
+    print(pool._places[0]._worker.pid, flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        worker = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    waiting = select.poll()
+    waiting.register(worker, select.POLLIN)
+    assert waiting.poll(20_000)
+    os.close(worker)
+
+
+def test_the_gateway_side_imports_no_torch() -> None:
+    modules = "service.decode.pool, service.ingest, service.families, service.families.neutralise, service.image_header"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
