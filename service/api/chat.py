@@ -115,7 +115,7 @@ async def _relay(reply: ChatReply, events: EventStream, progress: Progress) -> N
         if len(good) < len(frames):
             log.warning("the engine failed within a stream: %s", frames[len(good)].decode(errors="replace"))
             raise EngineFailed("The engine failed while it was answering.")
-    if last != DONE or splitter.rest:
+    if last != DONE:
         raise EngineFailed("The engine's answer broke off before its end.")
 
 

@@ -42,11 +42,6 @@ class FrameSplitter:
         self._parts = [rest] if rest else []
         return [frame + END for frame in whole]
 
-    @property
-    def rest(self) -> bytes:
-        """What has come of a frame that is not whole."""
-        return b"".join(self._parts)
-
 
 def error_frame(error: PatchbayError) -> bytes:
     """OpenAI's error object as an event, as OpenAI's clients and vLLM's expect it."""

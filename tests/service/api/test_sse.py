@@ -16,18 +16,19 @@ pytestmark = pytest.mark.anyio
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([b"\n", b"\n\n", b"a", b"a\n", b"\n\na", b""])))
 def test_the_same_frames_for_every_way_of_cutting(chunks: list[bytes]) -> None:
-    whole, pieces = FrameSplitter(), FrameSplitter()
-    expected = whole.feed(b"".join(chunks))
-    assert [frame for chunk in chunks for frame in pieces.feed(chunk)] == expected
-    assert pieces.rest == whole.rest
-    assert b"".join(expected) + whole.rest == b"".join(chunks)
+    stream, splitter = b"".join(chunks), FrameSplitter()
+    frames = [frame for chunk in chunks for frame in splitter.feed(chunk)]
+    assert frames == FrameSplitter().feed(stream)
+    assert all(frame.find(b"\n\n") == len(frame) - 2 for frame in frames)
+    whole = b"".join(frames)
+    assert stream.startswith(whole) and b"\n\n" not in stream[len(whole) :]
 
 
 def test_a_frame_is_given_out_as_soon_as_it_is_whole() -> None:
     splitter = FrameSplitter()
     assert splitter.feed(b"data: 1\n") == []
     assert splitter.feed(b"\ndata: 2\n\ndata") == [b"data: 1\n\n", b"data: 2\n\n"]
-    assert splitter.rest == b"data"
+    assert splitter.feed(b"\n\n") == [b"data\n\n"]
 
 
 def test_the_error_event() -> None:
