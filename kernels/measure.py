@@ -1,0 +1,94 @@
+"""How every kernel is measured: error against fp64, and times of several calls taken in turns.
+
+Knows nothing of any kernel. A benchmark hands in named calls and gets seconds back; it judges them itself.
+"""
+# torch leaves its streams and events without annotations
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+Call = Callable[[], torch.Tensor]
+
+WARM_UP = 3
+"""Calls before the first timed one: oneDNN builds its primitives, Triton compiles, clocks rise."""
+L2_FLUSH_BYTES = 256 * 2**20
+"""Written before each timed replay on a GPU, more than any L2 holds, so that inputs come from memory."""
+
+
+def relative_error(result: torch.Tensor, exact: torch.Tensor) -> float:
+    """‖result − exact‖ / ‖exact‖ in fp64; infinite if anything is not finite, an unwritten NaN for instance."""
+    difference = float(torch.linalg.vector_norm(result.double() - exact.double()))
+    norm = float(torch.linalg.vector_norm(exact.double()))
+    return difference / norm if difference < float("inf") else float("inf")
+
+
+def alternate(
+    calls: Mapping[str, Call], rounds: int, device: torch.device, mode: str
+) -> dict[str, list[float]]:
+    """Seconds of every call, `rounds` times each, taking turns so that all meet the same noise.
+
+    The order turns by one each round: nobody always runs after the same neighbour.
+    """
+    timed = {name: _timer(call, device, mode) for name, call in calls.items()}
+    for timer in timed.values():
+        for _ in range(WARM_UP):
+            timer()
+    names = list(timed)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for round_ in range(rounds):
+        turn = round_ % len(names)
+        for name in names[turn:] + names[:turn]:
+            seconds[name].append(timed[name]())
+    return seconds
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float, float]:
+    """The 20th, 50th and 80th, in microseconds."""
+    deciles = statistics.quantiles(seconds, n=10, method="inclusive")
+    return deciles[1] * 1e6, deciles[4] * 1e6, deciles[7] * 1e6
+
+
+def _timer(call: Call, device: torch.device, mode: str) -> Callable[[], float]:
+    """A function that makes the call once and returns its seconds."""
+    if mode == "graph":
+        return _graph_timer(call, device)
+
+    def eager() -> float:
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    return eager
+
+
+def _graph_timer(call: Call, device: torch.device) -> Callable[[], float]:
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # capture needs everything compiled and allocated
+            for _ in range(WARM_UP):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            call()
+    flush = torch.empty(L2_FLUSH_BYTES, dtype=torch.uint8, device=device)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def replay() -> float:
+        flush.zero_()
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) * 1e-3
+
+    return replay

@@ -1,0 +1,130 @@
+"""Compile the fused kernel for GPUs that are not here, and read what each configuration costs.
+
+`python -m kernels.patch_embed.aot` prints the register and spill table of README.md (`--json` for machines) and
+exits with 1 if any configuration spills. Triton brings ptxas and cuobjdump; neither a GPU nor CUDA is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kernels.patch_embed import configs
+from kernels.patch_embed.configs import Config
+
+PATCH_SIZES = {"bf16": (14, 16, 32), "fp32": (14,)}
+"""By operand dtype; fp16 compiles to the same code as bf16 but for the name of its matrix instruction."""
+ALIGNED = [["tt.divisibility", 16]]
+"""What the launcher finds for pointers and strides of ordinary tensors, and tells the compiler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    architecture: int
+    dtype: str
+    patch_size: int
+    config: Config
+    registers: int
+    """Per thread."""
+    spill_bytes: int
+    """Stack and local memory per thread; 0 is what we want."""
+    shared_bytes: int
+    tensor_core_instructions: int
+
+
+def compile_all() -> Iterator[Compiled]:
+    """Every committed configuration, for every architecture, operand dtype and patch size it is meant for."""
+    for architecture, choice in configs.TENSOR_CORES.items():
+        for dtype, patch_sizes in PATCH_SIZES.items():
+            used = configs.EXACT if dtype == "fp32" else choice
+            for config in (used.many, used.few):
+                for patch_size in patch_sizes:
+                    yield compile_one(architecture, dtype, patch_size, config)
+
+
+def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) -> Compiled:
+    """Compile for packed pixels, a class token and ordinary alignment, as the service calls it."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from kernels.patch_embed import fused
+
+    kernel: Any = fused.patch_embed_kernel
+    constants = fused.constants(patch_size, pixel_stride=3, columns=24, prefix=1, config=config)
+    names: list[str] = kernel.arg_names
+    pointers = {"tiles": "*u8", "weight": f"*{dtype}", "offset": "*fp32", "out": f"*{dtype}"}
+    source = ASTSource(
+        kernel,
+        {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in names},
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+        attrs={
+            (position,): ALIGNED
+            for position, name in enumerate(names)
+            if name not in constants and name not in fused.RUNTIME
+        },
+    )
+    options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    usage = _resources(compiled.asm["cubin"])
+    return Compiled(
+        architecture,
+        dtype,
+        patch_size,
+        config,
+        registers=usage["REG"],
+        spill_bytes=usage["STACK"] + usage["LOCAL"],
+        shared_bytes=int(compiled.metadata.shared),
+        tensor_core_instructions=len(
+            re.findall(r"\b(?:wgmma\.mma_async|tcgen05\.mma|mma\.sync)", compiled.asm["ptx"])
+        ),
+    )
+
+
+def _resources(cubin: bytes) -> dict[str, int]:
+    """cuobjdump's account of a kernel, e.g. {"REG": 188, "STACK": 0, "SHARED": 1024, "LOCAL": 0, ...}."""
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(value) for name, value in re.findall(r"\b([A-Z]+):(\d+)", report)}
+
+
+def _table(rows: list[Compiled]) -> str:
+    lines = [
+        "| sm | dtype | P | tokens×hidden×K | warps | registers | spilled | shared KB |",
+        "|---" * 8 + "|",
+    ]
+    for r in rows:
+        c = r.config
+        blocks = f"{c.block_tokens}×{c.block_hidden}×{c.block_k}"
+        lines.append(
+            f"| {r.architecture} | {r.dtype} | {r.patch_size} | {blocks} | {c.warps} | {r.registers} "
+            f"| {r.spill_bytes} | {r.shared_bytes / 1024:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    as_json = parser.parse_args().json
+    rows = list(compile_all())
+    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
+    return 1 if any(row.spill_bytes for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

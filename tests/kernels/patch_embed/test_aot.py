@@ -1,0 +1,66 @@
+"""The committed configurations, compiled for GPUs that are not here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from kernels.patch_embed.configs import EXACT, TENSOR_CORES, choose, programs
+from kernels.patch_embed.fold import ALIGNMENT
+
+
+@pytest.fixture(scope="module")
+def compiled() -> list[dict[str, Any]]:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "kernels.patch_embed.aot", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:
+    assert [row for row in compiled if row["spill_bytes"] or not 0 < row["registers"] <= 255] == []
+
+
+def test_every_architecture_and_patch_size_is_compiled(compiled: list[dict[str, Any]]) -> None:
+    bf16 = {(row["architecture"], row["patch_size"]) for row in compiled if row["dtype"] == "bf16"}
+    assert bf16 == {(architecture, patch) for architecture in (80, 90, 100) for patch in (14, 16, 32)}
+
+
+def test_bf16_runs_on_tensor_cores_and_fp32_does_not(compiled: list[dict[str, Any]]) -> None:
+    for row in compiled:
+        assert (row["tensor_core_instructions"] > 0) == (row["dtype"] == "bf16"), row
+
+
+def test_the_weights_need_no_mask_along_k() -> None:
+    for choice in (EXACT, *TENSOR_CORES.values()):
+        for config in (choice.many, choice.few):
+            assert ALIGNMENT % config.block_k == 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "tiles", "expected"),
+    [
+        (90, 1, TENSOR_CORES[90].few),
+        (90, 64, TENSOR_CORES[90].many),
+        (89, 64, TENSOR_CORES[80].many),
+        (120, 64, TENSOR_CORES[100].many),
+    ],
+)
+def test_blocks_follow_the_gpu_and_the_work(capability: int, tiles: int, expected: object) -> None:
+    assert choose(capability, 132, tiles, 577, 1024, tensor_cores=True) is expected
+
+
+def test_fp32_has_blocks_of_its_own() -> None:
+    assert choose(90, 132, 64, 577, 1024, tensor_cores=False) is EXACT.many
+
+
+def test_programs_cover_what_is_left_over() -> None:
+    config = TENSOR_CORES[90].many
+    assert programs(config, 3, 129, 1) == 3 * 2 * 1
