@@ -98,11 +98,19 @@ def test_a_client_that_leaves_mid_stream_stops_the_engine(server: Server) -> Non
     assert server.metric("patchbay_cancelled_total") == 1
 
 
-def test_told_to_stop_it_ends_with_all_it_started(tmp_path: Path) -> None:
+def test_told_to_stop_it_refuses_new_work_finishes_the_old_and_leaves_nothing(tmp_path: Path) -> None:
+    request = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 400, "ignore_eos": True}
     with serving(tmp_path / "log") as server:
-        engine = server.engine_processes()
-        assert engine
-        server.process.send_signal(signal.SIGTERM)
+        assert server.engine_processes()
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=request, timeout=120) as reply:
+            lines = reply.iter_lines()
+            next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            while server.ready():
+                pass
+            late = httpx.post(f"{server.url}/v1/chat/completions", json=request)
+            assert (late.status_code, late.json()["error"]["code"]) == (503, "draining")
+            assert [line for line in lines if line][-1] == "data: [DONE]"
         server.process.wait(60)
         assert server.engine_processes() == []
         arena = Path(f"/dev/shm/patchbay-{server.url.rpartition(':')[2]}-{os.getuid()}.arena")
