@@ -64,12 +64,9 @@ class Child:
         return cls(process, reader, grace)
 
     async def wait(self) -> int:
-        """The exit status, once every process of the tree has ended; 128 + n for signal n."""
+        """The exit status once the leash has ended, and with it the tree; 128 + n for signal n."""
         status = await self._process.wait()
-        if status < 0:  # the leash itself was killed: by its own hand with all the others, or alone
-            self._kill()
-            return 128 - status
-        return status
+        return status if status >= 0 else 128 - status
 
     async def end(self) -> None:
         """Stops the tree if it runs, and returns when none of it is left and its last log line is in."""
@@ -81,19 +78,20 @@ class Child:
                 async with asyncio.timeout(self._grace + 5):
                     await self._process.wait()
         if self._process.returncode is None or self._process.returncode < 0:
-            self._kill()
+            # the leash hangs, or was killed itself, and the tree with nobody to look after it may go on
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
-        await self._forwarding
+        with suppress(TimeoutError):
+            # at once, unless a process that left the group holds the log open
+            async with asyncio.timeout(2):
+                await self._forwarding
 
     def last_words(self) -> Sequence[str]:
         """The errors among the last log lines, or simply the last lines when there are none."""
         lines = [PREFIX.sub("", line) for line in self._lines]
         causes = list(dict.fromkeys(line for line in lines if CAUSE.search(line)))
         return (causes or [line for line in lines if line.strip()])[-LINES_TOLD:]
-
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _forward(self, reader: asyncio.StreamReader) -> None:
         """vLLM's errors are warnings of ours, because it goes on after most; the rest is for those who debug."""

@@ -20,7 +20,8 @@ FORWARDED = frozenset({"traceparent", "tracestate", "x-request-id"})
 """Headers that go along. A client's others (keys, cookies, forwarding) are not the engine's business."""
 IDLE_SECONDS = 2.5
 """How long an idle connection is kept; vLLM closes its side after 5, and a request sent just then would be lost."""
-HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 10.0
+"""Enough for a server that is busy, not dead."""
 
 
 class VLLMReply:
