@@ -86,7 +86,7 @@ class EngineSpec:
 
     @property
     def compiles(self) -> bool:
-        """On a CPU compiling costs half a minute at each new shape of start and gains a small model nothing."""
+        """On a CPU only if asked: it adds half a minute to a model's first start and gains a small one nothing."""
         asked = any(word.startswith(("-O", "-cc")) for word in self.extra_args)
         named = {"--optimization-level", "--compilation-config"} & flag_names(self.extra_args)
         return self.device == "cuda" or asked or bool(named) or "--no-enforce-eager" in self.extra_args
