@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Admission
+from service.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,26 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, None)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Takes the address before anything is started. Raises ConfigurationError when it is taken or not ours."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host or --port"
+        ) from None
+    listening.set_inheritable(False)
+    return listening
+
+
 def make_server(
-    api: FastAPI, admission: Admission, *, host: str, port: int, log_level: str, drain_timeout: float
+    api: FastAPI, admission: Admission, *, log_level: str, drain_timeout: float
 ) -> DrainingServer:
     config = uvicorn.Config(
         api,
-        host=host,
-        port=port,
         log_level=log_level,
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from service.app import Patchbay
 from service.errors import ConfigurationError
 from service.preparation import Prepared, prepare
-from service.server import make_server
+from service.server import listen, make_server
 from service.settings import EMBEDDED_MODEL, load
 
 EXAMPLE = Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.png"
@@ -40,23 +41,22 @@ def serve(given: Mapping[str, Any]) -> int:
     say(f"serving {prepared.served_name} from {prepared.checkpoint.path}")
     for line in prepared.plan.lines:
         say(f"  {line}")
-    return asyncio.run(_serve(prepared, say))
+    with listen(settings.host, settings.port) as listening:
+        return asyncio.run(_serve(prepared, listening, say))
 
 
-async def _serve(prepared: Prepared, say: Any) -> int:
+async def _serve(prepared: Prepared, listening: socket.socket, say: Any) -> int:
     settings = prepared.settings
     patchbay = Patchbay(prepared, say)
     server = make_server(
         patchbay.api(),
         patchbay.admission,
-        host=settings.host,
-        port=settings.port,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         drain_timeout=settings.drain_timeout,
     )
     watch = asyncio.create_task(_announce(patchbay, server, say))
     try:
-        await server.serve()
+        await server.serve([listening])
     finally:
         watch.cancel()
     if patchbay.failed is not None:

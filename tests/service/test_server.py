@@ -1,0 +1,85 @@
+import asyncio
+import signal
+import socket
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.admission import Admission
+from service.errors import ConfigurationError
+from service.server import DrainingServer, listen, make_server
+
+pytestmark = pytest.mark.anyio
+
+
+class Site:
+    """An application whose one route answers when it is told to, and its server."""
+
+    def __init__(self, drain_timeout: float = 60.0) -> None:
+        self.admission = Admission(max_inflight=4, max_visual_rows=1)
+        self.entered, self.go_on = asyncio.Event(), asyncio.Event()
+        api = FastAPI()
+
+        @api.get("/")
+        async def slow() -> str:
+            async with self.admission.request():
+                self.entered.set()
+                await self.go_on.wait()
+                return "done"
+
+        self.server: DrainingServer = make_server(
+            api, self.admission, log_level="error", drain_timeout=drain_timeout
+        )
+        self.server._loop = asyncio.get_running_loop()
+
+    def told_to_stop(self) -> None:
+        self.server.handle_exit(signal.SIGTERM, None)
+        self.server._captured_signals.clear()
+
+
+async def test_a_running_answer_ends_before_the_server_does() -> None:
+    site = Site()
+    with listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(site.server._serve([listening]))
+        async with httpx.AsyncClient(timeout=30) as client:
+            answer = asyncio.create_task(client.get(f"http://127.0.0.1:{listening.getsockname()[1]}"))
+            await site.entered.wait()
+            site.told_to_stop()
+            assert site.admission.draining
+            assert not site.server.should_exit
+            site.go_on.set()
+            assert (await answer).json() == "done"
+        await serving
+
+
+async def test_an_answer_that_does_not_end_is_not_waited_for_longer_than_was_said() -> None:
+    site = Site(drain_timeout=0.01)
+    async with site.admission.request():
+        site.told_to_stop()
+        while not site.server.should_exit:
+            await asyncio.sleep(0)
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    site = Site()
+    async with site.admission.request():
+        site.told_to_stop()
+        assert not site.server.should_exit
+        site.told_to_stop()
+        assert site.server.should_exit
+
+
+def test_an_address_that_is_taken_is_told_with_the_knob() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="--port"):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_an_address_that_is_not_ours_is_told_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1"):
+        listen("192.0.2.1", 0)
+
+
+def test_any_address_of_the_machine_can_be_listened_on() -> None:
+    with listen("0.0.0.0", 0) as listening:
+        assert listening.family is socket.AF_INET
