@@ -107,7 +107,8 @@ async def test_one_that_gives_up_lets_the_next_in() -> None:
     small = asyncio.create_task(admission.visual(2))
     await turns()
     large.cancel()
-    assert (await small).rows == 2
+    async with asyncio.timeout(10):
+        assert (await small).rows == 2
     first.release()
     assert admission.visual_reserved == 2
 
@@ -127,7 +128,8 @@ async def test_one_cancelled_in_the_turn_of_its_grant_gives_it_back() -> None:
 async def test_more_than_there_is_is_refused_at_once() -> None:
     admission = Admission(max_inflight=1, max_visual_rows=10)
     with pytest.raises(InvalidRequest, match="need 11 visual tokens; the server has 10") as refused:
-        await admission.visual(11, param="messages")
+        async with asyncio.timeout(10):
+            await admission.visual(11, param="messages")
     assert refused.value.param == "messages"
 
 
