@@ -24,6 +24,7 @@ import os, subprocess, sys, signal
 {deaf}
 child = subprocess.Popen([sys.executable, "-S", "-c", {grandchild!r}], pass_fds={fds}, stdout=subprocess.PIPE)
 child.stdout.readline()
+{prepare}
 print("up", flush=True)
 {then}
 """
@@ -35,12 +36,13 @@ DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 class Tree:
     """A leashed command with one child of its own; neither ends by itself unless told to."""
 
-    def __init__(self, then: str, deaf: str, grace: float) -> None:
+    def __init__(self, prepare: str, then: str, deaf: str, grace: float) -> None:
         self._alive, alive = os.pipe()
         forever, self._never_written = os.pipe()
         grandchild = GRANDCHILD.format(deaf=deaf or "pass", forever=forever)
         then = then or f"os.read({forever}, 1)"
-        code = TREE.format(deaf=deaf, grandchild=grandchild, fds=(alive, forever), then=then)
+        fds = (alive, forever)
+        code = TREE.format(deaf=deaf, grandchild=grandchild, fds=fds, prepare=prepare, then=then)
         self.leash = subprocess.Popen(
             [sys.executable, "-I", "-S", leash.__file__, str(grace), sys.executable, "-S", "-c", code],
             stdin=subprocess.PIPE,
@@ -77,8 +79,8 @@ MakeTree = Callable[..., Tree]
 def tree() -> Iterator[MakeTree]:
     made: list[Tree] = []
 
-    def make(*, then: str = "", deaf: str = "", grace: float = 60.0) -> Tree:
-        made.append(Tree(then, deaf, grace))
+    def make(*, prepare: str = "", then: str = "", deaf: str = "", grace: float = 60.0) -> Tree:
+        made.append(Tree(prepare, then, deaf, grace))
         return made[-1]
 
     yield make
@@ -108,10 +110,8 @@ def test_a_sigterm_stops_the_tree(tree: MakeTree) -> None:
 
 
 def test_the_command_stops_its_own_tree_in_order(tree: MakeTree) -> None:
-    then = (
-        "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), os._exit(7))); signal.pause()"
-    )
-    started = tree(then=then, deaf="")
+    in_order = "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), os._exit(7)))"
+    started = tree(prepare=in_order)
     started.leash.terminate()
     started.wait_until_nobody_is_left()
     assert started.status() == 7
