@@ -27,7 +27,7 @@ class Choice:
     """For the rest (one tile): small blocks, so that more of the GPU's processors have one."""
 
 
-EXACT = Choice(many=Config(64, 64, 32, 8, 2), few=Config(32, 32, 32, 4, 2))
+EXACT = Choice(many=Config(64, 64, 32, 8, 1), few=Config(32, 32, 32, 4, 2))
 """fp32 operands run on the ordinary cores, without tensor cores, on every architecture."""
 
 TENSOR_CORES: dict[int, Choice] = {
