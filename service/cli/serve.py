@@ -22,7 +22,8 @@ CURL = """
   curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
     "messages": [{{"role": "user", "content": [
       {{"type": "image_url", "image_url": {{"url": "data:image/png;base64,'"$(base64 -w0 {image})"'"}}}},
-      {{"type": "text", "text": "{question}"}}]}}]}}'
+      {{"type": "text", "text": "{question}"}}]}}],
+    "temperature": 0}}'
 """
 
 

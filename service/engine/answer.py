@@ -22,6 +22,8 @@ from service.errors import (
 
 EVENT = b"data: "
 TOO_LONG = "maximum context length"
+DYING = "EngineCore encountered an issue"
+"""What vLLM's server says of its dead engine for the moment until it ends itself; it comes as 500."""
 ERROR_BODY_BYTES = 64 * 1024
 
 
@@ -72,8 +74,8 @@ def refusal(status: int, body: bytes) -> PatchbayError:
     """What a reply other than 200 means."""
     error = _error_object(body)
     message = str(error.get("message") or f"the engine answered {status}")
-    if status == 503:
-        return EngineUnavailable("the engine is overloaded or shutting down", retry_after=1.0)
+    if status == 503 or DYING in message:
+        return EngineUnavailable("the engine is overloaded or has died", retry_after=1.0)
     if status >= 500:
         return EngineFailed("the engine failed this request")
     if TOO_LONG in message:

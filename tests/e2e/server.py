@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-START_SECONDS = 300
+START_SECONDS = 600
 
 
 def free_port() -> int:

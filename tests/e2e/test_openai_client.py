@@ -18,6 +18,7 @@ TOOL: Any = {
     "function": {
         "name": "paint",
         "description": "Paints the wall.",
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"colour": {"type": "string", "enum": ["red", "blue"]}},

@@ -50,6 +50,16 @@ async def test_a_stream_begins_with_its_first_event_and_loses_no_byte() -> None:
         (Reply(b'{"error":{"message":"no","code":500}}', status=500), False, EngineFailed),
         (Reply(b"gateway", status=502), False, EngineFailed),
         (Reply(b"", status=503), False, EngineUnavailable),
+        (
+            Reply(b'{"error":{"message":"EngineCore encountered an issue. See","code":500}}', status=500),
+            False,
+            EngineUnavailable,
+        ),
+        (
+            Reply(event(error={"message": "EngineCore encountered an issue. See", "code": 500})),
+            True,
+            EngineUnavailable,
+        ),
         (Reply(b'{"error":{"message":"bad n","param":"n","code":400}}', status=400), False, EngineRejected),
         (Reply(b"not json", status=400), False, EngineRejected),
         (
