@@ -77,10 +77,8 @@ def describe_machine(device: torch.device) -> Machine:
         triton_version = str(triton.__version__)
     except ImportError:
         triton_version = ""
-    here = str(Path(__file__).parent)
-    commit = _output("git", "-C", here, "describe", "--always", "--dirty", "--abbrev=10")
     load = round(os.getloadavg()[0], 1)
-    return Machine(name, driver, torch.get_num_threads(), load, torch.__version__, triton_version, commit)
+    return Machine(name, driver, torch.get_num_threads(), load, torch.__version__, triton_version, _commit())
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -116,6 +114,13 @@ def _cpu_name() -> str:
     except OSError:
         return "cpu"
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "cpu")
+
+
+def _commit() -> str:
+    """Of the checkout, marked when the kernels differ from it; other folders do not matter to a time."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    changed = _output(*git, "status", "--porcelain", "--", ".")
+    return _output(*git, "rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
 
 
 def _output(*command: str) -> str:
