@@ -80,14 +80,10 @@ class Fetcher:
     async def _follow(self, place: ParsedURL, path: str) -> bytes:
         for _ in range(self._limits.redirects + 1):
             async with self._open().get(place.url, allow_redirects=False) as response:
-                try:
-                    location = response.headers.get("Location")
-                    if location is None or response.status not in _REDIRECTS:
-                        return await self._body(response)
-                    place = follow(location, place, self._policy, path)
-                finally:
-                    # a body that was not read to its end must not keep its connection
-                    response.close()
+                location = response.headers.get("Location")
+                if location is None or response.status not in _REDIRECTS:
+                    return await self._body(response)
+                place = follow(location, place, self._policy, path)
         raise URLNotAllowed(
             f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects)."
         )

@@ -177,13 +177,13 @@ def test_another_size_than_announced_is_refused(size: tuple[int, int]) -> None:
 
 
 def test_a_frame_header_that_contradicts_the_first_is_refused() -> None:
-    """Pillow believes the last frame header of a JPEG, and we the first."""
+    """Pillow believes the last frame header of a JPEG, and we the first: nothing may be decoded at Pillow's size."""
     data = encoded(picture(), "JPEG")
     frame = data.index(b"\xff\xc0")
     length = 2 + int.from_bytes(data[frame + 2 : frame + 4], "big")
     other = bytearray(data[frame : frame + length])
     other[5:9] = struct.pack(">HH", 32, 44)
-    with pytest.raises((ValueError, OSError, SyntaxError)):
+    with pytest.raises(ValueError, match="decoder finds another size"):
         decode(data[:frame] + bytes(other) + data[frame:], 44, 32)
 
 

@@ -63,6 +63,19 @@ def test_displayed_size_follows_the_orientation(kind: str, value: int) -> None:
     assert (header.width, header.height) == shown.size
 
 
+def test_exif_is_found_behind_chunks_of_odd_length() -> None:
+    data = encoded("WEBP", (30, 20), icc_profile=b"odd", exif=exif_block(8))
+    assert data.index(b"ICCP") < data.index(b"EXIF")
+    assert read_header(data).orientation == 8
+
+
+@pytest.mark.parametrize("marker", [0xC4, 0xC8, 0xCC])
+def test_tables_before_the_frame_are_no_frames(marker: int) -> None:
+    data = encoded("JPEG", (30, 20))
+    table = bytes([0xFF, marker, 0, 9]) + b"\x08\x00\x07\x00\x09\x01\x01"
+    assert read_header(data[:2] + table + data[2:]).stored_width == 30
+
+
 def test_exif_after_the_pixels_of_a_png_counts() -> None:
     plain = encoded("PNG", (30, 20))
     block = exif_block(6).removeprefix(b"Exif\0\0")
@@ -151,7 +164,9 @@ def test_any_exif_block_gives_an_orientation(block: bytes) -> None:
     assert 1 <= orientation(b"II*\0" + block) <= 8
 
 
-@pytest.mark.parametrize(("options", "scans"), [({}, 1), ({"progressive": True}, 10), ({"restart_marker_rows": 1}, 1)])
+@pytest.mark.parametrize(
+    ("options", "scans"), [({}, 1), ({"progressive": True}, 10), ({"restart_marker_rows": 1}, 1)]
+)
 def test_scans_are_counted_and_nothing_that_looks_like_one(options: dict[str, Any], scans: int) -> None:
     picture = Image.effect_noise((300, 200), 90).convert("RGB")
     file = io.BytesIO()

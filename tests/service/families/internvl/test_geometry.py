@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.domain import Detail, Run, SoftLayout, View
@@ -101,6 +101,9 @@ def made(
 SIDES = st.integers(1, 6000) | st.sampled_from([1, 2, 447, 448, 449, 896, 5000, 65_535])
 
 
+@example(3, 2, 1, 1, (3, 2))  # equally near to two grids, and exactly half as large as the second
+@example(150, 150, 1, 3, (100, 100))  # a little more than half as large as four tiles
+@example(2000, 1000, 3, 1, (448, 448))  # equally near to a grid of three and one of four
 @given(
     SIDES, SIDES, st.integers(1, 4), st.integers(0, 12), st.sampled_from([(448, 448), (112, 112), (384, 448)])
 )
