@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +25,9 @@ import pytest
 from service.arena import ArenaSpec, ArenaStore
 from service.arena.store import ArenaLease
 from service.domain import Handle, Run, SoftLayout
-from service.engine.handles import PLUGIN_VERSION, part
+from service.engine import leash
+from service.engine.handles import part
+from service.engine.launcher import EngineSpec, HandlesSpec, launch
 
 CHECKPOINT = Path(__file__).parents[3] / "demo" / "model"
 MAX_ROWS = 160  # nine tiles and a thumbnail, 16 rows each
@@ -113,31 +114,34 @@ def running(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {
-        "architecture": json.loads((checkpoint / "config.json").read_text())["architectures"][0],
-        "max_rows": MAX_ROWS,
-        "version": PLUGIN_VERSION,
-    }
+    architecture = json.loads((checkpoint / "config.json").read_text())["architectures"][0]
+    spec = EngineSpec(
+        model=str(towerless),
+        served_model_name="m",
+        port=port,
+        device="cpu",
+        dtype="float32",
+        max_model_len=1024,
+        max_batched_tokens=256,  # images cross steps, and do not all fit vLLM's encoder cache
+        kv_cache_bytes=2**27,
+        handles=HandlesSpec(store.path, store.spec.width, MAX_ROWS, architecture),
+    )
+    start = launch(spec, os.environ)
     log = tmp_path_factory.mktemp("engine") / "log"
-    with log.open("w") as output:
-        child = subprocess.Popen(
-            command(towerless, store.path, port),
-            env={**os.environ, "PATCHBAY_PLUGIN": json.dumps(settings), "VLLM_NO_USAGE_STATS": "1"},
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", leash.__file__, "10", *start.argv],
+            env=start.environment,
+            stdin=subprocess.PIPE,  # its end, even by a kill of pytest, ends the engine
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, child, log)
-        yield url
-    finally:
-        os.killpg(child.pid, signal.SIGTERM)
-        try:
-            child.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait(timeout=30)
+        ) as child,
+    ):
+        wait_until_ready(spec.base_url, child, log)
+        yield spec.base_url
+        child.terminate()
 
 
 @pytest.fixture
@@ -146,32 +150,6 @@ def engine(running: str, store: ArenaStore, checkpoint: Path) -> Iterator[Engine
     yield engine
     for lease in engine.leases:
         lease.release()
-
-
-def command(model: Path, arena: str, port: int) -> list[str]:
-    transfer = {
-        "ec_connector": "ArenaConnector",
-        "ec_role": "ec_consumer",
-        "ec_connector_module_path": "service.engine.plugin.connector",
-        "ec_connector_extra_config": {"arena": arena},
-    }
-    flags = {
-        "model": str(model),
-        "served-model-name": "m",
-        "host": "127.0.0.1",
-        "port": str(port),
-        "dtype": "float32",
-        "max-model-len": "1024",
-        "max-num-batched-tokens": "1024",
-        "max-num-seqs": "16",
-        "block-size": "32",
-        "kv-cache-memory-bytes": str(2**27),
-        "limit-mm-per-prompt": '{"image": 0, "video": 0}',
-        "ec-transfer-config": json.dumps(transfer),
-    }
-    switches = ["--enforce-eager", "--enable-mm-embeds", "--enable-prompt-tokens-details"]
-    given = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *given, *switches]
 
 
 def wait_until_ready(url: str, child: subprocess.Popen[bytes], log: Path) -> None:

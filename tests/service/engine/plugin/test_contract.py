@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain import Handle, Run, SoftLayout
@@ -28,6 +28,7 @@ layouts = st.builds(
 ).filter(lambda layout: layout.rows > 0)
 
 
+@settings(deadline=None)
 @given(layouts)
 def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
     written = part(Handle("ab" * 32, layout))["image_embeds"]
@@ -35,6 +36,7 @@ def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
     assert read_layout(written, LIMITS) == layout
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=12), st.lists(st.integers(-2, 200), max_size=3))
 def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) -> None:
     try:
