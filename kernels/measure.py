@@ -59,14 +59,16 @@ def _timer(call: Call, device: torch.device, mode: str) -> Callable[[], float]:
     if mode == "graph":
         return _graph_timer(call, device)
 
-    def eager() -> float:
-        start = time.perf_counter()
+    clock = time.process_time if mode == "processor" else time.perf_counter
+
+    def once() -> float:
+        start = clock()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return clock() - start
 
-    return eager
+    return once
 
 
 def _graph_timer(call: Call, device: torch.device) -> Callable[[], float]:

@@ -33,7 +33,8 @@ class Row:
     kernel: str
     provider: str
     mode: str
-    """eager: the host's clock from the call to its result; graph: device time of a CUDA graph's replay."""
+    """eager: the host's clock from the call to its result. graph: device time of a CUDA graph's replay.
+    processor: CPU time of all threads, which a crowded machine disturbs least (best read with one thread)."""
     shape: str
     batch: int
     dtype: str

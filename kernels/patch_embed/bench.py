@@ -80,7 +80,7 @@ def run(device: torch.device, rounds: int, machine: Machine) -> Report:
                 if failure := gate(case, backend, errors):
                     report.failures.append(failure)
                     continue
-                for mode in ("eager", "graph") if gpu else ("eager",):
+                for mode in ("eager", "graph" if gpu else "processor"):
                     seconds = alternate(
                         {**providers(case, backend), "gemm": floor(case)}, rounds, device, mode
                     )
