@@ -1,8 +1,8 @@
 """The engine's reply, read as far as is needed to know whether it is an answer.
 
-vLLM begins an event stream before it has generated anything, so a failure may come as status 200 and an error event:
-an answer counts as begun only when its first event is there and is none. Knows OpenAI's error object and vLLM's
-habits around it; knows nothing of images.
+vLLM begins an event stream, and names the role, before it has generated anything, so a failure may come as status
+200, a role and an error event: an answer counts as begun only with the first event that says more than a role. Knows
+OpenAI's error object and vLLM's habits around it; knows nothing of images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.errors import (
     PatchbayError,
 )
 
-EVENT = b"data: "
+EVENT, EVENT_END = b"data: ", b"\n\n"
 TOO_LONG = "maximum context length"
 DYING = "EngineCore encountered an issue"
 """What vLLM's server says of its dead engine for the moment until it ends itself; it comes as 500."""
@@ -60,11 +60,7 @@ async def ask(
         chunks = reply.body()
         if not stream:
             return Answer(reply, b"".join([chunk async for chunk in chunks]), _nothing())
-        first = await _first_event(chunks)
-        if first.startswith(EVENT + b'{"error"'):
-            error = first.partition(b"\n\n")[0].removeprefix(EVENT)
-            raise refusal(_code(error), error)
-        return Answer(reply, first, chunks)
+        return Answer(reply, await _opening(chunks), chunks)
     except BaseException:
         await reply.aclose()
         raise
@@ -85,14 +81,34 @@ def refusal(status: int, body: bytes) -> PatchbayError:
     )
 
 
-async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
-    """Everything up to and including the first whole event. Raises EngineFailed when the stream ends before."""
-    read = b""
+async def _opening(chunks: AsyncIterator[bytes]) -> bytes:
+    """Everything up to the first event that says more than a role.
+
+    Raises what an error event among these means, and EngineFailed when the stream ends before.
+    """
+    read, seen = b"", 0
     async for chunk in chunks:
         read += chunk
-        if b"\n\n" in read:
-            return read
+        while (end := read.find(EVENT_END, seen)) >= 0:
+            event = read[seen:end].removeprefix(EVENT)
+            seen = end + len(EVENT_END)
+            if event.startswith(b'{"error"'):
+                raise refusal(_code(event), event)
+            if not _names_a_role_only(event):
+                return read
     raise EngineFailed("the engine ended its answer before it began")
+
+
+def _names_a_role_only(event: bytes) -> bool:
+    try:
+        choices = json.loads(event)["choices"]
+        deltas = [choice["delta"] for choice in choices if choice.get("finish_reason") is None]
+        return 0 < len(deltas) == len(choices) and all(
+            "role" in delta and not any(value for name, value in delta.items() if name != "role")
+            for delta in deltas
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 async def _limited(chunks: AsyncIterator[bytes]) -> bytes:

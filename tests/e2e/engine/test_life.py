@@ -56,6 +56,7 @@ def spec(checkpoint: Path, store: ArenaStore) -> EngineSpec:
 class Life:
     def __init__(self, spec: EngineSpec) -> None:
         self.states: list[EngineState] = []
+        self.port = str(spec.port)
         self.client = VLLMClient(spec.base_url)
         self.supervisor = EngineSupervisor(
             launch(spec, os.environ),
@@ -90,6 +91,19 @@ class Life:
             while not true(await self.metric(name)):
                 await asyncio.sleep(0.01)
 
+    def tree(self) -> list[psutil.Process]:
+        """vLLM's processes: this engine's leash and all below it. Other tests' engines may run beside it."""
+        leashes = [
+            each
+            for each in psutil.Process().children()
+            if each.status() != psutil.STATUS_ZOMBIE and self.port in each.cmdline()
+        ]
+        return leashes + [below for leash in leashes for below in leash.children(recursive=True)]
+
+    def named(self, name: str) -> psutil.Process:
+        (found,) = [each for each in self.tree()[1:] if name in " ".join(each.cmdline())]
+        return found
+
     async def comes_back(self, before: list[psutil.Process]) -> None:
         async with asyncio.timeout(SECONDS):
             while EngineState.DOWN not in self.states:
@@ -107,18 +121,6 @@ async def life(spec: EngineSpec) -> AsyncIterator[Life]:
     await made.client.aclose()
 
 
-def tree() -> list[psutil.Process]:
-    """vLLM's processes: the leash and all below it."""
-    return [each for each in psutil.Process().children(recursive=True) if each.ppid() != 1]
-
-
-def named(name: str) -> psutil.Process:
-    (found,) = [
-        each for each in tree() if name in " ".join(each.cmdline()) and "leash" not in each.cmdline()[3]
-    ]
-    return found
-
-
 def gone(processes: list[psutil.Process]) -> bool:
     """Ended; whoever should take them in may not have done so yet."""
     return all(not each.is_running() or each.status() == psutil.STATUS_ZOMBIE for each in processes)
@@ -126,7 +128,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 async def test_an_engine_from_its_start_to_its_end(life: Life) -> None:
     await life.supervisor.started()
-    first = tree()
+    first = life.tree()
 
     status, body = await life.answer(max_tokens=4)
     assert status == 200 and body["usage"]["prompt_tokens"] > 0
@@ -137,14 +139,14 @@ async def test_an_engine_from_its_start_to_its_end(life: Life) -> None:
 
     await a_killed_engine_ends_its_streams_and_comes_back(life, "VLLM::EngineCore")
     assert gone(first)
-    second = tree()
+    second = life.tree()
     await a_killed_engine_ends_its_streams_and_comes_back(life, "api_server")
     assert gone(second)
     assert life.supervisor.restarts == 2
 
-    third = tree()
+    third = life.tree()
     await life.supervisor.stop()
-    assert third and gone(third) and not tree()
+    assert third and gone(third) and not life.tree()
 
 
 async def a_left_request_ends(life: Life, *, stream: bool) -> None:
@@ -164,12 +166,12 @@ async def a_left_request_ends(life: Life, *, stream: bool) -> None:
 
 
 async def a_killed_engine_ends_its_streams_and_comes_back(life: Life, name: str) -> None:
-    before = tree()
+    before = life.tree()
     life.states.clear()
     reply = await life.ask(stream=True, max_tokens=LONG, ignore_eos=True)
     chunks = reply.body()
     read = await anext(chunks)
-    named(name).send_signal(signal.SIGKILL)
+    life.named(name).send_signal(signal.SIGKILL)
     try:
         async with asyncio.timeout(SECONDS):
             async for chunk in chunks:

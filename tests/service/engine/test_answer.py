@@ -44,9 +44,35 @@ async def test_a_stream_begins_with_its_first_event_and_loses_no_byte() -> None:
     assert reply.closed
 
 
+ROLE = event(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+SAID = event(choices=[{"index": 0, "delta": {"content": "red"}, "finish_reason": None}])
+
+
+async def test_a_role_alone_is_no_answer_yet_and_comes_with_the_first_word() -> None:
+    answer = await asked(Reply(ROLE, ROLE, SAID, event(n=2)), stream=True)
+    assert [chunk async for chunk in answer.body()] == [ROLE + ROLE + SAID, event(n=2)]
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        event(choices=[{"delta": {"role": "assistant", "content": "red"}, "finish_reason": None}]),
+        event(choices=[{"delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]),
+        event(choices=[{"delta": {"content": ""}, "finish_reason": None}]),
+        event(choices=[], usage={}),
+        b"data: [DONE]\n\n",
+        b": comment\n\n",
+    ],
+)
+async def test_everything_that_says_more_than_a_role_begins_the_answer(opening: bytes) -> None:
+    assert await body(await asked(Reply(opening, SAID), stream=True)) == opening + SAID
+
+
 @pytest.mark.parametrize(
     ("reply", "stream", "expected"),
     [
+        (Reply(ROLE, event(error={"message": "x", "code": 500}), b"data: [DONE]\n\n"), True, EngineFailed),
+        (Reply(ROLE), True, EngineFailed),
         (Reply(b'{"error":{"message":"no","code":500}}', status=500), False, EngineFailed),
         (Reply(b"gateway", status=502), False, EngineFailed),
         (Reply(b"", status=503), False, EngineUnavailable),
