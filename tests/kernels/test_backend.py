@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -36,6 +39,21 @@ def test_triton_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="needs the package triton, which is not installed"):
         require_backend("triton", CUDA)
+
+
+def test_the_cpu_path_runs_where_triton_cannot_be_imported() -> None:
+    script = """if True:
+        import sys
+        sys.modules["triton"] = None
+        import torch
+        from kernels.patch_embed import fold_patch_embed, patch_embed
+        layer = (torch.ones(8, 3, 14, 14), None, (0.5,) * 3, (0.5,) * 3, None, None)
+        folded = fold_patch_embed(*layer, dtype=torch.float32, device="cpu")
+        tokens = patch_embed(torch.zeros(1, 14, 28, 3, dtype=torch.uint8), folded, backend="cpu")
+        assert torch.allclose(tokens, torch.tensor(-588.0)), tokens
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_cpu_on_a_gpu_is_refused() -> None:

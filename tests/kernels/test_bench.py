@@ -1,0 +1,93 @@
+"""The benchmark's gate, its rows and its exit status, on a shape that takes no time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels import bench
+from kernels.measure import WARM_UP, alternate, percentiles, relative_error
+from kernels.patch_embed import bench as patch_embed_bench
+from kernels.patch_embed import patch_embed
+from kernels.patch_embed.bench import Shape
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((Shape("tiny/14-56", 56, 14, 32), 4),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_green_gate_writes_a_row_per_provider_mode_and_dtype(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_csv, as_json = tmp_path / "rows.csv", tmp_path / "rows.json"
+    assert bench.main(["--rounds", "2", "--write", str(as_csv), "--write", str(as_json)]) == 0
+    rows = json.loads(as_json.read_text())
+    assert [(r["dtype"], r["mode"], r["provider"]) for r in rows] == [
+        (dtype, mode, provider)
+        for dtype in ("bf16", "fp32")
+        for mode in ("eager", "processor")
+        for provider in ("cpu", "eager", "gemm")
+    ]
+    for row in rows:
+        assert 0 < row["p20_us"] <= row["p50_us"] <= row["p80_us"]
+        assert row["torch"] == torch.__version__
+        assert (row["error"] is None) == (row["provider"] == "gemm")
+        assert (row["fraction_of_floor"] == 1) == (row["provider"] == "gemm")
+    with as_csv.open() as file:
+        assert [row["provider"] for row in csv.DictReader(file)] == [row["provider"] for row in rows]
+    assert "tiny/14-56" in capsys.readouterr().out
+
+
+def test_red_gate_reports_no_time_and_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forgetful(*arguments: object, out: torch.Tensor | None = None, **options: object) -> torch.Tensor:
+        tokens = patch_embed(*arguments, **options)  # type: ignore[arg-type]
+        if out is not None:
+            out[:, :-1] = tokens[:, :-1]  # the last token is never written
+        return tokens
+
+    monkeypatch.setattr(patch_embed_bench, "patch_embed", forgetful)
+    written = tmp_path / "rows.json"
+    assert bench.main(["--rounds", "2", "--write", str(written)]) == 1
+    assert json.loads(written.read_text()) == []
+    assert "GATE RED, not timed: patch_embed tiny/14-56 batch 4 bf16: backend 'cpu' is off by inf" in (
+        capsys.readouterr().err
+    )
+
+
+def test_rows_go_to_csv_or_json_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--write", "rows.txt"])
+    assert "rows.txt: must end in .csv or .json" in capsys.readouterr().err
+
+
+def test_an_unwritten_element_is_an_infinite_error() -> None:
+    exact = torch.ones(3, dtype=torch.float64)
+    assert relative_error(torch.tensor([1.0, float("nan"), 1.0]), exact) == float("inf")
+    assert relative_error(torch.tensor([1.0, float("inf"), 1.0]), exact) == float("inf")
+    assert relative_error(torch.tensor([1.0, 1.0, 2.0]), exact) == pytest.approx(3**-0.5)
+
+
+def test_calls_take_turns_and_nobody_is_always_first() -> None:
+    order: list[str] = []
+
+    def call(name: str) -> torch.Tensor:
+        order.append(name)
+        return torch.empty(0)
+
+    seconds = alternate({"a": lambda: call("a"), "b": lambda: call("b")}, 3, CPU, "eager")
+    assert order == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] + ["b", "a"] + ["a", "b"]
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_percentiles_are_in_microseconds() -> None:
+    assert percentiles([s / 10 for s in range(11)]) == pytest.approx((2e5, 5e5, 8e5))
