@@ -3,12 +3,12 @@
     .venv/bin/python deploy/torchvision_shim.py
 
 Run with the environment's own Python after its packages are installed; standard library only. Package
-indexes offer torchvision and torchaudio as CUDA builds, which do not load beside a CPU torch:
+indexes offer torchvision, torchaudio and torchcodec as CUDA builds, which do not load beside a CPU torch:
 
 - torchvision fails on two missing operator schemas: `patchbay_torchvision_schemas.py` (see there) goes into
   site-packages and supplies them;
-- torchaudio cannot be mended and is not needed, but transformers imports it where it is installed: it is
-  removed.
+- torchaudio and torchcodec cannot be mended and are not needed, but transformers imports them where they are
+  installed: they are removed.
 
 Afterwards torchvision and, where vLLM is installed, its vision models are imported as proof. Exit status 0:
 all is well. 1: it is not, and the last line says why.
@@ -28,6 +28,7 @@ import sys, torchvision
 hook = sys.modules.get("patchbay_torchvision_schemas")
 print("needed" if hook and hook.defined else "not needed")
 """
+NOT_NEEDED = ("torchaudio", "torchcodec")
 VLLM_MODELS = "import vllm.model_executor.models.interns1, vllm.model_executor.models.internvl"
 
 
@@ -61,17 +62,17 @@ def mend_torchvision(site: Path) -> tuple[str, bool]:
     return f"torchvision: its build does not match this torch; added two operator schemas ({module}).", True
 
 
-def mend_torchaudio() -> tuple[str, bool]:
-    """Like `mend_torchvision`; removes a torchaudio whose library does not load."""
-    if importlib.util.find_spec("torchaudio") is None:
-        return "torchaudio: not installed, not needed.", False
-    if run("import torchaudio").returncode == 0:
-        return "torchaudio: imports by itself.", False
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "uninstall", "-y", "torchaudio"]
+def remove_if_broken(name: str) -> tuple[str, bool]:
+    """Like `mend_torchvision`; removes a package whose library does not load."""
+    if importlib.util.find_spec(name) is None:
+        return f"{name}: not installed, not needed.", False
+    if run(f"import {name}").returncode == 0:
+        return f"{name}: imports by itself.", False
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "uninstall", "-y", name]
     removal = subprocess.run(pip, capture_output=True, text=True)
     if removal.returncode != 0:
-        sys.exit(f"torchaudio: does not match this torch and cannot be removed: {last_line(removal)}")
-    return "torchaudio: its build does not match this torch and nothing needs it; removed.", True
+        sys.exit(f"{name}: does not match this torch and cannot be removed: {last_line(removal)}")
+    return f"{name}: its build does not match this torch and nothing needs it; removed.", True
 
 
 def main() -> None:
@@ -79,9 +80,12 @@ def main() -> None:
         sys.exit("torchvision: not installed in this environment; install Patchbay with its engine first.")
     said, vision_changed = mend_torchvision(Path(sysconfig.get_path("purelib")))
     print(said, flush=True)
-    said, audio_changed = mend_torchaudio()
-    print(said, flush=True)
-    if (vision_changed or audio_changed) and importlib.util.find_spec("vllm") is not None:
+    changed = vision_changed
+    for name in NOT_NEEDED:
+        said, removed = remove_if_broken(name)
+        print(said, flush=True)
+        changed |= removed
+    if changed and importlib.util.find_spec("vllm") is not None:
         models = run(VLLM_MODELS)
         if models.returncode != 0:
             sys.exit(f"vLLM: its vision models cannot be imported: {last_line(models)}")

@@ -113,11 +113,12 @@ def test_a_missing_torchvision_is_told(tmp_path: Path) -> None:
     assert result.returncode == 1 and result.stderr.startswith("torchvision: not installed")
 
 
-def test_a_torchaudio_that_cannot_be_removed_is_told(environment: Environment) -> None:
-    environment.package("torchaudio", __init__="raise OSError('libc10_cuda.so')")
+@pytest.mark.parametrize("name", ["torchaudio", "torchcodec"])
+def test_a_package_that_cannot_be_removed_is_told(environment: Environment, name: str) -> None:
+    environment.package(name, __init__="raise OSError('libc10_cuda.so')")
     result = environment.run(str(SHIM))
     assert result.returncode == 1  # this environment has no pip
-    assert "torchaudio: does not match this torch and cannot be removed" in result.stderr
+    assert f"{name}: does not match this torch and cannot be removed" in result.stderr
 
 
 def test_this_environment_can_import_torchvision() -> None:
