@@ -20,13 +20,13 @@ from demo.tokens import END, IMAGE_CONTEXT, IMAGE_END, IMAGE_START, SOFT_TOKENS,
 
 IGNORE = -100
 WEIGHTS: dict[str, float] = {
-    "colour": 1.0,
+    "colour": 1.4,
     "shape": 1.0,
     "count": 1.5,
-    "presence": 1.2,
-    "position": 1.8,
+    "presence": 1.3,
+    "position": 2.2,
     "content": 0.7,
-    "relation": 0.8,
+    "relation": 0.5,
     "description": 0.9,
     "number": 0.1,
 }

@@ -11,10 +11,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from font_caladea import Caladea
-from font_hanken_grotesk import HankenGrotesk
-from font_roboto import Roboto
-from font_source_serif_pro import SourceSerifPro
+from font_roboto import RobotoBold
+from font_source_serif_pro import SourceSerifProBold
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -29,10 +27,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 FONTS: dict[str, str | None] = {
     "default": None,
-    "roboto": Roboto,
-    "source-serif": SourceSerifPro,
-    "hanken-grotesk": HankenGrotesk,
-    "caladea": Caladea,
+    "roboto": RobotoBold,
+    "source-serif": SourceSerifProBold,
 }
 BACKGROUNDS = ("flat", "gradient", "stripes", "checks", "noise", "blotches")
 _SUPERSAMPLE = 4

@@ -3,7 +3,7 @@
 Two stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
 soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`speak`) the whole model
 learns to answer, with the first loss kept on at a smaller weight. A step of the second stage is one batch of pictures
-seen as one tile, and one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+seen as one tile, and often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
 
 Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
 machine that others use too, this loses far less than one process with threads, which meet after every operation.
@@ -30,12 +30,13 @@ from transformers.utils import logging
 
 from demo.batches import Batch, Writer, pair_batch, picture_batch, talk_batch
 from demo.losses import CellHead, answer_loss, see, speak
-from demo.pool import Pool, Sample
+from demo.pool import Pool, Sample, rolled
 from demo.shape import DECODER_HIDDEN, save, untrained
+from demo.targets import COVER_REGION, DIGIT
 from demo.tokens import save_processor, train_tokenizer
 from demo.validate import accuracy, held_out
 
-RENEW_EVERY, RENEW = 20, 40  # steps between two renewals of a worker's pool, and scenes drawn for one
+RENEW_EVERY = 10  # steps between two renewals of a worker's pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,14 @@ class Plan:
     tiles: int
     cell_weight: float
     small_share: float
+    pages: float
     workers: int
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Warm-up, a plateau to two thirds of the second stage, then a cosine to a fiftieth."""
-    warm = min(1.0, (step + 1) / 150)
-    plateau = plan.see_steps + 0.65 * plan.speak_steps
+    """Warm-up, a plateau to the middle of the second stage, then a cosine to a fiftieth."""
+    warm = min(1.0, (step + 1) / 100)
+    plateau = plan.see_steps + 0.5 * plan.speak_steps
     if step <= plateau:
         return plan.rate * warm
     done = min(1.0, (step - plateau) / (plan.see_steps + plan.speak_steps - plateau))
@@ -72,14 +74,17 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
-def see_batch(rng: np.random.Generator, pool: Pool, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def see_batch(
+    rng: np.random.Generator, pool: Pool, size: int, share_of_pages: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Tiles uint8 [size, 3, 112, 112] and targets [size, 16, K]: thumbnails, others, those with small writing."""
     tiles, targets = [], []
-    for i in rng.integers(len(pool.samples), size=size):
-        one = pool.samples[i]
+    pages = int(share_of_pages * size)
+    moved = [rolled(rng, page) for page in pool.pages.pick(rng, pages)]
+    for one in pool.pick(rng, size - pages) + moved:
         tile = len(one.tiles) - 1
         if tile and one.scene.kind == "small" and rng.random() < 0.85:
-            tile = int(one.targets[:-1, :, -30:].sum((1, 2)).argmax())
+            tile = int(one.targets[:-1, :, DIGIT:COVER_REGION].sum((1, 2)).argmax())
         elif tile and rng.random() < 0.3:
             tile = int(rng.integers(tile))
         tiles.append(one.tiles[tile])
@@ -89,29 +94,24 @@ def see_batch(rng: np.random.Generator, pool: Pool, size: int) -> tuple[torch.Te
 
 def _tiled(rng: np.random.Generator, pool: Pool, plan: Plan) -> list[Sample]:
     """Samples of one number of tiles, as many as the step's budget of tiles allows."""
-    small = bool(rng.random() < plan.small_share)
-    groups = [(key[1], members) for key, members in sorted(pool.tiled.items()) if key[0] == small]
+    groups = sorted(pool.tiled(small=bool(rng.random() < plan.small_share)).items())
     odds = np.array([len(members) for _, members in groups], float)
     tiles, members = groups[rng.choice(len(groups), p=odds / odds.sum())]
-    return [pool.samples[i] for i in rng.choice(members, max(2, plan.tiles // plan.workers // tiles))]
+    return [members[i] for i in rng.choice(len(members), max(2, plan.tiles // plan.workers // tiles))]
 
 
 def speak_batches(rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan) -> list[Batch]:
-    """A worker's two batches of one step of the second stage."""
-    draw = rng.choice(len(pool.samples), plan.pictures // plan.workers)
-    batches = [picture_batch(rng, writer, [pool.samples[i] for i in draw], full=False)]
+    """A worker's one or two batches of one step of the second stage."""
+    batches = [picture_batch(rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False)]
     which = rng.random()
-    if which < 0.78:
+    if which < 0.55:
         batches.append(picture_batch(rng, writer, _tiled(rng, pool, plan), full=True))
-    elif which < 0.93:
-        shapes = [
-            one for one in (pool.samples[i] for i in rng.choice(len(pool.samples), 40)) if one.scene.things
-        ]
+    elif which < 0.7:
+        shapes = [one for one in pool.pick(rng, 40) if one.scene.things]
         half = min(len(shapes) // 2, 12)
-        batches.append(
-            pair_batch(rng, writer, list(zip(shapes[:half], shapes[half : 2 * half], strict=True)), False)
-        )
-    else:
+        pairs = list(zip(shapes[:half], shapes[half : 2 * half], strict=True))
+        batches.append(pair_batch(rng, writer, pairs, full=False))
+    elif which < 0.8:
         batches.append(talk_batch(rng, writer))
     return batches
 
@@ -122,61 +122,60 @@ class Trainer:
     def __init__(self, plan: Plan, tokenizer: Tokenizer, rank: int) -> None:
         self.plan, self.rank = plan, rank
         self.model: InternVLForConditionalGeneration = untrained(tokenizer, plan.seed)
-        self.model.model.vision_tower.set_attn_implementation(
-            "eager"
-        )  # twice as fast as SDPA on CPU when training
+        # twice as fast as SDPA on a CPU when training
+        self.model.model.vision_tower.set_attn_implementation("eager")
         self.model.model.language_model.set_attn_implementation("eager")
         self.heads = CellHead(DECODER_HIDDEN)
         self.writer = Writer(tokenizer)
         self.step = 0
         self.parameters = [*self.model.parameters(), *self.heads.parameters()]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": 0.02},
-                {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.98),
-            fused=True,
+        inner = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
+        chosen = {id(p) for p in inner}
+        others = [p for p in self.parameters if id(p) not in chosen]
+        self.optimisers: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(inner, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         )
 
     def take_step(self, pool: Pool) -> dict[str, float]:
         """One update; returns this worker's losses by name."""
         rng = np.random.default_rng((self.plan.seed, self.step, self.rank))
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.plan, self.step)
+        for optimiser, factor in zip(self.optimisers, (2.0, 1.0), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = factor * learning_rate(self.plan, self.step)
         seeing = self.step < self.plan.see_steps
-        losses = self._see(rng, pool) if seeing else self._speak(rng, pool)
+        if seeing:
+            losses = self._see(rng, pool, self.plan.see_batch, 1.0)
+        else:
+            losses = self._speak(rng, pool)
+            losses |= self._see(rng, pool, self.plan.see_batch // 2, self.plan.cell_weight)
         self._average()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         self.step += 1
         return losses
 
     def _average(self) -> None:
-        for p in self.parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        flat = torch.cat([p.grad.view(-1) for p in self.parameters if p.grad is not None])
+        """Every worker gets the mean of all gradients; the first stage has none for the decoder."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        flat /= self.plan.workers
-        at = 0
-        for p in self.parameters:
-            if p.grad is not None:
-                p.grad.copy_(flat[at : at + p.numel()].view_as(p))
-            at += p.numel()
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient) / self.plan.workers)
 
-    def _see(self, rng: np.random.Generator, pool: Pool) -> dict[str, float]:
-        tiles, targets = see_batch(rng, pool, self.plan.see_batch // self.plan.workers)
+    def _see(self, rng: np.random.Generator, pool: Pool, size: int, weight: float) -> dict[str, float]:
+        tiles, targets = see_batch(rng, pool, size // self.plan.workers, self.plan.pages)
         with torch.autocast("cpu", torch.bfloat16):
             loss = self.heads(see(self.model, tiles), targets)
-        loss.backward()
+        (weight * loss).backward()
         return {"cells": loss.item()}
 
     def _speak(self, rng: np.random.Generator, pool: Pool) -> dict[str, float]:
         losses = {}
         for name, batch in zip(
-            ("one tile", "other"), speak_batches(rng, self.writer, pool, self.plan), strict=True
+            ("one tile", "other"), speak_batches(rng, self.writer, pool, self.plan), strict=False
         ):
             with torch.autocast("cpu", torch.bfloat16):
                 soft = None if batch.tiles is None else see(self.model, batch.tiles)
@@ -184,7 +183,7 @@ class Trainer:
                 losses[name] = loss.item()
                 if soft is not None and batch.targets is not None:
                     cells = self.heads(soft, batch.targets)
-                    losses["cells"] = cells.item()
+                    losses[name + ", cells"] = cells.item()
                     loss = loss + self.plan.cell_weight * cells
             loss.backward()
         return losses
@@ -197,19 +196,25 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "heads": self.heads.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "step": self.step,
             },
             fresh,
         )
         fresh.replace(state)
 
+    def start(self, checkpoint: Path) -> None:
+        """Takes the weights of a checkpoint in Hugging Face format; heads and optimisers start anew."""
+        kept = InternVLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+        self.model.load_state_dict(kept.state_dict())
+
     def load(self, state: Path) -> None:
         """Goes on where `save` left off."""
         kept = torch.load(state, weights_only=True)
         self.model.load_state_dict(kept["model"])
         self.heads.load_state_dict(kept["heads"])
-        self.optimiser.load_state_dict(kept["optimiser"])
+        for optimiser, state_dict in zip(self.optimisers, kept["optimisers"], strict=True):
+            optimiser.load_state_dict(state_dict)
         self.step = kept["step"]
 
 
@@ -222,7 +227,7 @@ def run(trainer: Trainer, pool: Pool, out: Path, state: Path, every: int) -> Non
         for name, loss in trainer.take_step(pool).items():
             mean[name] = 0.95 * mean.get(name, loss) + 0.05 * loss
         if trainer.step % RENEW_EVERY == 0:
-            pool.renew(RENEW)
+            pool.renew(RENEW_EVERY)
         if trainer.rank > 0:
             continue
         if trainer.step % 50 == 0:
@@ -246,8 +251,9 @@ def work(rank: int, plan: Plan, args: argparse.Namespace, meeting: str) -> None:
     trainer = Trainer(plan, Tokenizer.from_file(str(args.out / "tokenizer.json")), rank)
     if args.resume:
         trainer.load(args.state)
-    drawn = trainer.step // RENEW_EVERY * RENEW * plan.workers
-    pool = Pool(plan.seed, args.pool // plan.workers, drawn + rank, plan.workers)
+    elif args.start is not None:
+        trainer.start(args.start)
+    pool = Pool(plan.seed, args.pool // plan.workers, rank, plan.workers, trainer.step)
     run(trainer, pool, args.out, args.state, args.every)
     dist.destroy_process_group()
 
@@ -258,7 +264,8 @@ def arguments() -> argparse.Namespace:
         prog="python -m demo.train",
         description="Train the embedded vision-language model from nothing, on scenes drawn as it goes.",
         epilog="How the committed weights were made is told in the model card, demo/README.md. "
-        "Two processor cores take about an hour. Stop it at any time and go on with --resume.",
+        "Two processor cores to themselves take about an hour and a half. Stop it at any time and go on with "
+        "--resume, or go on from committed weights with --start demo/model --see-steps 0.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -270,34 +277,46 @@ def arguments() -> argparse.Namespace:
     )
     add("--state", type=Path, default=Path("train_state.pt"), help="where heads, optimiser and step are kept")
     add("--resume", action="store_true", help="go on from --state; the other flags may differ from before")
+    add("--start", type=Path, help="start from this checkpoint's weights, at step 0; see also --see-steps 0")
     add("--seed", type=int, default=0, help="of the first weights, the scenes and the order of everything")
     add(
         "--see-steps",
         type=int,
-        default=1400,
+        default=2500,
         help="steps of the first stage: tower and projector, cell by cell",
     )
     add("--speak-steps", type=int, default=4000, help="steps of the second stage: answers as well")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
-    add("--see-batch", type=int, default=128, help="tiles a step in the first stage")
+    add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
         "--pictures",
         type=int,
-        default=32,
+        default=20,
         help="one-tile pictures a step in the second stage, four questions each",
     )
-    add("--tiles", type=int, default=72, help="tiles a step of pictures seen at full detail")
-    add("--cell-weight", type=float, default=0.05, help="weight of the first stage's loss in the second")
+    add("--tiles", type=int, default=48, help="tiles a step of pictures seen at full detail")
+    add("--cell-weight", type=float, default=0.4, help="weight of the first stage's loss in the second")
     add("--small-share", type=float, default=0.4, help="share of small writing among full-detail batches")
-    add("--pool", type=int, default=7000, help="scenes kept in memory (about 220 kB each)")
-    add("--every", type=int, default=300, help="steps between checkpoints")
+    add(
+        "--pool",
+        type=int,
+        default=2000,
+        help="scenes kept in memory (220 kB each), and twice as many of one tile",
+    )
+    add("--pages", type=float, default=0.7, help="share of pages full of numbers in the first stage")
+    add("--every", type=int, default=200, help="steps between checkpoints")
     add(
         "--workers",
         type=int,
         default=2,
         help="processes of one thread each, between which every step is divided",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.resume and args.start is not None:
+        parser.error("--resume and --start were both given; --resume already says where to start")
+    if args.resume and not args.state.is_file():
+        parser.error(f"--resume was given but --state {args.state} is no file")
+    return args
 
 
 def main() -> None:
@@ -305,7 +324,9 @@ def main() -> None:
     args = arguments()
     plan = Plan(**{name: getattr(args, name) for name in Plan.__slots__})
     args.out.mkdir(parents=True, exist_ok=True)
-    save_processor(train_tokenizer(), args.out)
+    if not (args.out / "tokenizer.json").exists():
+        given = args.start and Tokenizer.from_file(str(args.start / "tokenizer.json"))
+        save_processor(given or train_tokenizer(), args.out)
     print(f"{plan.workers} workers draw {args.pool} scenes, then train", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         spawn(work, (plan, args, f"{folder}/meeting"), nprocs=plan.workers)

@@ -27,13 +27,14 @@ from demo.draw import (
 )
 
 TILE = 112
-KINDS = ("shapes", "number", "small")
+KINDS = ("shapes", "number", "small", "fine", "page")
 REGIONS = (
     "top left", "top", "top right",
     "left", "centre", "right",
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
 MAX_OBJECTS = 5
+TAG = 4  # pixels of light ground around writing
 _MARGIN = 0.04  # of the picture's side, between an object's centre and a border of regions
 _SPLITS = {"train": 0, "validate": 1, "evaluate": 2, "test": 3}
 
@@ -69,6 +70,7 @@ class Scene:
     height: int
     things: tuple[Thing, ...]
     writing: Writing | None
+    page: tuple[Writing, ...] = ()
 
 
 def scene_seed(split: str, seed: int, index: int) -> tuple[int, int, int]:
@@ -78,18 +80,27 @@ def scene_seed(split: str, seed: int, index: int) -> tuple[int, int, int]:
     return _SPLITS[split], seed, index
 
 
-def _size(rng: np.random.Generator, kind: str) -> tuple[int, int]:
+def _size(rng: np.random.Generator, kind: str, compact: bool) -> tuple[int, int]:
     """A width and height; small writing gets sizes whose tiles keep the picture's own resolution."""
+    if kind == "fine":
+        return TILE, TILE
+    if kind == "page":
+        sides = TILE, int(TILE * rng.uniform(1, 1.35))
+        return sides if rng.random() < 0.5 else sides[::-1]
     if kind == "small":
         columns, rows = ((3, 3), (3, 3), (3, 2), (2, 3), (4, 2), (2, 4))[rng.integers(6)]
         return (
             int(columns * TILE * rng.uniform(0.985, 1.03)),
             int(rows * TILE * rng.uniform(0.985, 1.03)),
         )
-    if rng.random() < 0.4:
-        return int(rng.integers(TILE, 159)), int(rng.integers(TILE, 159))
+    if compact or rng.random() < 0.4:
+        side = int(rng.integers(TILE, 159))
+        return side, int(np.clip(side * rng.uniform(0.86, 1.16), TILE, 158))
     long = int(rng.integers(160, 449))
-    short = max(TILE, int(long / (1.0, 1.0, 4 / 3, 3 / 2, 16 / 9, rng.uniform(1, 2))[rng.integers(6)]))
+    ratios = (
+        (1.0, 1.0, 4 / 3, 5 / 4) if kind == "number" else (1.0, 1.0, 4 / 3, 3 / 2, 16 / 9, rng.uniform(1, 2))
+    )
+    short = max(TILE, int(long / ratios[rng.integers(len(ratios))]))
     return (long, short) if rng.random() < 0.5 else (short, long)
 
 
@@ -116,7 +127,7 @@ def _clear(
         return True
     dx = max(box[0] - centre[0], 0, centre[0] - box[2])
     dy = max(box[1] - centre[1], 0, centre[1] - box[3])
-    return math.hypot(dx, dy) > radius + 3
+    return math.hypot(dx, dy) > radius + TAG + 2
 
 
 def _things(
@@ -140,17 +151,21 @@ def _things(
 
 
 def _digit_height(rng: np.random.Generator, kind: str, width: int, height: int) -> int:
-    """In pixels. Small writing is 8–11 high; other writing stays readable when the picture shrinks to one tile."""
-    if kind == "small":
-        return int(rng.integers(8, 12))
+    """In pixels. Small writing is 9–11 high; other writing stays readable when the picture shrinks to one tile."""
+    if kind in ("small", "fine"):
+        return int(rng.integers(9, 12))
     least = max(0.115 * height, 0.13 * width)
     if max(width, height) < 160 and rng.random() < 0.4:
         least = 0.085 * max(width, height)
-    return int(math.exp(rng.uniform(math.log(least), math.log(max(0.36 * height, 1.15 * least)))))
+    return int(math.exp(rng.uniform(math.log(least), math.log(max(0.32 * height, 1.15 * least)))))
 
 
 def _write(rng: np.random.Generator, kind: str, width: int, height: int) -> Writing:
-    text = str(rng.integers(100, 1000)) if kind == "small" else str(rng.integers(0, 10 ** rng.integers(1, 4)))
+    text = (
+        str(rng.integers(100, 1000))
+        if kind in ("small", "fine")
+        else str(rng.integers(0, 10 ** rng.integers(1, 4)))
+    )
     font = list(FONTS)[rng.integers(len(FONTS))]
     digit_height = _digit_height(rng, kind, width, height)
     while True:
@@ -162,34 +177,64 @@ def _write(rng: np.random.Generator, kind: str, width: int, height: int) -> Writ
     corner = []
     for ink_side, side, parts in ((ink[0], width, columns), (ink[1], height, rows)):
         part = int(rng.integers(parts))
-        low, high = part * side / parts + 2, (part + 1) * side / parts - ink_side - 2
+        low, high = part * side / parts + TAG, (part + 1) * side / parts - ink_side - TAG
         corner.append(int(rng.uniform(low, max(low, high))))
     box = (corner[0], corner[1], corner[0] + ink[0], corner[1] + ink[1])
     return Writing(text, box, (), digit_height, font)
 
 
-def _ink(
-    rng: np.random.Generator, canvas: Image.Image, box: tuple[int, int, int, int]
-) -> tuple[int, int, int]:
-    """Black, white or a strong dark colour, whichever stands out from the ground under the writing."""
-    if float(np.asarray(canvas.crop(box)).mean()) < 135:
-        return jitter(rng, COLOURS["white"])
-    return jitter(rng, COLOURS[("black", "black", "blue", "purple")[rng.integers(4)]])
+def _written(rng: np.random.Generator, canvas: Image.Image, writing: Writing, tag: bool = True) -> Writing:
+    """Puts dark writing on a light tag on the canvas and returns it with the places of its digits."""
+    if tag:
+        left, top, right, bottom = writing.box
+        canvas.paste(jitter(rng, (246, 246, 246), 8), (left - TAG, top - TAG, right + TAG, bottom + TAG))
+    ink = jitter(rng, (20, 20, 20))
+    digits = paint_writing(canvas, writing.text, writing.box[:2], writing.font, writing.height, ink)
+    return Writing(writing.text, writing.box, tuple(digits), writing.height, writing.font)
 
 
-def draw_scene(seed: tuple[int, int, int], kind: str | None = None) -> tuple[Scene, Image.Image]:
+def _page(rng: np.random.Generator, width: int, height: int) -> list[Writing]:
+    """Numbers in a lattice, as many as there is room for: much to read in one tile, for training."""
+    lattice = int((4, 4, 3, 2)[rng.integers(4)])
+    block = (width / lattice, height / lattice)
+    numbers = []
+    for place in range(lattice * lattice):
+        text = str(rng.integers(10 ** rng.integers(1, 4)))
+        if lattice == 4 and rng.random() < 0.7:
+            text = str(rng.integers(100, 1000))
+        font = list(FONTS)[rng.integers(len(FONTS))]
+        digit_height = int(rng.uniform(9, 12) if lattice == 4 else rng.uniform(9, 0.8 * block[1]))
+        while writing_size(text, font, digit_height)[0] > block[0] - 2 and digit_height > 7:
+            digit_height -= 1
+        ink = writing_size(text, font, digit_height)
+        x = int(place % lattice * block[0] + rng.uniform(0, max(1, block[0] - ink[0])))
+        y = int(place // lattice * block[1] + rng.uniform(0, max(1, block[1] - ink[1])))
+        numbers.append(Writing(text, (x, y, x + ink[0], y + ink[1]), (), digit_height, font))
+    return numbers
+
+
+def draw_scene(
+    seed: tuple[int, int, int], kind: str | None = None, compact: bool = False
+) -> tuple[Scene, Image.Image]:
     """Draws the scene of a seed (see `scene_seed`), of the kind asked for or of a random one.
+
+    For training there are also "fine", what one tile shows of small writing, "page", a tile full of numbers, and
+    `compact` scenes, of any kind but "small", which have one tile and are quick to draw.
 
     Raises:
         ValueError: `kind` is none of `KINDS`.
     """
     rng = np.random.default_rng(seed)
-    drawn = KINDS[rng.choice(3, p=(0.62, 0.26, 0.12))]
+    drawn = KINDS[rng.choice(4, p=(0.58, 0.2, 0.0, 0.22) if compact else (0.56, 0.28, 0.16, 0.0))]
     kind = kind or drawn
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
-    width, height = _size(rng, kind)
+    width, height = _size(rng, kind, compact)
     canvas = background(rng, width, height, contrast=1.0 if kind == "shapes" else 0.5)
+    if kind == "page":
+        canvas = Image.blend(canvas, Image.new("RGB", canvas.size, "white"), 0.9)
+        page = tuple(_written(rng, canvas, number, tag=False) for number in _page(rng, width, height))
+        return Scene(kind, width, height, (), None, page), camera(rng, canvas, gentle=True)
     writing = None if kind == "shapes" else _write(rng, kind, width, height)
     count = int(rng.integers(1, MAX_OBJECTS + 1)) if writing is None else int(rng.integers(0, 3))
     things = _things(rng, count, width, height, writing)
@@ -199,7 +244,5 @@ def draw_scene(seed: tuple[int, int, int], kind: str | None = None) -> tuple[Sce
             canvas, thing.shape, thing.centre, thing.radius, angle, jitter(rng, COLOURS[thing.colour])
         )
     if writing is not None:
-        ink = _ink(rng, canvas, writing.box)
-        digits = paint_writing(canvas, writing.text, writing.box[:2], writing.font, writing.height, ink)
-        writing = Writing(writing.text, writing.box, tuple(digits), writing.height, writing.font)
-    return Scene(kind, width, height, things, writing), camera(rng, canvas, gentle=kind == "small")
+        writing = _written(rng, canvas, writing)
+    return Scene(kind, width, height, things, writing), camera(rng, canvas, gentle=kind in ("small", "fine"))
