@@ -19,8 +19,9 @@ if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then build
 extras=$build
 [ "$purpose" = test ] && extras=$build,dev
 
-# what is installed is named by what was asked for, so that a changed pyproject.toml installs again
-wanted=$(printf '%s\n' "$extras" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/*torchvision*.py | sha256sum | cut -c1-16)
+# what is installed is named by what it was made from, so that a changed pyproject.toml installs again; an environment
+# that can test can serve
+wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/*torchvision*.py | sha256sum | cut -c1-16)
 for done in .venv/.ready-*; do
   case $done in
     .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;

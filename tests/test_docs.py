@@ -67,3 +67,9 @@ def test_each_attack_is_held_by_a_test_that_exists() -> None:
         f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()
     ]
     assert absent == []
+
+
+def test_the_readmes_picture_fits_into_one_argument_of_a_command() -> None:
+    (picture,) = re.findall(r"base64 -w0 ([\w/.]+)\)", README)
+    # Linux: MAX_ARG_STRLEN, 128 KiB; base64 makes four bytes of three
+    assert (ROOT / picture).stat().st_size * 4 / 3 + 1024 < 128 * 1024

@@ -16,12 +16,12 @@ from service.preparation import Prepared, prepare
 from service.server import listen, make_server
 from service.settings import EMBEDDED_MODEL, load
 
-EXAMPLE = Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.png"
+EXAMPLE = Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.jpg"
 QUESTION = "What colour is the star?"
 CURL = """
   curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
     "messages": [{{"role": "user", "content": [
-      {{"type": "image_url", "image_url": {{"url": "data:image/png;base64,'"$(base64 -w0 {image})"'"}}}},
+      {{"type": "image_url", "image_url": {{"url": "data:image/jpeg;base64,'"$(base64 -w0 {image})"'"}}}},
       {{"type": "text", "text": "{question}"}}]}}],
     "temperature": 0}}'
 """
