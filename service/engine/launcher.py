@@ -149,6 +149,9 @@ def _flags(spec: EngineSpec) -> list[str]:
     if spec.handles is not None:
         values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))
         switches.append("enable-mm-embeds")
+    if spec.handles is None:
+        # Patchbay is the only client, and asks for a level of detail by them
+        switches.append("trust-request-mm-kwargs")
     if spec.tower == "absent":
         values["limit-mm-per-prompt"] = json.dumps(dict.fromkeys(MODALITIES, 0))
     if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):

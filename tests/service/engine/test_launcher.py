@@ -46,6 +46,11 @@ def test_the_engine_listens_on_loopback_only() -> None:
     assert spec().base_url == "http://127.0.0.1:4321"
 
 
+def test_only_passthrough_lets_requests_steer_the_engines_own_processor() -> None:
+    assert "--trust-request-mm-kwargs" in flags(spec(handles=None, tower="present"))
+    assert "--trust-request-mm-kwargs" not in flags(spec())
+
+
 def test_handles_need_the_connector_and_no_tower() -> None:
     given = flags(spec())
     assert json.loads(given["--ec-transfer-config"]) == {
