@@ -231,6 +231,12 @@ async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> 
     assert asked["mm_processor_kwargs"] == GEOMETRY.processor_options("low")
 
 
+async def test_passthrough_takes_images_that_auto_cuts_differently() -> None:
+    bench = Bench(Reply(BODY), passthrough=True)
+    await bench.ask(request(png(400, 400), png(40, 40)))
+    assert not bench.engine.asked[0].get("mm_processor_kwargs")
+
+
 async def test_passthrough_cannot_mix_levels() -> None:
     bench = Bench(passthrough=True)
     mixed = request(png(400, 400), png(400, 400))
