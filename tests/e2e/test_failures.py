@@ -86,9 +86,8 @@ def test_a_refusal_while_the_engine_is_down_says_when_to_come_back(server: Serve
 def test_a_client_that_leaves_mid_stream_stops_the_engine(server: Server) -> None:
     request = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 3000, "ignore_eos": True}
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=request, timeout=60) as reply:
-        for line in reply.iter_lines():
-            if line.startswith("data: "):
-                break
+        lines = reply.iter_lines()  # kept: closing it would close the connection
+        assert next(lines).startswith("data: ")
         becomes(1, lambda: server.engine_metric("vllm:num_requests_running"))
         made = server.engine_metric("vllm:generation_tokens_total")
     becomes(0, lambda: server.engine_metric("vllm:num_requests_running"))
