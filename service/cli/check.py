@@ -25,11 +25,7 @@ def check(given: Mapping[str, Any]) -> int:
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
     _section("kernels", [_kernels(prepared)])
-    whose = (
-        "yours to start, once `patchbay serve` has made the arena:"
-        if prepared.external
-        else "started by serve:"
-    )
+    whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
     _section("engine", [whose, describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
