@@ -79,7 +79,7 @@ def test_every_logger_takes_the_form(
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     configure("warning", form)  # type: ignore[arg-type]
-    logging.getLogger("uvicorn.error").warning("careful")
+    logging.getLogger("some.library").warning("careful")
     logging.getLogger("patchbay").info("not shown")
     (line,) = written.getvalue().splitlines()
-    assert line.endswith("WARNING uvicorn.error: careful") if form == "text" else json.loads(line)
+    assert line.endswith("WARNING some.library: careful") if form == "text" else json.loads(line)
