@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import signal
 import socket
 import sys
@@ -114,6 +115,7 @@ async def serving(*flags: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from service.cli import main; raise SystemExit(main())", "serve", *flags),
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PATCHBAY_")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
