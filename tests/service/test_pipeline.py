@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pybase64
@@ -241,6 +241,28 @@ async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
     with pytest.raises(DeadlineExceeded, match="request_timeout"):
         await bench.ask(request(png()))
     assert bench.all_given_back()
+
+
+async def test_the_deadline_ends_an_answer_that_stalls() -> None:
+    class Stalled(Reply):
+        async def body(self) -> AsyncIterator[bytes]:
+            yield b"data: {}\n\n"
+            await asyncio.Event().wait()
+
+    stalled = Stalled()
+    bench = Bench(stalled, timeout=0.2)
+    answer = await bench.pipeline.chat(request(png(), stream=True), {})
+    chunks = answer.body()
+    assert await anext(chunks) == b"data: {}\n\n"
+    with pytest.raises(DeadlineExceeded, match="request_timeout"):
+        await anext(chunks)
+    await answer.aclose()
+    assert stalled.closed
+    assert bench.all_given_back()
+
+
+def test_passthrough_has_nothing_to_encode_again() -> None:
+    assert PassThrough(GEOMETRY).forget([]) is False
 
 
 async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> None:
