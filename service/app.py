@@ -127,6 +127,8 @@ class Patchbay:
         reasons = dict(self._reasons)
         if isinstance(self._life, EngineSupervisor) and self._life.state is not EngineState.READY:
             reasons["engine"] = str(self._life.state)
+        if isinstance(self._life, ExternalEngine) and not self._life.answers:
+            reasons["engine"] = "does not answer at engine_url"
         if self._encoder is not None and not self._encoder.healthy:
             reasons["encoder"] = "its last batch failed"
         return reasons
