@@ -183,7 +183,9 @@ class Ours:
         return project(self.case.hidden, self.folded, backend=self.backend, provider=self.provider)
 
     def into(self, out: torch.Tensor) -> torch.Tensor:
-        return project(self.case.hidden, self.folded, backend=self.backend, provider=self.provider, out=out)
+        """`out`, with whatever was written there."""
+        project(self.case.hidden, self.folded, backend=self.backend, provider=self.provider, out=out)
+        return out
 
 
 def our_calls(case: Case, backend: Backend) -> dict[str, Ours]:

@@ -37,7 +37,7 @@ def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, pl
             rows = _linear(rows, folded, layer)
         end = first + len(rows)
         if places is None:
-            out[first:end] = rows
+            out.narrow(0, first, len(rows)).copy_(rows)
         else:
             out.index_copy_(0, places.rows[first:end], rows.to(out.dtype))
         first = end
@@ -47,11 +47,14 @@ def slabs(hidden: torch.Tensor, folded: FoldedProjector) -> Iterator[torch.Tenso
     """Views of the hidden states whose rows follow each other, each with the tokens to skip."""
     merge, skip = folded.merge, folded.skip
     tile_rows = merge.rows(hidden.shape[1] - skip)
-    if tile_rows <= SLAB or merge.shuffles or skip:
-        yield from hidden.split(max(1, SLAB // tile_rows))
+    if len(hidden) * tile_rows <= SLAB:
+        yield hidden
         return
-    for tile in hidden.split(1):
-        yield from tile.split(SLAB * merge.parts, dim=1)
+    if tile_rows <= SLAB or merge.shuffles or skip:
+        yield from torch.split(hidden, max(1, SLAB // tile_rows))
+        return
+    for tile in torch.split(hidden, 1):
+        yield from torch.split(tile, SLAB * merge.parts, dim=1)
 
 
 def _linear(rows: torch.Tensor, folded: FoldedProjector, layer: int) -> torch.Tensor:
@@ -62,7 +65,7 @@ def _linear(rows: torch.Tensor, folded: FoldedProjector, layer: int) -> torch.Te
         rows = F.linear(rows, linear.weight, linear.bias)
         return rows if activation is None else activate(rows, activation)
     name, algorithm = ("none", "") if activation is None else EPILOGUES.get(activation, ("none", ""))
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
         rows, folded.packed[layer], linear.bias, name, [], algorithm
     )
     return activate(product, activation) if activation is not None and name == "none" else product

@@ -195,9 +195,9 @@ def _product(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> Product:
-    by_part = weight.unflatten(1, (parts, -1))  # [out, parts, hidden]
+    by_part = torch.unflatten(weight, 1, (parts, -1))  # [out, parts, hidden]
     rounded = F.pad(by_part, (0, -by_part.shape[2] % ALIGNMENT)).flatten(1).to(dtype)
-    sums = rounded.double().unflatten(1, (groups, -1)).sum(2).T  # [groups, out]
+    sums = torch.unflatten(rounded.double(), 1, (groups, -1)).sum(2).T  # [groups, out]
     return Product(
         rounded.to(device), bias.to(device, torch.float32), sums.to(device, torch.float32).contiguous()
     )
@@ -211,7 +211,7 @@ def _pack(weight: torch.Tensor) -> torch.Tensor:
 
 def _packable(dtype: torch.dtype) -> bool:
     """Whether this build and this processor have oneDNN's products for `dtype`."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return dtype == torch.float32 or (
         dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

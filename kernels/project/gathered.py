@@ -33,7 +33,7 @@ def gather(patches: torch.Tensor, merge: Merge, dtype: torch.dtype) -> torch.Ten
     tiles, count, hidden = patches.shape
     if merge.shuffles:
         coarse = merge.side(count) // merge.factor
-        grid = patches.unflatten(1, (coarse, merge.factor, coarse, merge.factor))
+        grid = patches.view(tiles, coarse, merge.factor, coarse, merge.factor, hidden)
         patches = grid.transpose(2, 3)  # [tiles, coarse, coarse, factor, factor, hidden]
     shape = (tiles * merge.rows(count), merge.parts * hidden)
     if patches.dtype == dtype:
