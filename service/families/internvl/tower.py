@@ -98,7 +98,7 @@ class InternVLTower:
         # [tiles · rows of a tile, width]
         rows = project(self._norm(hidden), self._back, backend=self.backend)
         tile_rows = len(rows) // len(tiles)
-        return list(rows.split([tile_rows * sum(map(len, image)) for image in images]))
+        return list(torch.split(rows, [tile_rows * sum(map(len, image)) for image in images]))
 
     def bucket(self, plan: TilePlan) -> Hashable:
         return frozenset((view.tile_width, view.tile_height) for view in plan.views)
