@@ -14,9 +14,13 @@ from pathlib import Path
 import torch
 
 from kernels.patch_embed import bench as patch_embed
+from kernels.project import bench as project
 from kernels.rows import Machine, Report, Row, describe_machine, table, write
 
-KERNELS: dict[str, Callable[[torch.device, int, Machine], Report]] = {"patch_embed": patch_embed.run}
+KERNELS: dict[str, Callable[[torch.device, int, Machine], Report]] = {
+    "patch_embed": patch_embed.run,
+    "project": project.run,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,6 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "KERNELS", {"patch_embed": patch_embed_bench.run})
     monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((Shape("tiny/14-56", 56, 14, 32), 4),))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 

@@ -165,6 +165,10 @@ def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
         ({"downsample_ratio": "much"}, "config.json is not InternVL's: .*downsample_ratio"),
         ({"vision_config": {"image_size": [56, 28]}}, "image_size 56×28"),
         ({"vision_config": {"image_size": 56, "num_channels": 4}}, "num_channels 4"),
+        (
+            {"projector_hidden_act": "tanh"},
+            "projector_hidden_act 'tanh'; supported are gelu, gelu_pytorch_tanh",
+        ),
         ({"model_type": "mllama"}, "model_type 'mllama'; supported are internvl"),
     ],
 )
