@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaStore
 from service.batcher import Batcher, BatcherStats, OnBatch
 from service.domain import ImageBytes, ImageJob, StageTimings, TilePlan
@@ -113,6 +114,11 @@ class LocalEncoder:
     def backend(self) -> str:
         """The kernels' implementation that runs."""
         return self._tower.backend
+
+    @property
+    def body(self) -> Body:
+        """Who runs the tower's transformer blocks."""
+        return self._tower.body
 
     @property
     def healthy(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kernels.backend import Backend
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaReader, ArenaSpec, ArenaStore
 from service.domain import ImageBytes, ImageFormat, ImageJob, StageTimings, TilePlan, View
 from service.encoder import LocalEncoder
@@ -64,6 +65,7 @@ class FakeTower:
     dtype = torch.float32
     device = torch.device("cpu")
     backend: Backend = "reference"
+    body: Body = "transformers"
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -41,6 +41,7 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"engine_url": "http://e", "engine_args": "--x"}, ["engine_args", "engine_url"]),
         ({"engine_url": "http://e", "engine_port": 1}, ["engine_port", "engine_url"]),
         ({"kernels": "triton", "device": "cpu"}, ["kernels=triton", "device=cpu"]),
+        ({"encoder_body": "fused", "device": "cuda"}, ["encoder_body=fused", "device=cuda"]),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(flags: dict[str, object], words: list[str]) -> None:

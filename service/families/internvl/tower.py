@@ -1,13 +1,14 @@
 """InternVL's vision encoder: uint8 tiles to soft tokens, as transformers' `InternVLModel.get_image_features` does.
 
-The front is `kernels.patch_embed`, the body is transformers' own modules with SDPA, the back is pixel shuffle and
-projector. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images' sizes, batching policy or the arena.
+The front is `kernels.patch_embed`, the body is `kernels.blocks` or transformers' own modules with SDPA, the back is
+pixel shuffle and projector. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images' sizes, batching policy or
+the arena.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,19 @@ import torch
 from transformers import InternVLConfig
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector, InternVLVisionModel
+from transformers.models.internvl.modeling_internvl import (
+    InternVLMultiModalProjector,
+    InternVLVisionLayer,
+    InternVLVisionModel,
+)
 
 from kernels.backend import Backend
+from kernels.blocks import Body, FusedBlocks, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import Views
+from service.families.towers import Views, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
@@ -33,7 +39,7 @@ class InternVLTower:
     def __init__(
         self,
         front: FoldedPatchEmbed,
-        layers: Sequence[torch.nn.Module],
+        blocks: Callable[[torch.Tensor], torch.Tensor],
         norm: torch.nn.Module,
         projector: torch.nn.Module,
         *,
@@ -42,13 +48,15 @@ class InternVLTower:
         shuffle: int,
         device: torch.device,
         backend: Backend,
+        body: Body,
     ) -> None:
         self.width = width
         self.dtype = front.dtype
         self.device = device
         self.backend = backend
+        self.body = body
         self._front = front
-        self._layers = layers
+        self._blocks = blocks
         self._norm = norm
         self._projector = projector
         self._tile = tile
@@ -56,7 +64,7 @@ class InternVLTower:
 
     @classmethod
     def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
     ) -> Self:
         """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
 
@@ -66,26 +74,38 @@ class InternVLTower:
         tile, shuffle = _square(config, folder), _shuffle(config, folder)
         tensors = TowerTensors(folder, _own_name)
         with torch.device("meta"):
-            body = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
+            model = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
             projector = InternVLMultiModalProjector(config)
+        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
         front = _front(tensors, config, folder, device, dtype)
-        del body.embeddings
-        tensors.fill(body, "vision_tower", device, dtype)
+        del model.embeddings
+        tensors.fill(model, "vision_tower", device, dtype)
         tensors.fill(projector, "multi_modal_projector", device, dtype)
         tensors.refuse_rest()
         depth = _depth(config, folder)
+        layers = model.encoder.layer[:depth]
         return cls(
             front,
-            body.encoder.layer[:depth],
+            FusedBlocks([read_layer(layer) for layer in layers], dtype)
+            if chosen == "fused"
+            else torch.nn.Sequential(*layers),
             # hidden states that are taken on the way are not normalised
-            body.layernorm if depth is None else torch.nn.Identity(),
+            model.layernorm if depth is None else torch.nn.Identity(),
             projector,
             width=config.text_config.hidden_size,
             tile=tile,
             shuffle=shuffle,
             device=device,
             backend=backend,
+            body=chosen,
         )
+
+    @classmethod
+    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+        with torch.device("meta"):
+            layer = InternVLVisionLayer(_config(folder).vision_config)
+        return resolve_body(layer, device=device, dtype=dtype, requested=requested)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
@@ -97,8 +117,7 @@ class InternVLTower:
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
         hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
-        for layer in self._layers:
-            hidden = layer(hidden)  # [tiles, 1 + patches, hidden]
+        hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
         patches = self._norm(hidden)[:, 1:]  # without the class token
         rows = self._projector(pixel_shuffle(patches, self._shuffle))  # [tiles, rows of a tile, width]
         tiles_of = [sum(len(view) for view in image) for image in images]
