@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 
 from kernels.encoder import bench as encoder
+from kernels.encoder.models import ENCODERS
 from kernels.patch_embed import bench as patch_embed
 from kernels.rows import Machine, Report, Row, describe_machine, table, write
 
-KERNELS: dict[str, Callable[[torch.device, int, Machine], Report]] = {
+Run = Callable[[torch.device, int, Machine], Report]
+KERNELS: dict[str, Run] = {
     "patch_embed": patch_embed.run,
     "encoder": encoder.run,
 }
@@ -34,7 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[Row] = []
     failures: list[str] = []
     notes: list[str] = []
-    chosen = {**KERNELS, "encoder": partial(encoder.run, only=options.encoder, batches=options.batch)}
+    chosen: dict[str, Run] = {
+        **KERNELS,
+        "encoder": partial(encoder.run, only=options.encoder, batches=options.batch),
+    }
     for name in options.kernel or KERNELS:
         report = chosen[name](device, rounds, machine)
         rows += report.rows
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--encoder",
-        choices=[one.name for one in encoder.ENCODERS],
+        choices=[one.name for one in ENCODERS],
         action="append",
         default=[],
         help="only this one; may be repeated (default: all on a GPU, ViT-B/16-224 on a CPU)",

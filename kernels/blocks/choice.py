@@ -40,7 +40,7 @@ def _reason(device: torch.device, dtype: torch.dtype, obstacle: str | None) -> s
     """Why the fused blocks cannot run, or None."""
     if device.type != "cpu":
         return f"it runs on a CPU and the tower is on {device}"
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return "this PyTorch was built without oneDNN"
     if dtype not in (torch.float32, torch.bfloat16):
         return f"it multiplies float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"

@@ -34,7 +34,7 @@ class FusedBlocks:
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """[images, tokens, hidden], contiguous, in the dtype of the weights: changed in place, and returned."""
         together = max(1, ROWS_TOGETHER // hidden.shape[1])
-        for images in hidden.split(together):
+        for images in torch.split(hidden, together):
             for block in self._blocks:
                 _run(images, block)
         return hidden

@@ -68,7 +68,7 @@ def _norm(x: torch.Tensor, p: Affine, eps: float) -> torch.Tensor:
 def _attention(x: torch.Tensor, p: Block) -> torch.Tensor:
     # [images, heads, tokens, width]
     q, k, v = (
-        F.linear(x, one.weight, one.bias).unflatten(-1, (p.heads, -1)).transpose(1, 2)
+        torch.unflatten(F.linear(x, one.weight, one.bias), -1, (p.heads, -1)).transpose(1, 2)
         for one in (p.query, p.key, p.value)
     )
     seen = F.scaled_dot_product_attention(q, k, v, scale=p.scale)

@@ -212,7 +212,7 @@ def _least_bytes(kernel: str, case: Case) -> int:
             p.numel() for p in (case.model.projector or torch.nn.Identity()).parameters()
         ),
     }[kernel]
-    return pixels + item * (weights + case.batch * encoder.patches * encoder.hidden)
+    return int(pixels + item * (weights + case.batch * encoder.patches * encoder.hidden))
 
 
 def _tokens(model: Model) -> int:
@@ -242,7 +242,7 @@ def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[E
 
 def _graphed(call: Call) -> Call:
     """The call as one CUDA graph, which writes into the same rows each time."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # capture needs everything compiled and allocated
         for _ in range(3):
