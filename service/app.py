@@ -178,7 +178,8 @@ class Patchbay:
             say("loading the vision encoder")
             self._encoder = await make_encoder(prepared, ends, arena, self.metrics)
             images = HandlePath(prepared.geometry, self._encoder, self.admission, self.metrics)
-            say(f"the encoder is warm on {prepared.plan.device}, kernels: {self._encoder.backend}")
+            kernels = f"kernels: {self._encoder.backend}, blocks: {self._encoder.body}"
+            say(f"the encoder is warm on {prepared.plan.device}, {kernels}")
         say("waiting for the engine (20 to 40 s for the embedded model)")
         if isinstance(self._life, EngineSupervisor):
             await self._life.started()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaStore
 from service.batcher import Batcher, BatcherStats, OnBatch
 from service.domain import ImageBytes, ImageJob, TilePlan
@@ -117,6 +118,11 @@ class LocalEncoder:
     def backend(self) -> str:
         """The kernels' implementation that runs."""
         return self._tower.backend
+
+    @property
+    def body(self) -> Body:
+        """Who runs the tower's transformer blocks."""
+        return self._tower.body
 
     @property
     def healthy(self) -> bool:

@@ -88,6 +88,7 @@ async def make_encoder(
         device=plan.device,
         dtype=prepared.dtype,
         backend=settings.kernels,
+        body=settings.encoder_body,
     )
     tower, _ = await asyncio.gather(loading, decode.start())
     encoder = LocalEncoder(

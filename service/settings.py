@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
     )
+    encoder_body: Literal["auto", "transformers", "fused"] = Field(
+        "auto",
+        description="Who runs the transformer blocks of the encoder. fused: our own, with packed weights, on a CPU. "
+        "transformers: its modules. auto: fused where it can run.",
+    )
     encoder_batch_patches: int | None = Field(
         None, ge=1, description="Most patches in one encoder batch. Default: from the resource plan."
     )
@@ -198,6 +203,11 @@ class Settings(BaseSettings):
         if self.kernels == "triton" and self.device == "cpu":
             raise ValueError(
                 "kernels=triton needs a GPU and device=cpu forbids it: choose kernels=cpu or device=cuda"
+            )
+        if self.encoder_body == "fused" and self.device == "cuda":
+            raise ValueError(
+                "encoder_body=fused runs on a CPU and device=cuda forbids it: choose encoder_body=transformers or "
+                "device=cpu"
             )
         return self
 

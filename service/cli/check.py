@@ -25,7 +25,7 @@ def check(given: Mapping[str, Any]) -> int:
     prepared = prepare(settings)
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
-    _section("kernels", [_kernels(prepared)])
+    _section("kernels", _kernels(prepared))
     _section("telemetry", _telemetry(settings))
     whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
     _section("engine", [whose, describe(prepared.engine)])
@@ -65,18 +65,20 @@ def _model(prepared: Prepared) -> list[str]:
     ]
 
 
-def _kernels(prepared: Prepared) -> str:
+def _kernels(prepared: Prepared) -> list[str]:
     try:
-        import torch
-
-        from kernels.backend import BackendUnavailable, choose_backend
+        from service.families.towers import choose_parts
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
-    try:
-        backend = choose_backend(torch.device(prepared.plan.device), prepared.settings.kernels)
-    except (BackendUnavailable, ValueError) as error:
-        raise ConfigurationError(f"kernels: {error}") from None
-    return f"patch_embed {backend}"
+    settings = prepared.settings
+    front, body = choose_parts(
+        prepared.checkpoint.path,
+        device=prepared.plan.device,
+        dtype=prepared.dtype,
+        backend=settings.kernels,
+        body=settings.encoder_body,
+    )
+    return [f"patch_embed {front}", f"blocks      {body}"]
 
 
 def _telemetry(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kernels.backend import Backend
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaReader, ArenaSpec, ArenaStore
 from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder import LocalEncoder
@@ -66,6 +67,7 @@ class FakeTower:
     dtype = torch.float32
     device = torch.device("cpu")
     backend: Backend = "reference"
+    body: Body = "transformers"
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -46,6 +46,7 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"otlp_endpoint": "collector:4318"}, ["otlp_endpoint"]),
         ({"otlp_endpoint": "http://me:key@collector:4318"}, ["otlp_endpoint"]),
         ({"kernels": "triton", "device": "cpu"}, ["kernels=triton", "device=cpu"]),
+        ({"encoder_body": "fused", "device": "cuda"}, ["encoder_body=fused", "device=cuda"]),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(flags: dict[str, object], words: list[str]) -> None:

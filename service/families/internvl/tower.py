@@ -1,14 +1,14 @@
 """InternVL's vision encoder: uint8 tiles to soft tokens, as transformers' `InternVLModel.get_image_features` does.
 
-The front is `kernels.patch_embed`, the body is transformers' own modules with SDPA, the back is `kernels.project`:
-pixel shuffle, LayerNorm and MLP. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images' sizes, batching
-policy or the arena.
+The front is `kernels.patch_embed`, the body is `kernels.blocks` or transformers' own modules with SDPA, the back is
+`kernels.project`: pixel shuffle, LayerNorm and MLP. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images'
+sizes, batching policy or the arena.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,15 +16,16 @@ import torch
 from transformers import InternVLConfig
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.models.internvl.modeling_internvl import InternVLVisionModel
+from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
+from kernels.blocks import Body, FusedBlocks, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import Views
+from service.families.towers import Views, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
@@ -35,27 +36,29 @@ class InternVLTower:
     def __init__(
         self,
         front: FoldedPatchEmbed,
-        layers: Sequence[torch.nn.Module],
+        blocks: Callable[[torch.Tensor], torch.Tensor],
         norm: torch.nn.Module,
         back: FoldedProjector,
         *,
         tile: int,
         device: torch.device,
         backend: Backend,
+        body: Body,
     ) -> None:
         self.width = back.width
         self.dtype = front.dtype
         self.device = device
         self.backend = backend
+        self.body = body
         self._front = front
-        self._layers = layers
+        self._blocks = blocks
         self._norm = norm
         self._back = back
         self._tile = tile
 
     @classmethod
     def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
     ) -> Self:
         """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
 
@@ -65,23 +68,35 @@ class InternVLTower:
         tile, shuffle = _square(config, folder), _shuffle(config, folder)
         tensors = TowerTensors(folder, _own_name)
         with torch.device("meta"):
-            body = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
+            model = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
+        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
         front = _front(tensors, config, folder, device, dtype)
-        del body.embeddings
-        tensors.fill(body, "vision_tower", device, dtype)
+        del model.embeddings
+        tensors.fill(model, "vision_tower", device, dtype)
         back = _back(tensors, config, folder, Merge(shuffle), dtype=dtype, device=device, backend=backend)
         tensors.refuse_rest()
         depth = _depth(config, folder)
+        layers = model.encoder.layer[:depth]
         return cls(
             front,
-            body.encoder.layer[:depth],
+            FusedBlocks([read_layer(layer) for layer in layers], dtype)
+            if chosen == "fused"
+            else torch.nn.Sequential(*layers),
             # hidden states that are taken on the way are not normalised
-            body.layernorm if depth is None else torch.nn.Identity(),
+            model.layernorm if depth is None else torch.nn.Identity(),
             back,
             tile=tile,
             device=device,
             backend=backend,
+            body=chosen,
         )
+
+    @classmethod
+    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+        with torch.device("meta"):
+            layer = InternVLVisionLayer(_config(folder).vision_config)
+        return resolve_body(layer, device=device, dtype=dtype, requested=requested)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
@@ -93,8 +108,7 @@ class InternVLTower:
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
         hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
-        for layer in self._layers:
-            hidden = layer(hidden)  # [tiles, 1 + patches, hidden]
+        hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
         # [tiles · rows of a tile, width]
         rows = project(self._norm(hidden), self._back, backend=self.backend)
         tile_rows = len(rows) // len(tiles)
