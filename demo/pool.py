@@ -99,6 +99,11 @@ class Pool:
         picked = self.compact.pick(rng, compact) + self.sized.pick(rng, count - compact)
         return [picked[i] for i in rng.permutation(count)]
 
+    def written(self, rng: np.random.Generator, count: int) -> list[Sample]:
+        """`count` samples of one tile with a number that can be read."""
+        here = [one for one in self.compact.samples if one.scene.writing is not None]
+        return [here[i] for i in rng.integers(len(here), size=count)]
+
     def tiled(self, small: bool) -> dict[int, list[Sample]]:
         """Samples of more than one tile by their number of tiles, with small writing or with none."""
         groups: dict[int, list[Sample]] = {}

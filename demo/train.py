@@ -5,8 +5,8 @@ soft token told what its cell of a tile holds, by linear heads that are thrown a
 learns to answer, from a tower that can already see, and at first almost only questions that a look at one shape must
 answer: a decoder that starts beside a blind tower, or on a mixture of questions, learns to guess among the colours of a
 picture, and never leaves that habit. Last (`speak`) everything learns together, with the first loss
-kept on at a smaller weight. A step of the later stages is one batch of pictures seen as one tile, and often one of
-pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+kept on at a smaller weight. A step of the later stages is one batch of pictures seen as one tile, one of numbers, and
+often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
 
 Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
 machine that others use too, this loses far less than one process with threads, which meet after every operation.
@@ -54,6 +54,7 @@ class Plan:
     rate: float
     see_batch: int
     pictures: int
+    numbers: int
     tiles: int
     cell_weight: float
     small_share: float
@@ -111,8 +112,12 @@ def _tiled(rng: np.random.Generator, pool: Pool, plan: Plan) -> list[Sample]:
 
 
 def speak_batches(rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan) -> list[Batch]:
-    """A worker's one or two batches of one step of the later stages."""
-    batches = [picture_batch(rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False)]
+    """A worker's two or three batches of one step of the later stages."""
+    numbers = pool.written(rng, plan.numbers // plan.workers)
+    batches = [
+        picture_batch(rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False),
+        picture_batch(rng, writer, numbers, full=False, blocks=1),
+    ]
     which = rng.random()
     if which < 0.55:
         batches.append(picture_batch(rng, writer, _tiled(rng, pool, plan), full=True))
@@ -189,7 +194,7 @@ class Trainer:
 
     def _answer(self, batches: list[Batch], decoder_alone: bool) -> dict[str, float]:
         losses = {}
-        for name, batch in zip(("one tile", "other"), batches, strict=False):
+        for name, batch in zip(("one tile", "numbers", "other"), batches, strict=False):
             with torch.autocast("cpu", torch.bfloat16):
                 with torch.set_grad_enabled(not decoder_alone):
                     soft = None if batch.tiles is None else see(self.model, batch.tiles)
@@ -305,8 +310,8 @@ def arguments() -> argparse.Namespace:
         default=400,
         help="steps of the second stage that ask for colours of shapes",
     )
-    add("--listen-steps", type=int, default=2200, help="further steps of the second stage: the decoder alone")
-    add("--speak-steps", type=int, default=400, help="steps of the third stage: everything together")
+    add("--listen-steps", type=int, default=2400, help="further steps of the second stage: the decoder alone")
+    add("--speak-steps", type=int, default=200, help="steps of the third stage: everything together")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
@@ -315,9 +320,15 @@ def arguments() -> argparse.Namespace:
         default=24,
         help="one-tile pictures a step in the later stages, six questions each",
     )
-    add("--tiles", type=int, default=48, help="tiles a step of pictures seen at full detail")
+    add(
+        "--numbers",
+        type=int,
+        default=32,
+        help="pictures a step of the later stages asked for their number alone",
+    )
+    add("--tiles", type=int, default=80, help="tiles a step of pictures seen at full detail")
     add("--cell-weight", type=float, default=0.4, help="weight of the first stage's loss in the third")
-    add("--small-share", type=float, default=0.4, help="share of small writing among full-detail batches")
+    add("--small-share", type=float, default=0.6, help="share of small writing among full-detail batches")
     add(
         "--pool",
         type=int,
