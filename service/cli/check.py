@@ -24,13 +24,11 @@ def check(given: Mapping[str, Any]) -> int:
     prepared = prepare(settings)
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
-    _section("kernels", [_kernels(prepared)])
-    whose = (
-        "yours to start, once `patchbay serve` has made the arena:"
-        if prepared.external
-        else "started by serve:"
-    )
-    _section("engine", [whose, describe(prepared.engine)])
+    by_handle = settings.images == "handles"
+    if by_handle:
+        _section("kernels", [_kernels(prepared)])
+    whose = "yours to start" + (", once `patchbay serve` has made the arena:" if by_handle else ":")
+    _section("engine", [whose if prepared.external else "started by serve:", describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
 
