@@ -48,7 +48,7 @@ RUN chmod -R u=rwX,go=rX .
 FROM base AS gateway-environment
 COPY --from=recipe / ./
 RUN python -m venv /opt/venv \
-    && deploy/install.sh /opt/venv/bin/python gateway
+    && deploy/install.sh /opt/venv/bin/python gateway otel
 
 FROM base AS gateway
 COPY --from=gateway-environment /opt/venv /opt/venv

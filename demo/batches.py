@@ -6,7 +6,7 @@ positions go on from the prefix. So every block is computed as if it stood alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ WEIGHTS: dict[str, float] = {
     "description": 0.9,
     "number": 0.1,
 }
+LOOKUP_WEIGHTS: dict[str, float] = dict.fromkeys(WEIGHTS, 0.02) | {"colour": 3.0}
+"""Questions that only a look at the right shape answers: a decoder that starts on a mixture learns to guess instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,15 @@ class Writer:
         )
 
 
-def ask_about(rng: np.random.Generator, one: Sample, full: bool, blocks: int) -> list[list[Question]]:
+def ask_about(
+    rng: np.random.Generator, one: Sample, full: bool, blocks: int, weights: Mapping[str, float] = WEIGHTS
+) -> list[list[Question]]:
     """Blocks of one or two turns about one picture, its writing among them if it has any."""
     scene = one.scene
     readable = full or scene.kind != "small"
     asked = [number(rng, scene, readable)] if scene.writing is not None else []
     kinds = [kind for kind in ASKERS if not (kind == "number" and asked)]
-    odds = np.array([WEIGHTS[kind] for kind in kinds])
+    odds = np.array([weights[kind] for kind in kinds])
     while len(asked) < blocks:
         question = ASKERS[kinds[rng.choice(len(kinds), p=odds / odds.sum())]](rng, scene)
         if question is not None:
@@ -163,14 +167,19 @@ def _system(rng: np.random.Generator) -> str | None:
 
 
 def picture_batch(
-    rng: np.random.Generator, writer: Writer, samples: Sequence[Sample], full: bool, blocks: int = 4
+    rng: np.random.Generator,
+    writer: Writer,
+    samples: Sequence[Sample],
+    full: bool,
+    blocks: int = 6,
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> Batch:
     """Several questions about each of `samples`, seen whole (`full`: all tiles) or as one tile."""
     views = [one.tiles if full else one.tiles[-1:] for one in samples]
     targets = [one.targets if full else one.targets[-1:] for one in samples]
     return writer.pack(
         [writer.prefix([len(view)], _system(rng)) for view in views],
-        [ask_about(rng, one, full, blocks) for one in samples],
+        [ask_about(rng, one, full, blocks, weights) for one in samples],
         torch.cat(views),
         torch.from_numpy(np.concatenate(targets)),
     )

@@ -1,9 +1,12 @@
 """Trains the embedded model from nothing: `python -m demo.train --help`.
 
-Two stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
-soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`speak`) the whole model
-learns to answer, with the first loss kept on at a smaller weight. A step of the second stage is one batch of pictures
-seen as one tile, and often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+Three stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
+soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`listen`) only the decoder
+learns to answer, from a tower that can already see, and at first almost only questions that a look at one shape must
+answer: a decoder that starts beside a blind tower, or on a mixture of questions, learns to guess among the colours of a
+picture, and never leaves that habit. Last (`speak`) everything learns together, with the first loss
+kept on at a smaller weight. A step of the later stages is one batch of pictures seen as one tile, and often one of
+pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
 
 Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
 machine that others use too, this loses far less than one process with threads, which meet after every operation.
@@ -28,7 +31,7 @@ from torch.multiprocessing.spawn import spawn
 from transformers import InternVLForConditionalGeneration
 from transformers.utils import logging
 
-from demo.batches import Batch, Writer, pair_batch, picture_batch, talk_batch
+from demo.batches import LOOKUP_WEIGHTS, Batch, Writer, pair_batch, picture_batch, talk_batch
 from demo.losses import CellHead, answer_loss, see, speak
 from demo.pool import Pool, Sample, rolled
 from demo.shape import DECODER_HIDDEN, save, untrained
@@ -45,6 +48,8 @@ class Plan:
 
     seed: int
     see_steps: int
+    lookup_steps: int
+    listen_steps: int
     speak_steps: int
     rate: float
     see_batch: int
@@ -55,15 +60,20 @@ class Plan:
     pages: float
     workers: int
 
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return self.see_steps + self.lookup_steps + self.listen_steps + self.speak_steps
+
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Warm-up, a plateau to the middle of the second stage, then a cosine to a fiftieth."""
-    warm = min(1.0, (step + 1) / 100)
-    plateau = plan.see_steps + 0.5 * plan.speak_steps
-    if step <= plateau:
-        return plan.rate * warm
-    done = min(1.0, (step - plateau) / (plan.see_steps + plan.speak_steps - plateau))
-    return plan.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    """Two waves, one for seeing and one for the rest: warm-up, a plateau to the middle, a cosine to a thirtieth."""
+    seeing = step < plan.see_steps
+    at = step if seeing else step - plan.see_steps
+    length = plan.see_steps if seeing else plan.steps - plan.see_steps
+    warm = min(1.0, (at + 1) / 100)
+    done = max(0.0, 2 * at / length - 1)
+    return plan.rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def keep_freed_memory() -> None:
@@ -101,7 +111,7 @@ def _tiled(rng: np.random.Generator, pool: Pool, plan: Plan) -> list[Sample]:
 
 
 def speak_batches(rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan) -> list[Batch]:
-    """A worker's one or two batches of one step of the second stage."""
+    """A worker's one or two batches of one step of the later stages."""
     batches = [picture_batch(rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False)]
     which = rng.random()
     if which < 0.55:
@@ -143,11 +153,16 @@ class Trainer:
         for optimiser, factor in zip(self.optimisers, (2.0, 1.0), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = factor * learning_rate(self.plan, self.step)
-        seeing = self.step < self.plan.see_steps
-        if seeing:
+        if self.step < self.plan.see_steps:
             losses = self._see(rng, pool, self.plan.see_batch, 1.0)
+        elif self.step < self.plan.see_steps + self.plan.lookup_steps:
+            samples = pool.pick(rng, self.plan.pictures // self.plan.workers)
+            batch = picture_batch(rng, self.writer, samples, full=False, weights=LOOKUP_WEIGHTS)
+            losses = self._answer([batch], decoder_alone=True)
+        elif self.step < self.plan.steps - self.plan.speak_steps:
+            losses = self._answer(speak_batches(rng, self.writer, pool, self.plan), decoder_alone=True)
         else:
-            losses = self._speak(rng, pool)
+            losses = self._answer(speak_batches(rng, self.writer, pool, self.plan), decoder_alone=False)
             losses |= self._see(rng, pool, self.plan.see_batch // 2, self.plan.cell_weight)
         self._average()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -158,7 +173,7 @@ class Trainer:
         return losses
 
     def _average(self) -> None:
-        """Every worker gets the mean of all gradients; the first stage has none for the decoder."""
+        """Every worker gets the mean of all gradients; a stage that leaves a part alone has none for it."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
@@ -172,16 +187,15 @@ class Trainer:
         (weight * loss).backward()
         return {"cells": loss.item()}
 
-    def _speak(self, rng: np.random.Generator, pool: Pool) -> dict[str, float]:
+    def _answer(self, batches: list[Batch], decoder_alone: bool) -> dict[str, float]:
         losses = {}
-        for name, batch in zip(
-            ("one tile", "other"), speak_batches(rng, self.writer, pool, self.plan), strict=False
-        ):
+        for name, batch in zip(("one tile", "other"), batches, strict=False):
             with torch.autocast("cpu", torch.bfloat16):
-                soft = None if batch.tiles is None else see(self.model, batch.tiles)
+                with torch.set_grad_enabled(not decoder_alone):
+                    soft = None if batch.tiles is None else see(self.model, batch.tiles)
                 loss = answer_loss(speak(self.model, batch, soft), batch)
                 losses[name] = loss.item()
-                if soft is not None and batch.targets is not None:
+                if soft is not None and batch.targets is not None and not decoder_alone:
                     cells = self.heads(soft, batch.targets)
                     losses[name + ", cells"] = cells.item()
                     loss = loss + self.plan.cell_weight * cells
@@ -220,7 +234,7 @@ class Trainer:
 
 def run(trainer: Trainer, pool: Pool, out: Path, state: Path, every: int) -> None:
     """Steps to the end of the plan; worker 0 logs every 50, and measures and saves every `every`."""
-    total = trainer.plan.see_steps + trainer.plan.speak_steps
+    total = trainer.plan.steps
     held = held_out(300) if trainer.rank == 0 else []
     began, mean = time.monotonic(), {}  # type: float, dict[str, float]
     while trainer.step < total:
@@ -265,7 +279,7 @@ def arguments() -> argparse.Namespace:
         description="Train the embedded vision-language model from nothing, on scenes drawn as it goes.",
         epilog="How the committed weights were made is told in the model card, demo/README.md. "
         "Two processor cores to themselves take about an hour and a half. Stop it at any time and go on with "
-        "--resume, or go on from committed weights with --start demo/model --see-steps 0.",
+        "--resume, or go on from committed weights with --start demo/model --see-steps 0 --lookup-steps 0.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -277,25 +291,32 @@ def arguments() -> argparse.Namespace:
     )
     add("--state", type=Path, default=Path("train_state.pt"), help="where heads, optimiser and step are kept")
     add("--resume", action="store_true", help="go on from --state; the other flags may differ from before")
-    add("--start", type=Path, help="start from this checkpoint's weights, at step 0; see also --see-steps 0")
+    add("--start", type=Path, help="start from this checkpoint's weights, at step 0")
     add("--seed", type=int, default=0, help="of the first weights, the scenes and the order of everything")
     add(
         "--see-steps",
         type=int,
-        default=2500,
+        default=5000,
         help="steps of the first stage: tower and projector, cell by cell",
     )
-    add("--speak-steps", type=int, default=4000, help="steps of the second stage: answers as well")
+    add(
+        "--lookup-steps",
+        type=int,
+        default=400,
+        help="steps of the second stage that ask for colours of shapes",
+    )
+    add("--listen-steps", type=int, default=2200, help="further steps of the second stage: the decoder alone")
+    add("--speak-steps", type=int, default=400, help="steps of the third stage: everything together")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
         "--pictures",
         type=int,
-        default=20,
-        help="one-tile pictures a step in the second stage, four questions each",
+        default=24,
+        help="one-tile pictures a step in the later stages, six questions each",
     )
     add("--tiles", type=int, default=48, help="tiles a step of pictures seen at full detail")
-    add("--cell-weight", type=float, default=0.4, help="weight of the first stage's loss in the second")
+    add("--cell-weight", type=float, default=0.4, help="weight of the first stage's loss in the third")
     add("--small-share", type=float, default=0.4, help="share of small writing among full-detail batches")
     add(
         "--pool",
@@ -303,7 +324,7 @@ def arguments() -> argparse.Namespace:
         default=2000,
         help="scenes kept in memory (220 kB each), and twice as many of one tile",
     )
-    add("--pages", type=float, default=0.7, help="share of pages full of numbers in the first stage")
+    add("--pages", type=float, default=0.65, help="share of pages full of numbers in the first stage")
     add("--every", type=int, default=200, help="steps between checkpoints")
     add(
         "--workers",

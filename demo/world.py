@@ -35,6 +35,7 @@ REGIONS = (
 )  # fmt: skip
 MAX_OBJECTS = 5
 TAG = 4  # pixels of light ground around writing
+_LATTICES = ((3, 5), (3, 5), (3, 5), (3, 4), (2, 3), (2, 2))  # columns and rows of a page of numbers
 _MARGIN = 0.04  # of the picture's side, between an object's centre and a border of regions
 _SPLITS = {"train": 0, "validate": 1, "evaluate": 2, "test": 3}
 
@@ -151,9 +152,9 @@ def _things(
 
 
 def _digit_height(rng: np.random.Generator, kind: str, width: int, height: int) -> int:
-    """In pixels. Small writing is 9–11 high; other writing stays readable when the picture shrinks to one tile."""
+    """In pixels. Small writing is 11–13 high; other writing stays readable when the picture shrinks to one tile."""
     if kind in ("small", "fine"):
-        return int(rng.integers(9, 12))
+        return int(rng.integers(11, 14))
     least = max(0.115 * height, 0.13 * width)
     if max(width, height) < 160 and rng.random() < 0.4:
         least = 0.085 * max(width, height)
@@ -195,20 +196,18 @@ def _written(rng: np.random.Generator, canvas: Image.Image, writing: Writing, ta
 
 def _page(rng: np.random.Generator, width: int, height: int) -> list[Writing]:
     """Numbers in a lattice, as many as there is room for: much to read in one tile, for training."""
-    lattice = int((4, 4, 3, 2)[rng.integers(4)])
-    block = (width / lattice, height / lattice)
+    columns, rows = _LATTICES[rng.integers(len(_LATTICES))]
+    block = (width / columns, height / rows)
     numbers = []
-    for place in range(lattice * lattice):
-        text = str(rng.integers(10 ** rng.integers(1, 4)))
-        if lattice == 4 and rng.random() < 0.7:
-            text = str(rng.integers(100, 1000))
+    for place in range(columns * rows):
+        text = str(rng.integers(100, 1000) if rng.random() < 0.6 else rng.integers(10 ** rng.integers(1, 4)))
         font = list(FONTS)[rng.integers(len(FONTS))]
-        digit_height = int(rng.uniform(9, 12) if lattice == 4 else rng.uniform(9, 0.8 * block[1]))
+        digit_height = int(rng.uniform(9, 0.8 * block[1]))
         while writing_size(text, font, digit_height)[0] > block[0] - 2 and digit_height > 7:
             digit_height -= 1
         ink = writing_size(text, font, digit_height)
-        x = int(place % lattice * block[0] + rng.uniform(0, max(1, block[0] - ink[0])))
-        y = int(place // lattice * block[1] + rng.uniform(0, max(1, block[1] - ink[1])))
+        x = int(place % columns * block[0] + rng.uniform(0, max(1, block[0] - ink[0])))
+        y = int(place // columns * block[1] + rng.uniform(0, max(1, block[1] - ink[1])))
         numbers.append(Writing(text, (x, y, x + ink[0], y + ink[1]), (), digit_height, font))
     return numbers
 

@@ -44,7 +44,7 @@ def installed() -> dict[str, str]:
     """Name → public version of everything that Patchbay needs on a CPU."""
     seen: set[str] = set()
     found: dict[str, str] = {}
-    waiting = [Requirement("patchbay[cpu]"), *map(Requirement, BUILD)]
+    waiting = [Requirement("patchbay[cpu,otel]"), *map(Requirement, BUILD)]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

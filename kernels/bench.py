@@ -9,14 +9,23 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from kernels.encoder import bench as encoder
+from kernels.encoder.models import ENCODERS
 from kernels.patch_embed import bench as patch_embed
+from kernels.project import bench as project
 from kernels.rows import Machine, Report, Row, describe_machine, table, write
 
-KERNELS: dict[str, Callable[[torch.device, int, Machine], Report]] = {"patch_embed": patch_embed.run}
+Run = Callable[[torch.device, int, Machine], Report]
+KERNELS: dict[str, Run] = {
+    "patch_embed": patch_embed.run,
+    "project": project.run,
+    "encoder": encoder.run,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,11 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{rounds} rounds, providers in turns; times per call at the 20th, 50th and 80th percentile\n")
     rows: list[Row] = []
     failures: list[str] = []
-    for run in KERNELS.values():
-        report = run(device, rounds, machine)
+    notes: list[str] = []
+    chosen: dict[str, Run] = {
+        **KERNELS,
+        "encoder": partial(encoder.run, only=options.encoder, batches=options.batch),
+    }
+    for name in options.kernel or KERNELS:
+        report = chosen[name](device, rounds, machine)
         rows += report.rows
         failures += report.failures
-    print(table(rows))
+        notes += report.notes
+    print(table(rows), *notes, sep="\n")
     for path in options.write:
         write(rows, path)
     for failure in failures:
@@ -47,6 +62,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds", type=int, help="timed calls per provider (default: 100 on a GPU, 21 on a CPU)"
+    )
+    parser.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        action="append",
+        default=[],
+        help="only this one; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--encoder",
+        choices=[one.name for one in ENCODERS],
+        action="append",
+        default=[],
+        help="only this one; may be repeated (default: all on a GPU, ViT-B/16-224 on a CPU)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        action="append",
+        default=[],
+        help="only encoders' batches of this size; may be repeated",
     )
     parser.add_argument(
         "--write",

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -50,6 +50,8 @@ class Row:
     error: float | None
     """‖result − exact‖ / ‖exact‖ against fp64; None for the floor, which computes something else."""
     machine: Machine
+    p99_us: float | None = None
+    """Told where calls are long enough for it to mean something."""
 
     def flat(self) -> dict[str, object]:
         row = asdict(self)
@@ -63,6 +65,8 @@ class Report:
 
     rows: list[Row]
     failures: list[str]
+    notes: list[str] = field(default_factory=list)
+    """Sentences about the rows, for people."""
 
 
 def describe_machine(device: torch.device) -> Machine:

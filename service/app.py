@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.admission import Admission
-from service.api import RequestLimits, build_api
+from service.api import RequestLimits, build_admin, build_api
 from service.arena import ArenaStore
 from service.domain import ChatRequest
 from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
+from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
 from service.handover import HandlePath, ImagePath, PassThrough
@@ -29,6 +30,7 @@ from service.parts import make_encoder, make_engine, make_ingest
 from service.pipeline import ChatAnswer, Pipeline, Served
 from service.preparation import Prepared
 from service.selfcheck import self_check
+from service.tracing import make_tracing
 
 if TYPE_CHECKING:
     from service.encoder import LocalEncoder
@@ -52,6 +54,8 @@ class Patchbay:
         self._say = say
         self._reasons = {"service": "starting"}
         self._pipeline: Pipeline | None = None
+        self._client: VLLMClient | None = None
+        self._tracing = make_tracing(prepared.settings.otlp_endpoint, model=prepared.served_name)
         self._life: EngineSupervisor | ExternalEngine | None = None
         self._encoder: LocalEncoder | None = None
         self._ends = AsyncExitStack()
@@ -82,13 +86,25 @@ class Patchbay:
             ),
             api_keys=[key.get_secret_value() for key in settings.api_keys],
             keepalive_seconds=settings.keepalive,
+            engine_metrics=self,
+            show_metrics=settings.admin_port is None,
+            tracing=self._tracing,
             lifespan=self._lifespan,
         )
+
+    def admin_api(self) -> FastAPI:
+        """For `admin_port`; it lives as long as `api` does."""
+        return build_admin(self, self.metrics, self)
 
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         if self._pipeline is None:
             raise EngineUnavailable("the service is still starting", retry_after=self._retry_after())
         return await self._pipeline.chat(request, headers)
+
+    async def engine_metrics(self) -> tuple[bytes, str]:
+        if self._client is None:
+            raise EngineUnavailable("the engine is not started yet", retry_after=self._retry_after())
+        return await scrape(self._client)
 
     def names(self) -> Sequence[str]:
         return [self.prepared.served_name]
@@ -111,6 +127,8 @@ class Patchbay:
         reasons = dict(self._reasons)
         if isinstance(self._life, EngineSupervisor) and self._life.state is not EngineState.READY:
             reasons["engine"] = str(self._life.state)
+        if isinstance(self._life, ExternalEngine) and not self._life.answers:
+            reasons["engine"] = "does not answer at engine_url"
         if self._encoder is not None and not self._encoder.healthy:
             reasons["encoder"] = "its last batch failed"
         return reasons
@@ -124,6 +142,8 @@ class Patchbay:
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
             await self._ends.aclose()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     async def _start(self) -> None:
         """Engine and encoder come up side by side; ready means that one image has gone all the way."""
@@ -141,7 +161,7 @@ class Patchbay:
 
     async def _bring_up(self) -> None:
         prepared, ends, say = self.prepared, self._ends, self._say
-        client = VLLMClient(prepared.engine_url, retry_after=self._retry_after)
+        client = self._client = VLLMClient(prepared.engine_url, retry_after=self._retry_after)
         ends.push_async_callback(client.aclose)
         arena: ArenaStore | None = None
         if prepared.settings.images == "handles":
@@ -158,7 +178,8 @@ class Patchbay:
             say("loading the vision encoder")
             self._encoder = await make_encoder(prepared, ends, arena, self.metrics)
             images = HandlePath(prepared.geometry, self._encoder, self.admission, self.metrics)
-            say(f"the encoder is warm on {prepared.plan.device}, kernels: {self._encoder.backend}")
+            kernels = f"kernels: {self._encoder.backend}, blocks: {self._encoder.body}"
+            say(f"the encoder is warm on {prepared.plan.device}, {kernels}")
         say("waiting for the engine (20 to 40 s for the embedded model)")
         if isinstance(self._life, EngineSupervisor):
             await self._life.started()

@@ -59,7 +59,7 @@ class Batcher(Generic[T, R]):
         budget: int,
         on_batch: OnBatch | None = None,
         on_start: Callable[[], None] | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if budget < 1:
             raise ValueError(f"budget must be at least 1, got {budget}")

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from service.errors import EngineUnavailable
+from service.timeline import StageTimings
 
 
 class Detail(StrEnum):
@@ -151,17 +152,29 @@ class Lease(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUsage:
+    """What one image of a request cost."""
+
+    width: int
+    """Pixels, as displayed."""
+    height: int
+    tiles: int
+    tokens: int
+    """Soft tokens: rows of the encoder's output, separators not counted."""
+    detail: Literal["low", "high"]
+    """The level that was applied; `auto` has been decided."""
+    cached: bool
+    """True when the soft tokens were there already."""
+
+
 @dataclass(slots=True)
-class StageTimings:
-    """Seconds that one request spent in each stage; stages of parallel images count once, by the slowest."""
+class Record:
+    """What is written down of one request while it is served, for metrics, logs and traces. Holds no content."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, seconds: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    def slowest(self, stage: str, seconds: float) -> None:
-        self.seconds[stage] = max(self.seconds.get(stage, 0.0), seconds)
+    timings: StageTimings = field(default_factory=StageTimings)
+    images: Sequence[ImageUsage] = ()
+    """Known once the images were read; `cached` once they were put before the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +194,7 @@ class ChatRequest:
     request_id: str
     tenant: str = ""
     """Salt for cache keys: one tenant never meets another's entries."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUsage:
-    """What one image of a request cost."""
-
-    tokens: int
-    """Soft tokens: rows of the encoder's output, separators not counted."""
-    detail: Literal["low", "high"]
-    """The level that was applied; `auto` has been decided."""
-    cached: bool
-    """True when the soft tokens were there already."""
+    record: Record = field(default_factory=Record, compare=False, repr=False)
 
 
 class EngineReply(Protocol):

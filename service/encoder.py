@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaStore
 from service.batcher import Batcher, BatcherStats, OnBatch
-from service.domain import ImageBytes, ImageJob, StageTimings, TilePlan
+from service.domain import ImageBytes, ImageJob, TilePlan
 from service.errors import ConfigurationError, EncoderFailed, PatchbayError
 from service.families.towers import DTYPES, Tower, Views
 from service.flights import Flights
+from service.timeline import StageTimings, Strand
 
 
 class TileSource(Protocol):
@@ -41,14 +44,6 @@ class _Rows:
     finite: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    lease: ArenaLease
-    """Keeps the entry until each waiter has a lease of its own."""
-    spans: tuple[tuple[str, float, float], ...]
-    """(stage, begin, end) on the encoder's clock."""
-
-
 class LocalEncoder:
     """Implements `service.domain.SoftTokenEncoder` with a tower in this process and one device thread.
 
@@ -65,7 +60,7 @@ class LocalEncoder:
         budget: int,
         threads: int | None = None,
         on_batch: OnBatch | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if (tower.width, tower.dtype) != (arena.spec.width, DTYPES[arena.spec.dtype]):
             raise ConfigurationError(
@@ -76,7 +71,10 @@ class LocalEncoder:
         self._decode = decode
         self._arena = arena
         self._clock = clock
-        self._flights = Flights[_Made](discard=lambda made: made.lease.release())
+        # a flight's lease keeps the entry until each waiter has a lease of its own
+        self._flights = Flights[ArenaLease](discard=lambda lease: lease.release())
+        self._strands = WeakValueDictionary[str, Strand]()
+        """The stages of each image on its way, for as long as somebody makes it or waits for it."""
         self._batcher = Batcher[Views, _Rows](
             self._forward,
             budget=budget,
@@ -92,17 +90,24 @@ class LocalEncoder:
         """
         if (found := self._arena.lease(job.key)) is not None:
             return found
-        joined = self._clock()
+        joined, strand = self._clock(), self._strands.get(job.key)
+
+        def depart() -> Coroutine[Any, Any, ArenaLease]:
+            nonlocal strand
+            strand = self._strands[job.key] = Strand()
+            return self._make(job, strand)
+
         try:
-            async with self._flights.join(job.key, partial(self._make, job)) as made:
+            async with self._flights.join(job.key, depart):
                 lease = self._arena.lease(job.key)
                 if lease is None:
                     raise EncoderFailed("The image's soft tokens were dropped while they were handed over.")
         except PatchbayError as error:
             raise _addressed(error, job.path) from error
+        finally:
+            if strand is not None:
+                timings.add(*strand.spans(joined, self._clock()))  # what this request waited for
         lease.cached = False
-        for stage, begin, end in made.spans:
-            timings.slowest(stage, max(0.0, end - max(begin, joined)))  # what this request waited for
         return lease
 
     def forget(self, key: str) -> None:
@@ -113,6 +118,11 @@ class LocalEncoder:
     def backend(self) -> str:
         """The kernels' implementation that runs."""
         return self._tower.backend
+
+    @property
+    def body(self) -> Body:
+        """Who runs the tower's transformer blocks."""
+        return self._tower.body
 
     @property
     def healthy(self) -> bool:
@@ -142,22 +152,19 @@ class LocalEncoder:
         await self._batcher.close()
         await self._flights.landed()
 
-    async def _make(self, job: ImageJob) -> _Made:
-        began = self._clock()
-        tiles = await self._decode.tiles(job.image, job.plan, job.path)
-        decoded = self._clock()
-        views = [torch.from_numpy(view) for view in tiles]
-        reply = await self._batcher.submit(views, job.plan.patches, self._tower.bucket(job.plan))
-        lease = await self._put(job.key, self._checked(reply.value, job.plan.rows))
-        return _Made(
-            lease,
-            (
-                ("decode", began, decoded),
-                ("encode_queue", reply.queued, reply.began),
-                ("encode", reply.began, reply.ended),
-                ("transfer", reply.ended, self._clock()),
-            ),
-        )
+    async def _make(self, job: ImageJob, strand: Strand) -> ArenaLease:
+        try:
+            strand.enter("decode", self._clock())
+            tiles = await self._decode.tiles(job.image, job.plan, job.path)
+            # an image that is given up, or fails, on the device is not told from one that still waits for it
+            strand.enter("encode_queue", self._clock())
+            views = [torch.from_numpy(view) for view in tiles]
+            reply = await self._batcher.submit(views, job.plan.patches, self._tower.bucket(job.plan))
+            strand.enter("encode", reply.began)
+            strand.enter("transfer", reply.ended)
+            return await self._put(job.key, self._checked(reply.value, job.plan.rows))
+        finally:
+            strand.leave(self._clock())
 
     def _forward(self, images: list[Views]) -> list[_Rows]:
         """On the device thread."""

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 import pybase64
 
 from service.admission import Admission
-from service.domain import ChatRequest, Detail, Handle, ImageJob, Lease, SoftTokenEncoder, StageTimings
+from service.domain import ChatRequest, Detail, Handle, ImageJob, Lease, SoftTokenEncoder
 from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.held import Held
 from service.metrics import Metrics
+from service.timeline import StageTimings
 from service.together import together
 
 
@@ -67,7 +68,8 @@ class HandlePath:
         held: Held,
         timings: StageTimings,
     ) -> Placed:
-        permit = await self._admission.visual(sum(job.plan.rows for job in jobs), param="messages")
+        with timings.stage("admission"):
+            permit = await self._admission.visual(sum(job.plan.rows for job in jobs), param="messages")
         held.keep(lambda finished: permit.release())
         leases = await together([self._lease(job, held, timings) for job in jobs])
         handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]

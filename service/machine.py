@@ -19,7 +19,7 @@ class GPU:
 @dataclass(frozen=True, slots=True)
 class Machine:
     cores: tuple[int, ...]
-    """CPU numbers that this process may use."""
+    """CPU numbers that this process may use, no more of them than the control group's quota of time is worth."""
     memory_bytes: int
     """The smaller of the machine's memory and the control group's limit."""
     shared_memory_bytes: int
@@ -32,8 +32,9 @@ def inspect(arena_dir: Path) -> Machine:
 
     Raises FileNotFoundError when `arena_dir` does not exist.
     """
+    allowed = sorted(os.sched_getaffinity(0))
     return Machine(
-        cores=tuple(sorted(os.sched_getaffinity(0))),
+        cores=tuple(allowed[: _cgroup_cores(len(allowed))]),
         memory_bytes=min(_physical_memory(), _cgroup_memory()),
         shared_memory_bytes=shutil.disk_usage(arena_dir).free,
         gpu=_first_gpu(),
@@ -47,6 +48,12 @@ def _physical_memory() -> int:
 def _cgroup_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     text = limit.read_text().strip() if limit.exists() else "max"
     return int(text) if text.isdigit() else 2**63
+
+
+def _cgroup_cores(present: int, limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The quota in whole cores, at least one; `present` where there is no quota."""
+    quota, _, period = (limit.read_text() if limit.exists() else "max 100000").strip().partition(" ")
+    return min(present, max(1, int(quota) // int(period))) if quota.isdigit() else present
 
 
 def _first_gpu() -> GPU | None:

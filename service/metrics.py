@@ -6,24 +6,28 @@ are scraped, from functions that their owners hand over. Knows nothing of who me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.domain import StageTimings
+from service.timeline import OTHER
 
-STAGES = (
-    "admission",
-    "fetch",
-    "decode",
-    "preprocess",
-    "encode_queue",
-    "encode",
-    "transfer",
-    "engine_first_token",
-    "total",
-)
-"""In the order in which one request meets them."""
+STAGES = {
+    "body": "The request is received and parsed.",
+    "fetch": "An image is fetched from its URL.",
+    "admission": "Its images wait for visual tokens.",
+    "decode": "An image is decoded and cut into tiles, a free process waited for.",
+    "encode_queue": "Its tiles wait for the encoder.",
+    "encode": "The batch with its tiles is on the device.",
+    "transfer": "Its soft tokens are checked and copied into the arena.",
+    "engine_wait": "An engine that died is waited for.",
+    "engine_first_token": "A streaming request: until the engine's first event that says more than a role.",
+    "engine_answer": "The rest of a streamed answer, slow readers included; all of one that does not stream.",
+    OTHER: "None of these: data URLs, plans, keys, headers.",
+}
+"""In the order in which one request meets them. Their seconds sum to the request's TOTAL."""
+TOTAL = "total"
 
 # seconds; the OpenTelemetry GenAI conventions' own, carried on to the length of a long answer
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
@@ -39,21 +43,55 @@ BATCH_PATCHES_BUCKETS = tuple(2**power for power in range(6, 18))
 PIXEL_BUCKETS = (1e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6, 64e6)
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric as it is scraped."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
 class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._requests = self._counter("requests", "Requests answered.", "route", "model", "code")
-        self._rejections = self._counter("rejections", "Requests refused for want of room.", "reason")
-        self._cancelled = self._counter("cancelled", "Requests whose client left.", "stage")
-        self._media_errors = self._counter("media_errors", "Images that could not be used.", "reason")
-        self._images = self._counter("images", "Images accepted.", "format", "source", "detail")
+        self.families: list[Family] = []
+        self._requests = self._counter(
+            "requests",
+            "Requests that ended, by what they came to (499: the client left).",
+            "route",
+            "model",
+            "code",
+        )
+        self._rejections = self._counter(
+            "rejections", "Requests refused for want of room, by the error's code.", "reason"
+        )
+        self._cancelled = self._counter(
+            "cancelled",
+            "Requests whose client left: while its body came, before its answer began, or within it.",
+            "stage",
+        )
+        self._media_errors = self._counter(
+            "media_errors", "Requests refused for an image, by the error's code.", "reason"
+        )
+        self._images = self._counter(
+            "images",
+            "Images accepted, with the level of detail that was applied.",
+            "format",
+            "source",
+            "detail",
+        )
         self._image_tokens = self._counter("image_tokens", "Soft tokens handed to the engine.")
-        self._cache = self._counter("cache_requests", "Images looked up in the arena.", "result")
+        self._cache = self._counter("cache_requests", "Images looked up in the arena: hit or miss.", "result")
         self._encoder_busy = self._counter("encoder_busy_seconds", "Seconds in which the encoder computed.")
         self._restarts = self._counter("engine_restarts", "Times the engine was started again.")
 
         self._stages = self._histogram(
-            "stage_duration_seconds", "Seconds in one stage.", STAGE_BUCKETS, "stage"
+            "stage_duration_seconds",
+            "Seconds of a request in one stage, along its critical path. Stages sum to total.",
+            STAGE_BUCKETS,
+            "stage",
         )
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From a streaming request to its first event.", FIRST_TOKEN_BUCKETS
@@ -65,23 +103,34 @@ class Metrics:
         self._batch_patches = self._histogram(
             "encoder_batch_patches", "Patches in a batch.", BATCH_PATCHES_BUCKETS
         )
-        self._pixels = self._histogram("image_pixels", "Pixels of an accepted image.", PIXEL_BUCKETS)
+        self._pixels = self._histogram(
+            "image_pixels", "Pixels of an accepted image, width times height.", PIXEL_BUCKETS
+        )
 
-        self._inflight = self._gauge("inflight", "Work in progress.", "stage")
-        self._queue = self._gauge("queue_depth", "Work that waits.", "stage")
+        self._inflight = self._gauge(
+            "inflight", "Requests inside, from their body to the end of their answer.", "stage"
+        )
+        self._queue = self._gauge(
+            "queue_depth", "Requests that wait for visual_tokens, and images that wait to encode.", "stage"
+        )
         self._reserved = self._gauge("visual_tokens_reserved", "Soft tokens promised to running requests.")
         self._cache_bytes = self._gauge("cache_bytes", "Bytes of the arena that are in use.")
-        self._engine_up = self._gauge("engine_up", "1 while the engine answers.")
+        self._engine_up = self._gauge("engine_up", "1 while the engine takes requests.")
         self._draining = self._gauge("draining", "1 while no new request is taken.")
         self._build = self._gauge("build_info", "Always 1; what runs here.", "version", "model", "engine")
-        for stage in STAGES:
+        for stage in (*STAGES, TOTAL):
             self._stages.labels(stage)
 
-    def request(self, route: str, model: str, code: int, seconds: float) -> None:
-        """`code` is what the request came to: a stream that failed late counts under its error's status."""
+    def request(self, route: str, model: str, code: int, seconds: float, shares: Mapping[str, float]) -> None:
+        """`code` is what the request came to: a stream that failed late counts under its error's status.
+
+        `shares` are the seconds in each stage; they sum to `seconds`. Only requests to a model have stages.
+        """
         self._requests.labels(route, model, str(code)).inc()
         if model:
-            self._stages.labels("total").observe(seconds)
+            for stage, share in shares.items():
+                self._stages.labels(stage).observe(share)
+            self._stages.labels(TOTAL).observe(seconds)
 
     def rejected(self, reason: str) -> None:
         self._rejections.labels(reason).inc()
@@ -106,13 +155,6 @@ class Metrics:
         self._batch_items.observe(items)
         self._batch_patches.observe(patches)
         self._encoder_busy.inc(seconds)
-
-    def stage(self, stage: str, seconds: float) -> None:
-        self._stages.labels(stage).observe(seconds)
-
-    def stages(self, timings: StageTimings) -> None:
-        for stage, seconds in timings.seconds.items():
-            self.stage(stage, seconds)
 
     def first_token(self, seconds: float) -> None:
         self._first_token.observe(seconds)
@@ -145,10 +187,13 @@ class Metrics:
         self._draining.set_function(read)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.families.append(Family(f"patchbay_{name}_total", "counter", labels, text))
         return Counter(f"patchbay_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.families.append(Family(f"patchbay_{name}", "gauge", labels, text))
         return Gauge(f"patchbay_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        self.families.append(Family(f"patchbay_{name}", "histogram", labels, text))
         return Histogram(f"patchbay_{name}", text, labels, buckets=buckets, registry=self.registry)

@@ -55,7 +55,10 @@ def make_engine(
 ) -> EngineSupervisor | ExternalEngine:
     """Begins to start the engine, or takes the one that somebody else starts; returns at once."""
     if prepared.external:
-        return ExternalEngine(client)
+        engine = ExternalEngine(client)
+        watching = asyncio.create_task(engine.watch(), name="engine watch")
+        ends.callback(watching.cancel)
+        return engine
     supervisor = EngineSupervisor(
         launch(prepared.engine, os.environ),
         client.health,
@@ -85,6 +88,7 @@ async def make_encoder(
         device=plan.device,
         dtype=prepared.dtype,
         backend=settings.kernels,
+        body=settings.encoder_body,
     )
     tower, _ = await asyncio.gather(loading, decode.start())
     encoder = LocalEncoder(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain import ChatRequest, Engine, EngineLife, ImageBytes, ImageJob, ImageUsage, StageTimings
+from service.domain import ChatRequest, Engine, EngineLife, ImageBytes, ImageJob, ImageUsage
 from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable
 from service.families.base import Geometry
@@ -22,6 +22,7 @@ from service.held import Held
 from service.ingest import Ingest
 from service.ingest.keys import content_key
 from service.metrics import Metrics
+from service.timeline import Span, StageTimings
 from service.together import together
 
 ROUTE = "/v1/chat/completions"
@@ -61,16 +62,18 @@ class Pipeline:
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         """Returns when the engine's answer has begun; the answer holds the leases until it is closed.
 
-        `headers` (request id, trace context) are handed on to the engine.
+        `headers` (request id, trace context) are handed on to the engine. What happens is entered in the request's
+        record.
 
         Raises every PatchbayError but ConfigurationError.
         """
         began = time.monotonic()
-        held, timings = Held(), StageTimings()
+        held, record = Held(), request.record
         try:
             async with asyncio.timeout(self._served.request_timeout):
-                jobs = await self._jobs(request, timings)
-                placed, answer = await self._ask(request, headers, jobs, held, timings)
+                jobs = await self._jobs(request, record.timings)
+                record.images = [_usage(job, cached=False) for job in jobs]
+                placed, answer = await self._ask(request, headers, jobs, held, record.timings)
         except TimeoutError:
             held.release(finished=False)
             raise DeadlineExceeded(
@@ -79,11 +82,10 @@ class Pipeline:
         except BaseException:
             held.release(finished=False)
             raise
-        usage = [
-            ImageUsage(tokens=job.plan.rows, detail=job.plan.detail, cached=cached)
-            for job, cached in zip(jobs, placed.cached, strict=True)
-        ]
-        return ChatAnswer(answer, usage, held, timings, self._metrics, began + self._served.request_timeout)
+        record.images = [_usage(job, cached=cached) for job, cached in zip(jobs, placed.cached, strict=True)]
+        return ChatAnswer(
+            answer, record.images, held, record.timings, deadline=began + self._served.request_timeout
+        )
 
     async def _jobs(self, request: ChatRequest, timings: StageTimings) -> list[ImageJob]:
         """The images' bytes, their plans, and the names of what will come of them."""
@@ -129,7 +131,8 @@ class Pipeline:
                     raise
                 held.release(finished=True)
                 placed = await self._place(request, jobs, held, timings)
-        await self._life.wait_ready(self._served.restart_wait)
+        with timings.stage("engine_wait"):
+            await self._life.wait_ready(self._served.restart_wait)
         try:
             return placed, await self._open(request, headers, placed.payload, timings)
         except EngineFailed:
@@ -151,10 +154,20 @@ class Pipeline:
         payload: Mapping[str, Any],
         timings: StageTimings,
     ) -> Answer:
-        began = time.monotonic()
-        answer = await ask(self._engine, ROUTE, payload, headers, stream=request.stream)
-        timings.add("engine_first_token", time.monotonic() - began)
-        return answer
+        # an answer that does not stream comes whole: when its first token was made is not known
+        with timings.stage("engine_first_token" if request.stream else "engine_answer"):
+            return await ask(self._engine, ROUTE, payload, headers, stream=request.stream)
+
+
+def _usage(job: ImageJob, *, cached: bool) -> ImageUsage:
+    return ImageUsage(
+        width=job.image.width,
+        height=job.image.height,
+        tiles=job.plan.tiles,
+        tokens=job.plan.rows,
+        detail=job.plan.detail,
+        cached=cached,
+    )
 
 
 class ChatAnswer:
@@ -166,16 +179,16 @@ class ChatAnswer:
         images: Sequence[ImageUsage],
         held: Held,
         timings: StageTimings,
-        metrics: Metrics,
+        *,
         deadline: float,
     ) -> None:
         self.content_type = answer.content_type
         self.images = images
-        self.timings = timings
         self._answer = answer
         self._held = held
-        self._metrics = metrics
+        self._timings = timings
         self._deadline = deadline
+        self._began = time.monotonic()
         self._finished = False
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -195,11 +208,11 @@ class ChatAnswer:
 
     async def aclose(self) -> None:
         """Ends the generation if it still runs, and gives back what the request held."""
+        self._timings.add(Span("engine_answer", self._began, time.monotonic()))
         try:
             await self._answer.aclose()
         finally:
             self._held.release(finished=self._finished)
-            self._metrics.stages(self.timings)
 
     def _loop_deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()

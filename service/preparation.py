@@ -22,6 +22,7 @@ from service.fitting import largest_plan
 from service.machine import Machine, inspect
 from service.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
 from service.settings import EMBEDDED_MODEL, Settings
+from service.tracing import check_installed, traces_url
 
 EMBEDDED_NAME = "patchbay-demo"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -48,6 +49,7 @@ class Prepared:
 def prepare(settings: Settings) -> Prepared:
     """Raises ConfigurationError for whatever cannot work, in a sentence."""
     _check_installed(settings)
+    check_installed(settings.otlp_endpoint)
     checkpoint = read_checkpoint(settings.model, settings.revision)
     geometry = load_geometry(checkpoint.path)
     dtype = _dtype(settings, checkpoint)
@@ -116,6 +118,7 @@ def _engine(
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
         tool_call_parser=tool_call_parser(checkpoint.chat_template),
+        otlp_traces_url=traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else None,
         extra_args=settings.engine_args,
     )
 

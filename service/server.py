@@ -1,13 +1,17 @@
 """uvicorn, taught to drain: on a signal readiness drops and new work is refused, while running answers end.
 
-Knows nothing of what is served.
+A second server, for operators, may run beside it in the same event loop: it answers until the first has ended, so
+that a drain can be watched. Knows nothing of what is served.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+from collections.abc import Generator
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
@@ -19,11 +23,35 @@ from service.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 
+class Beside(uvicorn.Server):
+    """A server that leaves the signals to the one that it runs beside, and ends when it is told to."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The operators' own application, and the socket that it listens on."""
+
+    api: FastAPI
+    listening: socket.socket
+
+
 class DrainingServer(uvicorn.Server):
     """Listens until the last running request has ended, or the drain's time is up, or a second signal comes."""
 
-    def __init__(self, config: uvicorn.Config, admission: Admission, drain_timeout: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        admission: Admission,
+        drain_timeout: float,
+        beside: tuple[Beside, socket.socket] | None = None,
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
+        self._serving_beside: asyncio.Task[None] | None = None
         self._admission = admission
         self._drain_timeout = drain_timeout
         self._drain: asyncio.Task[None] | None = None
@@ -32,6 +60,18 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._beside is not None:
+            server, listening = self._beside
+            self._serving_beside = asyncio.create_task(server.serve([listening]), name="admin server")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._beside is not None and self._serving_beside is not None:
+            self._beside[0].should_exit = True
+            await asyncio.gather(self._serving_beside, return_exceptions=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn for SIGINT and SIGTERM."""
@@ -54,7 +94,7 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, None)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
     """Takes the address before anything is started. Raises ConfigurationError when it is taken or not ours."""
     try:
         family, *_, address = socket.getaddrinfo(
@@ -63,22 +103,36 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host or --port"
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host or {flag}"
         ) from None
     listening.set_inheritable(False)
     return listening
 
 
 def make_server(
-    api: FastAPI, admission: Admission, *, log_level: str, drain_timeout: float
+    api: FastAPI,
+    admission: Admission,
+    *,
+    log_level: str,
+    drain_timeout: float,
+    admin: Admin | None = None,
 ) -> DrainingServer:
-    config = uvicorn.Config(
+    # what the drain did not end is cut off
+    config = _config(api, log_level, grace=5)
+    beside = None
+    if admin is not None:
+        beside = (Beside(_config(admin.api, log_level, grace=1)), admin.listening)
+    return DrainingServer(config, admission, drain_timeout, beside)
+
+
+def _config(api: FastAPI, log_level: str, grace: int) -> uvicorn.Config:
+    return uvicorn.Config(
         api,
+        # its lines take the form of all others
+        log_config=None,
         log_level=log_level,
         access_log=False,
         server_header=False,
-        # what the drain did not end is cut off
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=grace,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    return DrainingServer(config, admission, drain_timeout)

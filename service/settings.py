@@ -42,6 +42,13 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address to listen on. 0.0.0.0 opens the service to the network."
     )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
+    admin_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="TCP port of its own for /metrics and /metrics/engine, which then leave `port`; /livez and "
+        "/readyz answer on both. Default: all on one port.",
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
         description="Bearer keys that clients must show, separated by commas. None: everybody is served. "
@@ -49,6 +56,17 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line shown."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="text: lines for people. json: one object a line, with stage times, image sizes and tokens of "
+        "each request. Neither holds content or URLs.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        description="Collector that gets OpenTelemetry traces over OTLP/HTTP, such as http://127.0.0.1:4318. Needs "
+        "the extra `otel`. Default: no traces.",
     )
 
     images: Literal["handles", "passthrough"] = Field(
@@ -62,6 +80,11 @@ class Settings(BaseSettings):
     )
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
+    )
+    encoder_body: Literal["auto", "transformers", "fused"] = Field(
+        "auto",
+        description="Who runs the transformer blocks of the encoder. fused: our own, with packed weights, on a CPU. "
+        "transformers: its modules. auto: fused where it can run.",
     )
     encoder_batch_patches: int | None = Field(
         None, ge=1, description="Most patches in one encoder batch. Default: from the resource plan."
@@ -172,9 +195,19 @@ class Settings(BaseSettings):
             raise ValueError(
                 "engine_port is for an engine that Patchbay starts, and engine_url names one: give one"
             )
+        for name, other in (("port", self.port), ("engine_port", self.engine_port)):
+            if self.admin_port is not None and self.admin_port == other:
+                raise ValueError(
+                    f"admin_port and {name} are both {other}: give each a port of its own, or leave admin_port unset"
+                )
         if self.kernels == "triton" and self.device == "cpu":
             raise ValueError(
                 "kernels=triton needs a GPU and device=cpu forbids it: choose kernels=cpu or device=cuda"
+            )
+        if self.encoder_body == "fused" and self.device == "cuda":
+            raise ValueError(
+                "encoder_body=fused runs on a CPU and device=cuda forbids it: choose encoder_body=transformers or "
+                "device=cpu"
             )
         return self
 

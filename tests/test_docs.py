@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.reference import table
+from service.cli.reference import metrics_page, table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -15,6 +15,10 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_of_settings_is_the_code() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == table(), "run `make docs`"
+
+
+def test_the_table_of_metrics_is_the_code() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_page(), "run `make docs`"
 
 
 def followed() -> list[tuple[str, str]]:

@@ -12,11 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"service", "service.domain", "service.errors", "service.settings"},
+    {"service", "service.domain", "service.errors", "service.settings", "service.timeline"},
     {
         *("service.machine", "service.checkpoint", "service.plan", "service.ingest", "service.image_header"),
         *("service.families", "service.decode", "service.tiling", "service.metrics"),
-        *("service.together", "service.held", "service.flights"),
+        *(
+            "service.together",
+            "service.held",
+            "service.flights",
+            "service.logs",
+            "service.tracing",
+            "service.otel",
+        ),
     },
     {
         *("service.admission", "service.packing", "service.batcher", "service.arena", "service.encoder"),

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kernels.cubin import resources, tensor_core_instructions
 from kernels.patch_embed import configs
 from kernels.patch_embed.configs import Config
 
@@ -73,7 +71,7 @@ def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) 
     )
     options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    usage = _resources(compiled.asm["cubin"])
+    usage = resources(compiled.asm["cubin"])
     return Compiled(
         architecture,
         dtype,
@@ -82,22 +80,8 @@ def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) 
         registers=usage["REG"],
         spill_bytes=usage["STACK"] + usage["LOCAL"],
         shared_bytes=int(compiled.metadata.shared),
-        tensor_core_instructions=len(
-            re.findall(r"\b(?:wgmma\.mma_async|tcgen05\.mma|mma\.sync)", compiled.asm["ptx"])
-        ),
+        tensor_core_instructions=tensor_core_instructions(compiled.asm["ptx"]),
     )
-
-
-def _resources(cubin: bytes) -> dict[str, int]:
-    """cuobjdump's account of a kernel, e.g. {"REG": 188, "STACK": 0, "SHARED": 1024, "LOCAL": 0, ...}."""
-    from triton import knobs
-
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
-        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {name: int(value) for name, value in re.findall(r"\b([A-Z]+):(\d+)", report)}
 
 
 def _table(rows: list[Compiled]) -> str:

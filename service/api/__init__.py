@@ -3,7 +3,7 @@
 Knows no image codec, no model family and no vLLM; what it needs from below is in `ports`.
 """
 
-from service.api.app import build_api
+from service.api.app import build_admin, build_api
 from service.api.limits import RequestLimits
 
-__all__ = ["RequestLimits", "build_api"]
+__all__ = ["RequestLimits", "build_admin", "build_api"]

@@ -17,10 +17,11 @@ from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
-from service.api.ports import ChatService, ModelCatalog, Readiness, RequestPermits
-from service.api.routes import openai_routes, operator_routes
+from service.api.ports import ChatService, EngineMetrics, ModelCatalog, Readiness, RequestPermits
+from service.api.routes import health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
 from service.metrics import Metrics
+from service.tracing import Tracing
 
 
 def build_api(
@@ -33,9 +34,33 @@ def build_api(
     limits: RequestLimits,
     api_keys: Sequence[str] = (),
     keepalive_seconds: float = 15.0,
+    engine_metrics: EngineMetrics | None = None,
+    show_metrics: bool = True,
+    tracing: Tracing | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
-    """Raises ConfigurationError for API keys that no header could carry."""
+    """Without `show_metrics` they are left to `build_admin`.
+
+    Raises ConfigurationError for API keys that no header could carry.
+    """
+    api = _application(metrics, tracing, lifespan)
+    chat = Chat(service, permits, models, limits, metrics, keepalive_seconds)
+    api.include_router(openai_routes(chat, models, ApiKeys(api_keys)))
+    api.include_router(health_routes(readiness))
+    if show_metrics:
+        api.include_router(metrics_routes(metrics, engine_metrics))
+    return api
+
+
+def build_admin(readiness: Readiness, metrics: Metrics, engine_metrics: EngineMetrics | None) -> FastAPI:
+    """What operators' machinery asks for, to be served on a port of its own."""
+    api = _application(metrics, None, None)
+    api.include_router(health_routes(readiness))
+    api.include_router(metrics_routes(metrics, engine_metrics))
+    return api
+
+
+def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     # no documentation pages: they would load scripts from elsewhere, and OpenAI's own describe this API
     api = FastAPI(
         title="Patchbay",
@@ -45,14 +70,13 @@ def build_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    chat = Chat(service, permits, models, limits, metrics, keepalive_seconds)
-    api.include_router(openai_routes(chat, models, ApiKeys(api_keys)))
-    api.include_router(operator_routes(readiness, metrics))
-    api.add_middleware(Exchanges, metrics=metrics)
+    api.add_middleware(Exchanges, metrics=metrics, tracing=tracing)
 
     @api.exception_handler(PatchbayError)
     async def refuse(request: Request, error: PatchbayError) -> Response:
-        return error_response(explain(error, exchange_of(request.scope).request_id, metrics))
+        exchange = exchange_of(request.scope)
+        exchange.error = error.code
+        return error_response(explain(error, exchange.request_id, metrics))
 
     @api.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:

@@ -6,10 +6,9 @@ runs in one task that ends when the client leaves. Knows nothing of images beyon
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +20,7 @@ from service.api.connection import while_connected
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.limits import RequestLimits
+from service.api.outcome import Outcome
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.schema import parse_chat
 from service.api.sse import DONE, EventStream, FrameSplitter
@@ -30,8 +30,6 @@ from service.errors import EngineFailed
 from service.metrics import Metrics
 
 ENGINE_ERROR = b'data: {"error"'
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,9 @@ class ChatResponse(Response):
         progress = Progress(self._chat.metrics)
         try:
             async with self._chat.permits.request():
-                body = await read_body(Request(scope, receive), self._chat.limits)
-                request = self._parse(body, exchange)
+                with exchange.record.timings.stage("body"):
+                    body = await read_body(Request(scope, receive), self._chat.limits)
+                    request = self._parse(body, exchange)
                 progress.stage = "waiting"
                 if request.stream:
                     await while_connected(self._stream(request, exchange, progress, send), receive)
@@ -67,7 +66,7 @@ class ChatResponse(Response):
                     response = await while_connected(self._whole(request, exchange), receive)
                     await response(scope, receive, send)
         except ClientDisconnect:
-            exchange.status = CLIENT_LEFT
+            exchange.status, exchange.client_left = CLIENT_LEFT, True
             self._chat.metrics.cancelled(progress.stage)
 
     def _parse(self, body: bytes, exchange: Exchange) -> ChatRequest:
@@ -78,13 +77,14 @@ class ChatResponse(Response):
             request_id=exchange.request_id,
             tenant=exchange.tenant,
         )
-        exchange.model = request.model
-        return request
+        exchange.model, exchange.stream = request.model, request.stream
+        return replace(request, record=exchange.record)
 
     async def _whole(self, request: ChatRequest, exchange: Exchange) -> Response:
         reply = await self._chat.service.chat(request, exchange.handed_on)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
+        exchange.outcome.body(body)
         return Response(body_with_images(body, reply.images), media_type=reply.content_type)
 
     async def _stream(self, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send) -> None:
@@ -96,12 +96,12 @@ class ChatResponse(Response):
         async with events:
             reply = await self._chat.service.chat(request, exchange.handed_on)
             async with aclosing(reply):
-                await _relay(reply, events, progress)
+                await _relay(reply, events, progress, exchange.outcome)
         if events.failure is not None:
-            exchange.status = status_of(events.failure)
+            exchange.status, exchange.error = status_of(events.failure), events.failure.code
 
 
-async def _relay(reply: ChatReply, events: EventStream, progress: Progress) -> None:
+async def _relay(reply: ChatReply, events: EventStream, progress: Progress, outcome: Outcome) -> None:
     """The engine's frames as they come, byte for byte except for usage. Raises EngineFailed."""
     splitter = FrameSplitter()
     last = b""
@@ -112,8 +112,9 @@ async def _relay(reply: ChatReply, events: EventStream, progress: Progress) -> N
             await events.write(b"".join(frame_with_images(frame, reply.images) for frame in good))
             progress.events()
             last = good[-1]
+            for frame in good:
+                outcome.frame(frame)
         if len(good) < len(frames):
-            log.warning("the engine failed within a stream: %s", frames[len(good)].decode(errors="replace"))
             raise EngineFailed("The engine failed while it was answering.")
     if last != DONE:
         raise EngineFailed("The engine's answer broke off before its end.")

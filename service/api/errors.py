@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from service import errors
 from service.errors import Busy, EngineRejected, ImageError, PatchbayError, RequestError
+from service.logs import where
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayErro
         case PatchbayError():
             pass
         case _:
-            log.error("unforeseen error in request %s", request_id, exc_info=error)
+            log.error("unforeseen error in request %s: %s", request_id, where(error))
             return PatchbayError(
                 f"Patchbay failed on this request. Its log has the reason under request id {request_id}."
             )

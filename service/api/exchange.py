@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
+
+from service.api.outcome import Outcome
+from service.domain import Record
+from service.tracing import RequestSpan
 
 KEY = "patchbay.exchange"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -25,11 +29,20 @@ class Exchange:
     request_id: str
     handed_on: Mapping[str, str]
     """Headers for the engine: `x-request-id`, and `traceparent` and `tracestate` where they came."""
+    record: Record = field(default_factory=Record)
+    """Begins with the exchange."""
+    outcome: Outcome = field(default_factory=Outcome)
     tenant: str = ""
     model: str = ""
     """The model that was asked; empty where no model was."""
+    stream: bool = False
     status: int | None = None
     """What it came to where the status line tells otherwise: late failures of a stream, clients that left."""
+    error: str = ""
+    """The code of the error that ended it."""
+    client_left: bool = False
+    span: RequestSpan | None = None
+    """Where traces are on."""
 
 
 def begin(scope: Scope) -> Exchange:

@@ -5,32 +5,35 @@ Pure ASGI, so that a stream passes through untouched.
 
 from __future__ import annotations
 
-import logging
 import time
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.access import QUIET, log_access
 from service.api.errors import error_response, explain
 from service.api.exchange import Exchange, begin
+from service.api.spans import end_span
 from service.metrics import Metrics
+from service.tracing import Tracing
 
-QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 UNROUTED = "none"
 
-log = logging.getLogger(__name__)
+
+class BrokenOff(Exception):
+    """An answer that could not go on, without the words of the failure, which may quote the request."""
 
 
 class Exchanges:
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        exchange = begin(scope)
-        began = time.monotonic()
+        exchange = self._begin(scope)
         started: list[int] = []
 
         async def send_with_headers(message: Message) -> None:
@@ -45,23 +48,27 @@ class Exchanges:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             told = explain(error, exchange.request_id, self._metrics)
+            exchange.error = told.code
             if started:
-                # too late to say so: the server closes the connection, which the client sees
-                raise
+                # too late to say so: the server closes the connection, which the client sees, and logs what is raised
+                raise BrokenOff(f"request {exchange.request_id} broke off within its answer") from None
             await error_response(told)(scope, receive, send_with_headers)
         finally:
-            status = exchange.status or (started[0] if started else 500)
-            self._close(scope, exchange, status, time.monotonic() - began)
+            self._close(scope, exchange, exchange.status or (started[0] if started else 500))
 
-    def _close(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", UNROUTED)
-        self._metrics.request(route, exchange.model, status, seconds)
-        log.log(
-            logging.DEBUG if route in QUIET else logging.INFO,
-            "%s %s %d %.3fs %s",
-            scope["method"],
-            route,
-            status,
-            seconds,
-            exchange.request_id,
-        )
+    def _begin(self, scope: Scope) -> Exchange:
+        exchange = begin(scope)
+        if self._tracing is not None and scope["path"] not in QUIET:
+            began = exchange.record.timings.began
+            exchange.span = self._tracing.begin(scope["method"], exchange.handed_on, began)
+            # the engine's spans are children of ours
+            exchange.handed_on = {"x-request-id": exchange.request_id, **exchange.span.handed_on}
+        return exchange
+
+    def _close(self, scope: Scope, exchange: Exchange, status: int) -> None:
+        method, route = scope["method"], getattr(scope.get("route"), "path", UNROUTED)
+        timings, ended = exchange.record.timings, time.monotonic()
+        seconds, shares = ended - timings.began, timings.shares(ended)
+        self._metrics.request(route, exchange.model, status, seconds, shares)
+        log_access(method, route, status, seconds, shares, exchange)
+        end_span(exchange, method, route, status, ended)

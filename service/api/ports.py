@@ -53,6 +53,12 @@ class Readiness(Protocol):
         ...
 
 
+class EngineMetrics(Protocol):
+    async def engine_metrics(self) -> tuple[bytes, str]:
+        """The engine's own metrics as it writes them, and their content type. Raises EngineUnavailable."""
+        ...
+
+
 class RequestPermits(Protocol):
     def request(self) -> AbstractAsyncContextManager[None]:
         """One request's place, held from before its body is read until its answer has ended. Raises Busy."""

@@ -1,4 +1,7 @@
-"""The routes: chat and models behind the keys; life, readiness and metrics for the operator's own machinery."""
+"""The routes: chat and models behind the keys; life, readiness and metrics for the operator's own machinery.
+
+The metrics may be on another port than the rest: see `app`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from service.api.auth import ApiKeys
 from service.api.chat import Chat, ChatResponse
-from service.api.ports import ModelCatalog, Readiness
+from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
-from service.errors import ModelNotFound
+from service.errors import EngineUnavailable, ModelNotFound
 from service.metrics import Metrics
 
 
@@ -36,7 +39,7 @@ def openai_routes(chat: Chat, models: ModelCatalog, keys: ApiKeys) -> APIRouter:
     return router
 
 
-def operator_routes(readiness: Readiness, metrics: Metrics) -> APIRouter:
+def health_routes(readiness: Readiness) -> APIRouter:
     router = APIRouter(redirect_slashes=False)
 
     @router.get("/livez")
@@ -51,9 +54,27 @@ def operator_routes(readiness: Readiness, metrics: Metrics) -> APIRouter:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready", "reasons": {}})
 
+    return router
+
+
+def metrics_routes(metrics: Metrics, engine: EngineMetrics | None) -> APIRouter:
+    router = APIRouter(redirect_slashes=False)
+
     @router.get("/metrics")
     async def scrape(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": content_type})
+
+    if engine is not None:
+
+        @router.get("/metrics/engine")
+        async def scrape_engine() -> Response:
+            """A page of its own: an engine that does not answer fails this scrape, and never the one of ours."""
+            try:
+                page, content_type = await engine.engine_metrics()
+            except EngineUnavailable as error:
+                # told here, because elsewhere it counts as a request that was refused
+                return Response(error.message, 503, media_type="text/plain")
+            return Response(page, headers={"content-type": content_type})
 
     return router

@@ -1,14 +1,16 @@
 """The engine's side of the arena: finds entries by key and copies their rows. Maps the file read-only.
 
 A find or a read never sees a half-written or a recycled slot: generations are compared before and after. When the
-encoder's process was started anew and its arena replaced the old file, the reader follows it. Knows nothing of
-leases: who asks for a key must know that somebody holds it. One thread may use a reader.
+encoder's process was started anew and its arena replaced the old file, the reader follows it; where there is no file
+yet it says so until there is one. Knows nothing of leases: who asks for a key must know that somebody holds it.
+One thread may use a reader.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,64 +39,71 @@ class Entry(NamedTuple):
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """One arena file in this process's memory."""
+
+    file: tuple[int, int]
+    """Its device and inode."""
+    identity: int
+    spec: ArenaSpec
+    columns: Columns
+
+
 class ArenaReader:
     """Raises ArenaMismatch for a file that is no arena of this version, or whose rows are not `width` wide."""
 
     def __init__(self, path: str, *, width: int | None = None) -> None:
         self._path = path
         self._expected = width
-        self._open()
+        self._mapped: _Mapped | None = self._open() if self._replaced(None) else None
 
     @property
     def spec(self) -> ArenaSpec:
-        return self._spec
+        """Of the arena that is there. Raises ArenaMismatch when there is none."""
+        return self._present().spec
 
     def find(self, key: str) -> Entry | None:
-        """The entry of a key (64 hexadecimal digits), or None. Costs a scan of one column."""
-        entry = self._lookup(key)
-        if entry is None and self._replaced():
-            self._open()
-            entry = self._lookup(key)
+        """The entry of a key (64 hexadecimal digits), or None. Costs a scan of one column. Raises ArenaMismatch."""
+        entry = _lookup(self._mapped, key) if self._mapped else None
+        if entry is None and self._replaced(self._mapped):
+            self._mapped = self._open()
+            entry = _lookup(self._mapped, key)
+        elif entry is None:
+            self._present()
         return entry
 
     def read(self, entry: Entry) -> Bytes:
-        """A copy of the entry's rows, uint8 [rows, row_bytes]. Raises StaleEntry."""
-        if entry.arena != self._identity and self._replaced():
-            self._open()
-        if entry.arena != self._identity:
+        """A copy of the entry's rows, uint8 [rows, row_bytes]. Raises StaleEntry, ArenaMismatch."""
+        known = self._mapped is not None and entry.arena == self._mapped.identity
+        if not known and self._replaced(self._mapped):
+            self._mapped = self._open()
+        mapped = self._present()
+        if entry.arena != mapped.identity:
             raise StaleEntry("the arena of this entry is gone")
-        columns = self._columns
-        self._check(entry)
-        pages = columns.pages[entry.slot, : self._spec.pages_for(entry.rows)].copy()
-        if pages.max(initial=0) >= self._spec.pages:
+        _check(mapped, entry)
+        pages = mapped.columns.pages[entry.slot, : mapped.spec.pages_for(entry.rows)].copy()
+        if pages.max(initial=0) >= mapped.spec.pages:
             raise StaleEntry(f"slot {entry.slot} names a page that does not exist")
-        rows = columns.pool[pages].reshape(-1, self._spec.row_bytes)[: entry.rows]  # [rows, row_bytes]
-        self._check(entry)
+        pool, spec = mapped.columns.pool, mapped.spec
+        rows = pool[pages].reshape(-1, spec.row_bytes)[: entry.rows]  # [rows, row_bytes]
+        _check(mapped, entry)
         return rows
 
-    def _check(self, entry: Entry) -> None:
-        if int(self._columns.generation[entry.slot]) != entry.generation:
-            raise StaleEntry(f"slot {entry.slot} was rewritten since its entry was found")
+    def _present(self) -> _Mapped:
+        if self._mapped is None:
+            raise ArenaMismatch(f"there is no arena at {self._path}")
+        return self._mapped
 
-    def _lookup(self, key: str) -> Entry | None:
-        columns, words = self._columns, key_words(key)
-        for slot in np.flatnonzero(columns.key[0] == words[0]):
-            generation = int(columns.generation[slot])
-            rows = int(columns.rows[slot])
-            if generation % 2 or not 0 < rows <= self._spec.max_rows:
-                continue
-            if np.array_equal(columns.key[:, slot], words) and generation == int(columns.generation[slot]):
-                return Entry(self._identity, int(slot), generation, rows)
-        return None
-
-    def _replaced(self) -> bool:
+    def _replaced(self, mapped: _Mapped | None) -> bool:
+        """Whether the file at the path is there and another than the mapped one."""
         try:
             now = os.stat(self._path)
         except FileNotFoundError:
             return False
-        return (now.st_dev, now.st_ino) != self._file
+        return mapped is None or (now.st_dev, now.st_ino) != mapped.file
 
-    def _open(self) -> None:
+    def _open(self) -> _Mapped:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -111,6 +120,21 @@ class ArenaReader:
             buffer = mmap.mmap(descriptor, spec.bytes_needed, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
-        self._spec, self._identity = spec, identity
-        self._file = (status.st_dev, status.st_ino)
-        self._columns = Columns(buffer, spec)
+        return _Mapped((status.st_dev, status.st_ino), identity, spec, Columns(buffer, spec))
+
+
+def _check(mapped: _Mapped, entry: Entry) -> None:
+    if int(mapped.columns.generation[entry.slot]) != entry.generation:
+        raise StaleEntry(f"slot {entry.slot} was rewritten since its entry was found")
+
+
+def _lookup(mapped: _Mapped, key: str) -> Entry | None:
+    columns, words = mapped.columns, key_words(key)
+    for slot in np.flatnonzero(columns.key[0] == words[0]):
+        generation = int(columns.generation[slot])
+        rows = int(columns.rows[slot])
+        if generation % 2 or not 0 < rows <= mapped.spec.max_rows:
+            continue
+        if np.array_equal(columns.key[:, slot], words) and generation == int(columns.generation[slot]):
+            return Entry(mapped.identity, int(slot), generation, rows)
+    return None

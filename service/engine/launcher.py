@@ -64,6 +64,8 @@ class EngineSpec:
     gpu_memory_utilization: float | None = None
     tool_call_parser: str | None = None
     """vLLM's name for the way in which the model writes tool calls; without one vLLM answers tools with a 400."""
+    otlp_traces_url: str | None = None
+    """Where the engine sends its spans, children of the gateway's, over OTLP/HTTP."""
     extra_args: tuple[str, ...] = field(default=())
     """The operator's own flags for vLLM."""
 
@@ -157,6 +159,8 @@ def _flags(spec: EngineSpec) -> list[str]:
     if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):
         values["tool-call-parser"] = spec.tool_call_parser
         switches.append("enable-auto-tool-choice")
+    if spec.otlp_traces_url is not None:
+        values["otlp-traces-endpoint"] = spec.otlp_traces_url
     given = [word for name, value in values.items() for word in (f"--{name}", str(value))]
     return [*given, *(f"--{name}" for name in switches)]
 
@@ -175,6 +179,12 @@ def _defaults(spec: EngineSpec) -> dict[str, str]:
     variables = {"NO_COLOR": "1"}
     if Path(spec.model).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
+    if spec.otlp_traces_url is not None:
+        # vLLM's own default is gRPC
+        variables |= {
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            "OTEL_SERVICE_NAME": "patchbay-engine",
+        }
     if spec.device == "cpu":
         variables |= {
             # the model runs in the engine core's process: one process fewer to start, and no second one that spins

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import torch
 
 from kernels.backend import Backend, BackendUnavailable, choose_backend
+from kernels.blocks import Body, UnsupportedLayer, choose_body, read_layer
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 
@@ -41,6 +42,11 @@ class Tower(Protocol):
         """The kernels' implementation that runs."""
         ...
 
+    @property
+    def body(self) -> Body:
+        """Who runs the transformer blocks."""
+        ...
+
     def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
         """All tiles of all images in one packed forward.
 
@@ -60,28 +66,65 @@ class Tower(Protocol):
 class TowerClass(Protocol):
     @classmethod
     def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
     ) -> Tower:
         """Raises ConfigurationError."""
         ...
 
+    @classmethod
+    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+        """Without reading weights. Raises ConfigurationError."""
+        ...
 
-def load_tower(path: str | Path, *, device: str, dtype: str, backend: str = "auto") -> Tower:
+
+def load_tower(
+    path: str | Path, *, device: str, dtype: str, backend: str = "auto", body: str = "auto"
+) -> Tower:
     """Builds the tower of the checkpoint in folder `path`, reading only the tower's own weights.
 
     `device` as torch names it; `dtype` one of float32, bfloat16, float16; `backend` of the kernels: auto, triton, cpu
-    or reference. Raises ConfigurationError: a family without a tower, files that are missing or contradict each
-    other, a device or backend that this machine lacks.
+    or reference; `body`: auto, transformers or fused. Raises ConfigurationError: a family without a tower, files that
+    are missing or contradict each other, a device, backend or body that this machine lacks.
     """
-    folder = Path(path)
-    where = _device(device)
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"dtype: got {dtype!r}, allowed are {', '.join(DTYPES)}")
+    folder, where = Path(path), _device(device)
+    return _tower_class(folder).from_checkpoint(
+        folder, device=where, dtype=_dtype(dtype), backend=_backend(where, backend), body=body
+    )
+
+
+def choose_parts(
+    path: str | Path, *, device: str, dtype: str, backend: str = "auto", body: str = "auto"
+) -> tuple[Backend, Body]:
+    """What `load_tower` would take with these arguments, without reading weights. Raises ConfigurationError."""
+    folder, where = Path(path), torch.device(device)
+    chosen = _tower_class(folder).choose_body(folder, device=where, dtype=_dtype(dtype), requested=body)
+    return _backend(where, backend), chosen
+
+
+def resolve_body(layer: torch.nn.Module, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+    """Who runs a tower of layers like `layer`, which may lie on the meta device. Raises ConfigurationError."""
+    obstacle = None
     try:
-        chosen = choose_backend(where, backend)
+        read_layer(layer)
+    except UnsupportedLayer as error:
+        obstacle = f"the tower's layer is another: {error}"
+    try:
+        return choose_body(device, dtype, requested, obstacle=obstacle)
+    except (BackendUnavailable, ValueError) as error:
+        raise ConfigurationError(f"encoder_body: {error}") from None
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ConfigurationError(f"dtype: got {name!r}, allowed are {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _backend(device: torch.device, requested: str) -> Backend:
+    try:
+        return choose_backend(device, requested)
     except (BackendUnavailable, ValueError) as error:
         raise ConfigurationError(f"kernels: {error}") from None
-    return _tower_class(folder).from_checkpoint(folder, device=where, dtype=DTYPES[dtype], backend=chosen)
 
 
 def _device(name: str) -> torch.device:

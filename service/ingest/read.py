@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
-from service.domain import ImageBytes, ImageRef, StageTimings
+from service.domain import ImageBytes, ImageRef
 from service.errors import URLNotAllowed
 from service.ingest.data_url import decode_data_url
 from service.ingest.fetch import Fetcher
 from service.ingest.probe import ImageLimits, probe
+from service.timeline import StageTimings
 
 _OFF_LOOP = 1024**2
 """Characters of a data URL above which base64 is decoded in a thread: 27 million take 11 ms."""
@@ -35,11 +35,8 @@ class Ingest:
                 "An image is given as an http:// or https:// URL or as data:image/<type>;base64,<data>.",
                 param=ref.path,
             )
-        began = time.monotonic()
-        try:
+        with timings.stage("fetch"):
             data = await self._fetcher.fetch(ref)
-        finally:
-            timings.slowest("fetch", time.monotonic() - began)
         return probe(data, source="url", limits=self._limits, path=ref.path)
 
     async def close(self) -> None:

@@ -79,9 +79,8 @@ def test_images_are_of_one_version(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVING)
 def test_the_environment_is_made_of_settings(name: str) -> None:
-    given = dict(SERVICES[name]["environment"])
-    assert given.pop("PATCHBAY_ADMIN_PORT") == "9090"
-    assert given["PATCHBAY_HOST"] == "0.0.0.0"
+    given = SERVICES[name]["environment"]
+    assert (given["PATCHBAY_HOST"], given["PATCHBAY_ADMIN_PORT"]) == ("0.0.0.0", "9090")
     load({}, {key: value for key, value in given.items() if not value.startswith("${")})
     assert set(given) <= {f"PATCHBAY_{field.upper()}" for field in Settings.model_fields}
 
@@ -147,9 +146,10 @@ def test_nobody_but_the_gateway_reaches_the_engine() -> None:
 
 
 def test_prometheus_finds_every_patchbay_on_its_admin_port() -> None:
-    (found,) = [
-        job["dns_sd_configs"][0] for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "patchbay"
-    ]
+    paths = {job["job_name"]: job.get("metrics_path", "/metrics") for job in PROMETHEUS["scrape_configs"]}
+    assert paths == {"patchbay": "/metrics", "vllm": "/metrics/engine"}
+    found, same = [job["dns_sd_configs"][0] for job in PROMETHEUS["scrape_configs"]]
+    assert same == found
     assert sorted(found["names"]) == sorted(SERVING)
     for name in SERVING:
         assert SERVICES[name]["environment"]["PATCHBAY_ADMIN_PORT"] == str(found["port"])

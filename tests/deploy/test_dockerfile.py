@@ -91,7 +91,7 @@ def direct(*extras: str) -> list[Requirement]:
 
 @pytest.mark.parametrize(
     ("build", "requirement"),
-    [(build, requirement) for build in CONSTRAINTS for requirement in direct("encoder", build)],
+    [(build, requirement) for build in CONSTRAINTS for requirement in direct("encoder", "otel", build)],
     ids=str,
 )
 def test_every_package_of_python_has_a_version_that_the_project_works_with(
@@ -186,7 +186,7 @@ def test_what_is_written_goes_where_a_read_only_container_can_write(target: str)
 def test_only_the_gateway_has_no_encoder() -> None:
     assert environment("gateway")["PATCHBAY_IMAGES"] == "passthrough"
     assert "PATCHBAY_IMAGES" not in environment("cpu") | environment("cuda")
-    assert "install.sh /opt/venv/bin/python gateway" in STAGES["gateway-environment"].all("RUN")[-1]
+    assert "install.sh /opt/venv/bin/python gateway otel" in STAGES["gateway-environment"].all("RUN")[-1]
 
 
 def test_the_cpu_image_has_every_library_that_vllm_is_linked_against() -> None:

@@ -46,7 +46,7 @@ def image(place: Path) -> Path:
     python = place / "opt" / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
     variables = {**os.environ, "PIP_CONSTRAINT": str(code / "deploy" / "constraints" / "cpu.txt")}
-    subprocess.run([code / "deploy" / "install.sh", python, "gateway"], env=variables, check=True)
+    subprocess.run([code / "deploy" / "install.sh", python, "gateway", "otel"], env=variables, check=True)
     for path in [*place.rglob("*"), place / "opt"]:
         if not path.is_symlink():
             path.chmod((path.stat().st_mode | 0o444) & ~0o222)

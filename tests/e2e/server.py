@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 START_SECONDS = 600
+PATCHBAY = (sys.executable, "-c", "from service.cli import main; raise SystemExit(main())")
 
 
 def free_port() -> int:
@@ -64,20 +65,29 @@ class Server:
         return [int(line) for line in listed.stdout.split()]
 
 
+def environment() -> dict[str, str]:
+    """Without settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PATCHBAY_")}
+
+
 @contextmanager
-def serving(log: Path, *flags: str) -> Iterator[Server]:
-    """`patchbay serve` with `flags`, ready; ended by a SIGTERM."""
-    port, engine_port = free_port(), free_port()
-    command = [
-        *(sys.executable, "-c", "from service.cli import main; raise SystemExit(main())", "serve"),
-        *("--port", str(port), "--engine-port", str(engine_port), *flags),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PATCHBAY_")}
+def serving(
+    log: Path, *flags: str, port: int | None = None, engine_url: str | None = None
+) -> Iterator[Server]:
+    """`patchbay serve` with `flags`, ready; ended by a SIGTERM. It starts its engine unless `engine_url` names one."""
+    port = port or free_port()
+    if engine_url is None:
+        engine_port = free_port()
+        engine_url = f"http://127.0.0.1:{engine_port}"
+        engine = ("--engine-port", str(engine_port))
+    else:
+        engine = ("--engine-url", engine_url)
+    command = [*PATCHBAY, "serve", "--port", str(port), *engine, *flags]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            command, stdout=stream, stderr=subprocess.STDOUT, env=environment(), start_new_session=True
         )
-    server = Server(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{engine_port}", log)
+    server = Server(process, f"http://127.0.0.1:{port}", engine_url, log)
     try:
         server.wait_ready()
         yield server

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kernels import bench
+from kernels.encoder import bench as encoder_bench
 from kernels.measure import WARM_UP, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
@@ -20,7 +21,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "KERNELS", {"patch_embed": patch_embed_bench.run})
     monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((Shape("tiny/14-56", 56, 14, 32), 4),))
+    monkeypatch.setattr(encoder_bench, "ON_CPU", ())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 

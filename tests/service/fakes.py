@@ -6,8 +6,9 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from service.domain import EngineReply, ImageJob, StageTimings
+from service.domain import EngineReply, ImageJob
 from service.errors import EngineUnavailable
+from service.timeline import StageTimings
 
 
 class Reply:

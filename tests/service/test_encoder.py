@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from kernels.backend import Backend
+from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaReader, ArenaSpec, ArenaStore
-from service.domain import ImageBytes, ImageFormat, ImageJob, StageTimings, TilePlan, View
+from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder import LocalEncoder
 from service.errors import ArenaFull, ConfigurationError, EncoderFailed, InvalidImage
 from service.families.towers import Views
+from service.timeline import Span, StageTimings
 
 pytestmark = pytest.mark.anyio
 HANG = 20.0
@@ -64,6 +67,7 @@ class FakeTower:
     dtype = torch.float32
     device = torch.device("cpu")
     backend: Backend = "reference"
+    body: Body = "transformers"
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -180,7 +184,7 @@ async def test_a_second_request_is_answered_without_decoding(
     assert (first.cached, again.cached, again.rows) == (False, True, ROWS)
     assert decode.decoded == [b"a"]
     assert tower.batches == [[1]]
-    assert timings.seconds == {}
+    assert timings.spans == []
 
 
 async def test_what_was_forgotten_is_made_anew(encoder: LocalEncoder, decode: FakeDecode) -> None:
@@ -375,8 +379,55 @@ async def test_stages_are_timed_and_count_only_while_their_request_waits(
     now[0] = 8.0
     tower.release()
     await asyncio.gather(first, second)
-    assert early.seconds == {"decode": 5.0, "encode_queue": 0.0, "encode": 3.0, "transfer": 0.0}
-    assert late.seconds == {"decode": 1.0, "encode_queue": 0.0, "encode": 3.0, "transfer": 0.0}
+    assert [(span.stage, span.begin, span.end) for span in early.spans] == [
+        ("decode", 0.0, 5.0),
+        ("encode_queue", 5.0, 5.0),
+        ("encode", 5.0, 8.0),
+        ("transfer", 8.0, 8.0),
+    ]
+    assert late.spans[0] == Span("decode", 4.0, 5.0)
+    assert late.spans[1:] == early.spans[1:]
+    await encoder.close()
+
+
+async def test_the_same_image_twice_is_timed_for_both_and_leaves_nothing_behind(
+    encoder: LocalEncoder,
+) -> None:
+    one, other = StageTimings(), StageTimings()
+    await asyncio.gather(encoder.encode(job("a"), one), encoder.encode(job("a"), other))
+    assert [span.stage for span in one.spans] == ["decode", "encode_queue", "encode", "transfer"]
+    assert one.spans == other.spans
+    leaving = asyncio.create_task(encoder.encode(job("b"), StageTimings()))
+    await asyncio.sleep(0)  # its work exists and has not begun
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    del leaving
+    await encoder.close()
+    gc.collect()
+    assert len(encoder._strands) == 0
+
+
+async def test_an_image_that_is_given_up_or_fails_is_timed_as_far_as_it_came(
+    decode: FakeDecode, tower: FakeTower, arena: ArenaStore
+) -> None:
+    now = [0.0]
+    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET, clock=lambda: now[0])
+    left, failed = StageTimings(), StageTimings()
+    decode.open.clear()
+    leaving = asyncio.create_task(encoder.encode(job("a"), left))
+    failing = asyncio.create_task(encoder.encode(job("b"), failed))
+    await until(lambda: len(decode.decoded) == 2)
+    now[0] = 3.0
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    tower.spoil = lambda batch: [row[:1] for row in batch]
+    now[0] = 4.0
+    decode.open.set()
+    with pytest.raises(EncoderFailed):
+        await failing
+    assert left.spans == [Span("decode", 0.0, 3.0)]
+    assert failed.spans[0] == Span("decode", 0.0, 4.0)
+    assert [span.stage for span in failed.spans] == ["decode", "encode_queue", "encode", "transfer"]
     await encoder.close()
 
 

@@ -14,11 +14,12 @@ from transformers import InternVLForConditionalGeneration
 
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.decode import DecodePool
-from service.domain import ImageBytes, ImageFormat, ImageJob, StageTimings, TilePlan, View
+from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import load_tower
 from service.tiling import cut
+from service.timeline import StageTimings
 from tests.service.tiny_internvl import SIDE, soft_tokens, write_checkpoint
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +72,7 @@ async def equal(
     )
     assert isinstance(refused, InvalidImage)
     assert refused.param == "messages[1]"
-    assert set(timings.seconds) == {"decode", "encode_queue", "encode", "transfer"}
+    assert {span.stage for span in timings.spans} == {"decode", "encode_queue", "encode", "transfer"}
     reader = ArenaReader(arena.path, width=tower.width)
     for seed, (job, lease) in enumerate(zip(jobs, leases, strict=True)):
         assert not isinstance(lease, BaseException)

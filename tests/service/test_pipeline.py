@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pybase64
@@ -194,6 +194,27 @@ async def test_an_engine_that_stays_dead_is_told_with_the_time_to_come_back() ->
     assert bench.all_given_back()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_record_tells_the_images_and_every_stage_met(stream: bool) -> None:
+    bench = Bench(EngineUnavailable("refused", retry_after=1), Reply(event(n=1), event(n=2)))
+    asked = request(png(400, 400), stream=stream, detail=Detail.HIGH)
+    await bench.ask(asked)
+    (image,) = asked.record.images
+    assert (image.width, image.height, image.tiles, image.tokens) == (400, 400, 10, 160)
+    asking = "engine_first_token" if stream else "engine_answer"
+    met = [span.stage for span in asked.record.timings.spans]
+    assert met == ["admission", asking, "engine_wait", asking, "engine_answer"]
+
+
+async def test_a_request_that_fails_still_tells_its_images_and_stages() -> None:
+    bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
+    asked = request(png(), png())
+    with pytest.raises(EngineRejected):
+        await bench.ask(asked)
+    assert [image.width for image in asked.record.images] == [40, 40]
+    assert [span.stage for span in asked.record.timings.spans] == ["admission", "engine_answer"]
+
+
 async def test_a_refusal_is_not_asked_again() -> None:
     bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
     with pytest.raises(EngineRejected, match="bad n"):
@@ -220,6 +241,28 @@ async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
     with pytest.raises(DeadlineExceeded, match="request_timeout"):
         await bench.ask(request(png()))
     assert bench.all_given_back()
+
+
+async def test_the_deadline_ends_an_answer_that_stalls() -> None:
+    class Stalled(Reply):
+        async def body(self) -> AsyncIterator[bytes]:
+            yield b"data: {}\n\n"
+            await asyncio.Event().wait()
+
+    stalled = Stalled()
+    bench = Bench(stalled, timeout=0.2)
+    answer = await bench.pipeline.chat(request(png(), stream=True), {})
+    chunks = answer.body()
+    assert await anext(chunks) == b"data: {}\n\n"
+    with pytest.raises(DeadlineExceeded, match="request_timeout"):
+        await anext(chunks)
+    await answer.aclose()
+    assert stalled.closed
+    assert bench.all_given_back()
+
+
+def test_passthrough_has_nothing_to_encode_again() -> None:
+    assert PassThrough(GEOMETRY).forget([]) is False
 
 
 async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> None:

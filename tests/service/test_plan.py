@@ -55,7 +55,19 @@ def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
     assert plan.device == "cuda"
     assert plan.gpu_memory_utilization is not None
     assert plan.encoder_gpu_bytes > LLAVA_7B.vision_bytes
-    assert plan.encoder_gpu_bytes + plan.gpu_memory_utilization * 140 * GIB <= 140 * GIB
+    # a CUDA context each, weights, and a batch's activations; all the rest is the engine's, up to 95 %
+    assert plan.encoder_gpu_bytes > (700 + 650) * MIB
+    left = 140 * GIB - plan.encoder_gpu_bytes - 700 * MIB
+    assert plan.gpu_memory_utilization == pytest.approx(min(0.95, left / (140 * GIB)), abs=0.001)
+    small = make_plan(dataclasses.replace(H200, gpu=GPU("a GPU", 24 * GIB, 24 * GIB)), LLAVA_7B, Wish())
+    left = 24 * GIB - small.encoder_gpu_bytes - 700 * MIB
+    assert small.gpu_memory_utilization == pytest.approx(left / (24 * GIB), abs=0.001)
+
+
+def test_on_a_cpu_the_engine_gets_a_sixteenth_of_the_memory_for_its_cache() -> None:
+    plan = make_plan(LAPTOP, DEMO, Wish())
+    assert plan.kv_cache_bytes == min(64 * 4096 * DEMO.kv_bytes_per_token, 24 * GIB // 16)
+    assert make_plan(H200, LLAVA_7B, Wish()).kv_cache_bytes is None
 
 
 def test_passthrough_leaves_the_gpu_to_the_engine() -> None:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from service.admission import Admission
 from service.errors import ConfigurationError
-from service.server import DrainingServer, listen, make_server
+from service.server import Admin, DrainingServer, listen, make_server
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 class Site:
     """An application whose one route answers when it is told to, and its server."""
 
-    def __init__(self, drain_timeout: float = 60.0) -> None:
+    def __init__(self, drain_timeout: float = 60.0, admin: Admin | None = None) -> None:
         self.admission = Admission(max_inflight=4, max_visual_rows=1)
         self.entered, self.go_on = asyncio.Event(), asyncio.Event()
         api = FastAPI()
@@ -29,7 +29,7 @@ class Site:
                 return "done"
 
         self.server: DrainingServer = make_server(
-            api, self.admission, log_level="error", drain_timeout=drain_timeout
+            api, self.admission, log_level="error", drain_timeout=drain_timeout, admin=admin
         )
         self.server._loop = asyncio.get_running_loop()
 
@@ -51,6 +51,37 @@ async def test_a_running_answer_ends_before_the_server_does() -> None:
             site.go_on.set()
             assert (await answer).json() == "done"
         await serving
+
+
+async def test_the_admin_server_answers_until_the_first_has_ended_and_not_longer() -> None:
+    api = FastAPI()
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    @api.get("/")
+    async def page() -> str:
+        return "admin"
+
+    with listen("127.0.0.1", 0) as listening, listen("127.0.0.1", 0) as beside:
+        first, admin = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (listening, beside))
+        site = Site(admin=Admin(api, beside))
+        serving = asyncio.create_task(site.server._serve([listening]))
+        async with httpx.AsyncClient(timeout=30) as client:
+            answer = asyncio.create_task(client.get(first))
+            await site.entered.wait()
+            site.told_to_stop()
+            assert (await client.get(admin)).json() == "admin"
+            # signals are the first server's business
+            assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+            site.go_on.set()
+            assert (await answer).json() == "done"
+            await serving
+            with pytest.raises(httpx.TransportError):
+                await client.get(admin)
+
+
+def test_a_port_that_is_taken_is_told_with_its_own_flag() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="--admin-port"):
+        listen("127.0.0.1", taken.getsockname()[1], "--admin-port")
 
 
 async def test_an_answer_that_does_not_end_is_not_waited_for_longer_than_was_said() -> None:

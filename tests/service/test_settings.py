@@ -40,7 +40,13 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"fetch_connect_timeout": 60}, ["fetch_connect_timeout", "fetch_timeout"]),
         ({"engine_url": "http://e", "engine_args": "--x"}, ["engine_args", "engine_url"]),
         ({"engine_url": "http://e", "engine_port": 1}, ["engine_port", "engine_url"]),
+        ({"admin_port": 9000, "port": 9000}, ["admin_port", "port", "9000"]),
+        ({"admin_port": 9000, "engine_port": 9000}, ["admin_port", "engine_port", "9000"]),
+        ({"log_format": "xml"}, ["log_format", "json"]),
+        ({"otlp_endpoint": "collector:4318"}, ["otlp_endpoint"]),
+        ({"otlp_endpoint": "http://me:key@collector:4318"}, ["otlp_endpoint"]),
         ({"kernels": "triton", "device": "cpu"}, ["kernels=triton", "device=cpu"]),
+        ({"encoder_body": "fused", "device": "cuda"}, ["encoder_body=fused", "device=cuda"]),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(flags: dict[str, object], words: list[str]) -> None:

@@ -1,13 +1,14 @@
 """InternVL's vision encoder: uint8 tiles to soft tokens, as transformers' `InternVLModel.get_image_features` does.
 
-The front is `kernels.patch_embed`, the body is transformers' own modules with SDPA, the back is pixel shuffle and
-projector. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images' sizes, batching policy or the arena.
+The front is `kernels.patch_embed`, the body is `kernels.blocks` or transformers' own modules with SDPA, the back is
+`kernels.project`: pixel shuffle, LayerNorm and MLP. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images'
+sizes, batching policy or the arena.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,16 @@ import torch
 from transformers import InternVLConfig
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector, InternVLVisionModel
+from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
+from kernels.blocks import Body, FusedBlocks, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
+from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import Views
+from service.families.towers import Views, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
@@ -33,30 +36,29 @@ class InternVLTower:
     def __init__(
         self,
         front: FoldedPatchEmbed,
-        layers: Sequence[torch.nn.Module],
+        blocks: Callable[[torch.Tensor], torch.Tensor],
         norm: torch.nn.Module,
-        projector: torch.nn.Module,
+        back: FoldedProjector,
         *,
-        width: int,
         tile: int,
-        shuffle: int,
         device: torch.device,
         backend: Backend,
+        body: Body,
     ) -> None:
-        self.width = width
+        self.width = back.width
         self.dtype = front.dtype
         self.device = device
         self.backend = backend
+        self.body = body
         self._front = front
-        self._layers = layers
+        self._blocks = blocks
         self._norm = norm
-        self._projector = projector
+        self._back = back
         self._tile = tile
-        self._shuffle = shuffle
 
     @classmethod
     def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
     ) -> Self:
         """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
 
@@ -66,26 +68,35 @@ class InternVLTower:
         tile, shuffle = _square(config, folder), _shuffle(config, folder)
         tensors = TowerTensors(folder, _own_name)
         with torch.device("meta"):
-            body = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
-            projector = InternVLMultiModalProjector(config)
+            model = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
+        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
         front = _front(tensors, config, folder, device, dtype)
-        del body.embeddings
-        tensors.fill(body, "vision_tower", device, dtype)
-        tensors.fill(projector, "multi_modal_projector", device, dtype)
+        del model.embeddings
+        tensors.fill(model, "vision_tower", device, dtype)
+        back = _back(tensors, config, folder, Merge(shuffle), dtype=dtype, device=device, backend=backend)
         tensors.refuse_rest()
         depth = _depth(config, folder)
+        layers = model.encoder.layer[:depth]
         return cls(
             front,
-            body.encoder.layer[:depth],
+            FusedBlocks([read_layer(layer) for layer in layers], dtype)
+            if chosen == "fused"
+            else torch.nn.Sequential(*layers),
             # hidden states that are taken on the way are not normalised
-            body.layernorm if depth is None else torch.nn.Identity(),
-            projector,
-            width=config.text_config.hidden_size,
+            model.layernorm if depth is None else torch.nn.Identity(),
+            back,
             tile=tile,
-            shuffle=shuffle,
             device=device,
             backend=backend,
+            body=chosen,
         )
+
+    @classmethod
+    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+        with torch.device("meta"):
+            layer = InternVLVisionLayer(_config(folder).vision_config)
+        return resolve_body(layer, device=device, dtype=dtype, requested=requested)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
@@ -97,12 +108,11 @@ class InternVLTower:
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
         hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
-        for layer in self._layers:
-            hidden = layer(hidden)  # [tiles, 1 + patches, hidden]
-        patches = self._norm(hidden)[:, 1:]  # without the class token
-        rows = self._projector(pixel_shuffle(patches, self._shuffle))  # [tiles, rows of a tile, width]
-        tiles_of = [sum(len(view) for view in image) for image in images]
-        return [part.flatten(0, 1) for part in rows.split(tiles_of)]
+        hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
+        # [tiles · rows of a tile, width]
+        rows = project(self._norm(hidden), self._back, backend=self.backend)
+        tile_rows = len(rows) // len(tiles)
+        return list(torch.split(rows, [tile_rows * sum(map(len, image)) for image in images]))
 
     def bucket(self, plan: TilePlan) -> Hashable:
         return frozenset((view.tile_width, view.tile_height) for view in plan.views)
@@ -110,18 +120,6 @@ class InternVLTower:
     def blank(self, patches: int) -> list[torch.Tensor]:
         tiles = max(1, patches // (self._tile // self._front.patch_size) ** 2)
         return [torch.full((tiles, self._tile, self._tile, 3), 128, dtype=torch.uint8)]
-
-
-def pixel_shuffle(patches: torch.Tensor, factor: int) -> torch.Tensor:
-    """Lays `factor` × `factor` neighbouring patches side by side in one row.
-
-    [tiles, patches, hidden], a square grid row by row → [tiles, patches / factor², hidden · factor²].
-    """
-    tiles, count, hidden = patches.shape
-    side = round(count**0.5)
-    coarse = side // factor
-    grid = patches.reshape(tiles, coarse, factor, coarse, factor, hidden)
-    return grid.transpose(2, 3).reshape(tiles, coarse * coarse, factor * factor * hidden)
 
 
 def _own_name(stored: str) -> str | None:
@@ -209,4 +207,40 @@ def _front(
         tensors.take(f"{name}.cls_token", (1, 1, hidden)),
         dtype=dtype,
         device=device,
+    )
+
+
+def _back(
+    tensors: TowerTensors,
+    config: Any,
+    folder: Path,
+    merge: Merge,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    backend: Backend,
+) -> FoldedProjector:
+    activation = config.projector_hidden_act
+    if activation not in ACTIVATIONS:
+        raise ConfigurationError(
+            f"model: {folder / 'config.json'} has projector_hidden_act {activation!r}; "
+            f"supported are {', '.join(ACTIVATIONS)}"
+        )
+    inputs, width = config.vision_config.hidden_size * merge.parts, config.text_config.hidden_size
+
+    def take(name: str, *shape: int) -> torch.Tensor:
+        return tensors.take(f"multi_modal_projector.{name}", shape)
+
+    norm = Norm("layer", "row", take("layer_norm.weight", inputs), take("layer_norm.bias", inputs), eps=1e-5)
+    first = Linear(take("linear_1.weight", width, inputs), take("linear_1.bias", width))
+    second = Linear(take("linear_2.weight", width, width), take("linear_2.bias", width))
+    return fold_projector(
+        (first, second),
+        activation=activation,
+        norm=norm,
+        merge=merge,
+        skip=1,  # the class token
+        dtype=dtype,
+        device=device,
+        backend=backend,
     )

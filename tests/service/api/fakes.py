@@ -12,12 +12,14 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
 from service.admission import Admission
-from service.api import RequestLimits, build_api
+from service.api import RequestLimits, build_admin, build_api
+from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
 from service.metrics import Metrics
+from service.tracing import Tracing
 
-LOW = ImageUsage(tokens=16, detail="low", cached=False)
-HIGH = ImageUsage(tokens=160, detail="high", cached=True)
+LOW = ImageUsage(width=40, height=30, tiles=1, tokens=16, detail="low", cached=False)
+HIGH = ImageUsage(width=640, height=480, tiles=10, tokens=160, detail="high", cached=True)
 
 Step = bytes | BaseException | asyncio.Event
 """A chunk to yield, a failure to raise, or an event to wait for."""
@@ -100,20 +102,30 @@ class Bench:
         max_inflight: int = 4,
         api_keys: Sequence[str] = (),
         health: Health | None = None,
+        pipeline: ChatService | None = None,
+        engine: EngineMetrics | None = None,
+        tracing: Tracing | None = None,
+        show_metrics: bool = True,
         **limits: Any,
     ) -> None:
+        """`pipeline` takes the place of the service that gives `reply`."""
         self.service = Service(reply or Reply(b"{}"), gate)
         self.admission = Admission(max_inflight=max_inflight, max_visual_rows=1000)
         self.registry = CollectorRegistry()
+        metrics, readiness = Metrics(self.registry), health or Health()
+        self.admin: FastAPI = build_admin(readiness, metrics, engine)
         self.api: FastAPI = build_api(
-            self.service,
+            pipeline or self.service,
             models=Catalog("demo", "org/other"),
-            readiness=health or Health(),
+            readiness=readiness,
             permits=self.admission,
-            metrics=Metrics(self.registry),
+            metrics=metrics,
             limits=RequestLimits(**limits),
             api_keys=api_keys,
             keepalive_seconds=keepalive,
+            engine_metrics=engine,
+            tracing=tracing,
+            show_metrics=show_metrics,
         )
 
     def metric(self, name: str, **labels: str) -> float | None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from service.errors import EngineUnavailable
 from tests.service.api.fakes import Bench, Call, Health, chat
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +58,45 @@ async def test_metrics_as_prometheus_and_openmetrics_ask() -> None:
     newer = await get(bench, "/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert newer.headers["content-type"].startswith("application/openmetrics-text")
     assert newer.body.endswith(b"# EOF\n")
+
+
+class VLLM:
+    def __init__(self, page: bytes | EngineUnavailable) -> None:
+        self.page = page
+
+    async def engine_metrics(self) -> tuple[bytes, str]:
+        if isinstance(self.page, EngineUnavailable):
+            raise self.page
+        return self.page, "text/plain; version=0.0.4"
+
+
+async def test_the_engines_metrics_stand_beside_ours_as_it_writes_them() -> None:
+    call = await get(Bench(engine=VLLM(b"vllm:num_requests_running 1.0\n")), "/metrics/engine")
+    assert (call.status, call.body) == (200, b"vllm:num_requests_running 1.0\n")
+    assert call.headers["content-type"] == "text/plain; version=0.0.4"
+
+
+async def test_an_engine_that_is_down_fails_its_own_page_alone() -> None:
+    bench = Bench(engine=VLLM(EngineUnavailable("the engine is down", retry_after=1)))
+    call = await get(bench, "/metrics/engine")
+    assert (call.status, call.body) == (503, b"the engine is down")
+    assert (await get(bench, "/metrics")).status == 200
+    assert bench.metric("rejections_total", reason="engine_unavailable") is None
+
+
+async def test_an_admin_port_takes_the_metrics_along_and_shares_the_health() -> None:
+    health = Health(engine="starting")
+    bench = Bench(engine=VLLM(b"vllm:x 1\n"), show_metrics=False, health=health)
+    for path in ("/metrics", "/metrics/engine"):
+        assert (await get(bench, path)).status == 404
+        assert (await Call(bench.admin, path, method="GET").run()).status == 200
+    for app in (bench.api, bench.admin):
+        assert (await Call(app, "/livez", method="GET").run()).status == 200
+        assert (await Call(app, "/readyz", method="GET").run()).status == 503
+    assert (await Call(bench.admin, "/v1/models", method="GET").run()).status == 404
+    await chat(bench).run()
+    page = (await Call(bench.admin, "/metrics", method="GET").run()).body
+    assert b'patchbay_requests_total{code="200",model="demo",route="/v1/chat/completions"} 1.0' in page
 
 
 @pytest.mark.parametrize(
@@ -123,7 +163,7 @@ async def test_every_answer_says_not_to_guess_its_type() -> None:
 
 
 async def test_one_log_line_an_exchange(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "service.api")
+    caplog.set_level(logging.INFO, "patchbay.access")
     bench = Bench()
     await get(bench, "/livez")
     await chat(bench, headers={"x_request_id": "mine"}).run()

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import service.arena.reader as arena_reader
 from service.arena import ArenaMismatch, ArenaReader, ArenaSpec, ArenaStore, StaleEntry
 
 SPEC = ArenaSpec(width=2, dtype="bfloat16", page_rows=4, pages=4, slots=3, max_pages=2)
@@ -62,14 +63,14 @@ def test_a_change_while_reading_is_noticed(store: ArenaStore, monkeypatch: pytes
     assert entry is not None
     checks = []
 
-    def check_then_forget(entry: object) -> None:
-        check(entry)  # type: ignore[arg-type]
+    def check_then_forget(mapped: object, entry: object) -> None:
+        check(mapped, entry)  # type: ignore[arg-type]
         if not checks:
             store.forget(KEY)
         checks.append(entry)
 
-    check = reader._check
-    monkeypatch.setattr(reader, "_check", check_then_forget)
+    check = arena_reader._check
+    monkeypatch.setattr(arena_reader, "_check", check_then_forget)
     with pytest.raises(StaleEntry):
         reader.read(entry)
 
@@ -94,13 +95,26 @@ def test_an_entry_of_a_replaced_arena_is_stale(store: ArenaStore, tmp_path: Path
 
 def test_no_one_can_write_through_a_reader(store: ArenaStore) -> None:
     reader = ArenaReader(store.path)
+    assert reader._mapped is not None
     with pytest.raises(ValueError, match="read-only"):
-        reader._columns.generation[0] = 2
+        reader._mapped.columns.generation[0] = 2
+
+
+def test_an_arena_may_appear_after_its_readers(tmp_path: Path) -> None:
+    path = str(tmp_path / "late.arena")
+    scheduler, worker = ArenaReader(path), ArenaReader(path)
+    for look in (lambda: scheduler.find(KEY), lambda: scheduler.spec):
+        with pytest.raises(ArenaMismatch, match="there is no arena at .*late"):
+            look()
+    store = ArenaStore(path, SPEC)
+    store.put(KEY, rows(3, 1)).release()
+    entry = scheduler.find(KEY)
+    assert entry is not None
+    assert np.array_equal(worker.read(entry), rows(3, 1))  # found by one process, read by another
+    store.close()
 
 
 def test_wrong_files_are_refused_in_a_sentence(store: ArenaStore, tmp_path: Path) -> None:
-    with pytest.raises(ArenaMismatch, match="there is no arena at .*nothing"):
-        ArenaReader(str(tmp_path / "nothing"))
     with pytest.raises(ArenaMismatch, match="rows in .* are 2 wide; the model takes 4"):
         ArenaReader(store.path, width=4)
     foreign = tmp_path / "foreign"

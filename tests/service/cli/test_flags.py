@@ -22,6 +22,16 @@ def test_help_teaches_every_setting(command: str, capsys: pytest.CaptureFixture[
         assert name == "model" or f"--{name.replace('_', '-')}" in text
 
 
+def test_help_shows_a_default_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "[PATCHBAY_PORT, default 8000]" in text
+    assert "[PATCHBAY_ENGINE_URL]" in text
+    assert "[PATCHBAY_API_KEYS]" in text
+    assert "[PATCHBAY_MODEL]" in text
+
+
 def test_what_follows_two_dashes_goes_to_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, object]] = []
     monkeypatch.setattr("service.cli.check.check", lambda given: seen.append(given) or 0)

@@ -46,6 +46,22 @@ def test_the_engine_listens_on_loopback_only() -> None:
     assert spec().base_url == "http://127.0.0.1:4321"
 
 
+def test_traces_go_over_http_under_a_name_of_their_own_and_only_when_asked() -> None:
+    url = "http://collector:4318/v1/traces"
+    assert flags(spec(otlp_traces_url=url))["--otlp-traces-endpoint"] == url
+    environment = launch(spec(otlp_traces_url=url), {}).environment
+    assert environment["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
+    assert environment["OTEL_SERVICE_NAME"] == "patchbay-engine"
+    assert (
+        launch(spec(otlp_traces_url=url), {"OTEL_SERVICE_NAME": "mine"}).environment["OTEL_SERVICE_NAME"]
+        == "mine"
+    )
+    assert not [
+        word for word in [*launch(spec(), {}).argv, *launch(spec(), {}).environment] if "OTEL" in word.upper()
+    ]
+    assert "--otlp-traces-endpoint" not in flags(spec())
+
+
 def test_only_passthrough_lets_requests_steer_the_engines_own_processor() -> None:
     assert "--trust-request-mm-kwargs" in flags(spec(handles=None, tower="present"))
     assert "--trust-request-mm-kwargs" not in flags(spec())

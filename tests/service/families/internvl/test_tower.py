@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kernels.backend import product_dtype
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
-from service.families.towers import Tower, load_tower
+from service.families.towers import Tower, choose_parts, load_tower
 from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, write_checkpoint
 
 
@@ -19,8 +20,11 @@ def error(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got.float() - expected.float()).norm() / expected.float().norm())
 
 
-def load(folder: Path, dtype: str = "float32", backend: str = "auto") -> Tower:
-    return load_tower(folder, device="cpu", dtype=dtype, backend=backend)
+NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
+
+
+def load(folder: Path, dtype: str = "float32", backend: str = "auto", body: str = "auto") -> Tower:
+    return load_tower(folder, device="cpu", dtype=dtype, backend=backend, body=body)
 
 
 def edit(file: Path, **fields: Any) -> None:
@@ -56,24 +60,52 @@ def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
         pytest.param({"vision_feature_layer": 0}, id="embeddings alone"),
     ],
 )
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_equals_transformers(tmp_path: Path, config: dict[str, Any], backend: str) -> None:
+@pytest.mark.parametrize(("backend", "body"), [("cpu", "auto"), ("reference", "transformers")])
+def test_equals_transformers(tmp_path: Path, config: dict[str, Any], backend: str, body: str) -> None:
     model = write_checkpoint(tmp_path, **config)
     tiles = random_tiles(5)
-    (rows,) = load(tmp_path, backend=backend).encode([[tiles]])
+    (rows,) = load(tmp_path, backend=backend, body=body).encode([[tiles]])
     assert rows.is_contiguous()
     assert error(rows, soft_tokens(model, tiles)) < 1e-5
 
 
-def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "transformers",
+        pytest.param("fused", marks=pytest.mark.skipif(not NATIVE_BF16, reason="no bf16 in this processor")),
+    ],
+)
+def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(tmp_path: Path, body: str) -> None:
     model = write_checkpoint(tmp_path)
     tiles = random_tiles(5)
     truth = soft_tokens(model, tiles)
     theirs = soft_tokens(model.to(torch.bfloat16), tiles)
-    (ours,) = load(tmp_path, "bfloat16").encode([[tiles]])
+    (ours,) = load(tmp_path, "bfloat16", body=body).encode([[tiles]])
     assert ours.dtype == torch.bfloat16
     assert error(ours, truth) < 0.01
     assert error(ours, truth) < 1.1 * error(theirs, truth)
+
+
+def test_layers_that_cannot_be_fused_are_left_to_transformers_or_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    assert load(tmp_path).body == "fused"
+    assert load(tmp_path, body="transformers").body == "transformers"
+    write_checkpoint(tmp_path, vision={"use_qk_norm": True})
+    assert load(tmp_path).body == "transformers"
+    with pytest.raises(
+        ConfigurationError, match="encoder_body: body 'fused' cannot run: .*normalises queries"
+    ):
+        load(tmp_path, body="fused")
+
+
+def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert choose_parts(tmp_path, device="cpu", dtype="float32") == ("cpu", "fused")
+    assert choose_parts(tmp_path, device="cpu", dtype="float16") == ("cpu", "transformers")
+    with pytest.raises(ConfigurationError, match="'fused' cannot run: it multiplies float32 and bfloat16"):
+        choose_parts(tmp_path, device="cpu", dtype="float16", body="fused")
 
 
 def test_a_batch_gives_each_image_its_own_rows_in_the_order_of_its_views(tmp_path: Path) -> None:
@@ -165,6 +197,10 @@ def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
         ({"downsample_ratio": "much"}, "config.json is not InternVL's: .*downsample_ratio"),
         ({"vision_config": {"image_size": [56, 28]}}, "image_size 56×28"),
         ({"vision_config": {"image_size": 56, "num_channels": 4}}, "num_channels 4"),
+        (
+            {"projector_hidden_act": "tanh"},
+            "projector_hidden_act 'tanh'; supported are gelu, gelu_pytorch_tanh",
+        ),
         ({"model_type": "mllama"}, "model_type 'mllama'; supported are internvl"),
     ],
 )
@@ -227,6 +263,7 @@ def test_names_the_file_that_is_missing_or_broken(
         ({"dtype": "int8"}, "dtype: got 'int8', allowed are float32, bfloat16, float16"),
         ({"backend": "fast"}, "kernels: backend: got 'fast'"),
         ({"backend": "triton"}, "kernels: backend 'triton'"),
+        ({"body": "fast"}, "encoder_body: body: got 'fast'"),
     ],
 )
 def test_refuses_impossible_settings(tmp_path: Path, options: dict[str, str], message: str) -> None:

@@ -1,0 +1,144 @@
+"""Writes what the chart repeats of other files: `python helm/document.py` (`make docs`).
+
+README.md lists the values with the comments that stand over them in values.yaml; the `settings` of
+values.schema.json are Patchbay's own. Knows the form of both, none of their contents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).parent / "patchbay"
+sys.path.insert(0, str(CHART.parent.parent))
+
+from service.settings import Settings  # noqa: E402
+
+OWNED = {
+    "model": "model.name",
+    "revision": "model.revision",
+    "port": "8000, always",
+    "admin_port": "adminPort",
+    "api_keys": "auth.existingSecret",
+    "arena_bytes": "arena.size",
+    "arena_dir": "/dev/shm, always",
+    "drain_timeout": "drain.timeoutSeconds",
+    "engine_url": "engine.placement and engine.url",
+    "engine_port": "engine.port",
+    "engine_args": "engine.args",
+    "engine_start_timeout": "engine.startTimeoutSeconds",
+}
+"""Settings that the chart sets, each with the value that it comes from."""
+
+HEAD = """# Patchbay on Kubernetes
+
+```sh
+helm install patchbay helm/patchbay -f helm/patchbay/profiles/one-gpu.yaml --set image.repository=YOUR.REGISTRY/patchbay
+helm test patchbay --logs     # asks about a picture
+```
+
+| profile | what runs |
+|---|---|
+"""
+LAYOUT = """
+Where there is an encoder, the engine is in the same pod, because soft tokens reach vLLM through the pod's own
+`/dev/shm`. An engine elsewhere gets the images themselves.
+
+Secrets are named, never written: `auth.existingSecret`, `huggingFace.existingSecret`. The pods run as user 10001 under
+Pod Security's *restricted* level, with a read-only root and no service-account token.
+
+## Values
+
+Every key that is not listed is refused. Settings of Patchbay's own go under `settings` by their names in
+[docs/settings.md](../../docs/settings.md), but for those that the chart sets: """
+TABLE = """
+
+| value | default | meaning |
+|---|---|---|
+"""
+COMMENT = re.compile(r"^ *# (-- )?(.*)$")
+KEY = re.compile(r"^( *)([A-Za-z]\w*):")
+
+
+def readme() -> str:
+    profiles = "".join(
+        f"| `profiles/{file.name}` | {' '.join(first_comment(file))} |\n"
+        for file in sorted((CHART / "profiles").iterdir())
+    )
+    names = ", ".join(f"`{name}` ({place})" for name, place in OWNED.items())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    rows = (
+        f"| `{'.'.join(path)}` | {default(at(values, path))} | {text} |\n"
+        for path, text in documented((CHART / "values.yaml").read_text())
+    )
+    return HEAD + profiles + LAYOUT + names + "." + TABLE + "".join(rows)
+
+
+def schema() -> str:
+    """values.schema.json with `settings` as Patchbay declares them."""
+    whole = json.loads((CHART / "values.schema.json").read_text())
+    whole["$defs"]["settings"] = settings_schema()
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def settings_schema() -> dict[str, Any]:
+    declared = Settings.model_json_schema()["properties"]
+    properties = {name: one_type(entry) for name, entry in declared.items() if name not in OWNED}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def one_type(declared: dict[str, Any]) -> dict[str, Any]:
+    """Without default, title and null: to Helm null means that a key is not given."""
+    merged = {**declared, **declared.get("anyOf", [{}])[0]}
+    return {key: value for key, value in merged.items() if key not in ("default", "title", "anyOf")}
+
+
+def documented(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(path, comment) of each key of a YAML text whose comment begins with `# --`."""
+    path: list[str] = []
+    comment: list[str] | None = None
+    for line in text.splitlines():
+        if match := COMMENT.match(line):
+            if match[1]:
+                comment = [match[2]]
+            elif comment is not None:
+                comment.append(match[2])
+        elif match := KEY.match(line):
+            path[len(match[1]) // 2 :] = [match[2]]
+            if comment:
+                yield tuple(path), " ".join(comment)
+            comment = None
+        else:
+            comment = None
+
+
+def first_comment(file: Path) -> list[str]:
+    """The comment lines with which a file begins."""
+    lines = file.read_text().splitlines()
+    end = next(index for index, line in enumerate(lines) if not line.startswith("# "))
+    return [line.removeprefix("# ") for line in lines[:end]]
+
+
+def at(values: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        values = values[name]
+    return values
+
+
+def default(value: Any) -> str:
+    return "" if value in ("", [], {}) else f"`{json.dumps(value)}`".replace('`"', "`").replace('"`', "`")
+
+
+def main() -> None:
+    (CHART / "README.md").write_text(readme())
+    (CHART / "values.schema.json").write_text(schema())
+
+
+if __name__ == "__main__":
+    main()

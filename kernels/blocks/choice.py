@@ -1,0 +1,49 @@
+"""Who runs a tower's blocks: chosen once at start, reported, never swapped in silence."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from kernels.backend import BackendUnavailable, product_dtype
+
+Body = Literal["transformers", "fused"]
+BODIES: tuple[Body, ...] = get_args(Body)
+
+
+def choose_body(
+    device: torch.device | str, dtype: torch.dtype, requested: str = "auto", *, obstacle: str | None = None
+) -> Body:
+    """Resolve `requested` for a tower in `dtype` on `device`.
+
+    "auto" is "fused" where it can run and gains: on a CPU, in fp32, and in bf16 where the processor multiplies it.
+    `obstacle` says why the tower's layers cannot be fused (`UnsupportedLayer`), or None.
+
+    Raises:
+        ValueError: `requested` is neither "auto" nor a body.
+        BackendUnavailable: "fused" was asked for and cannot run; the message says why.
+    """
+    if requested not in ("auto", *BODIES):
+        raise ValueError(f"body: got {requested!r}, allowed are 'auto', {', '.join(map(repr, BODIES))}")
+    if requested == "transformers":
+        return "transformers"
+    reason = _reason(torch.device(device), dtype, obstacle)
+    if reason is None:
+        return "fused"
+    if requested == "fused":
+        raise BackendUnavailable(f"body 'fused' cannot run: {reason}; choose body 'transformers'")
+    return "transformers"
+
+
+def _reason(device: torch.device, dtype: torch.dtype, obstacle: str | None) -> str | None:
+    """Why the fused blocks cannot run, or None."""
+    if device.type != "cpu":
+        return f"it runs on a CPU and the tower is on {device}"
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "this PyTorch was built without oneDNN"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"it multiplies float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
+    if product_dtype(dtype, device) != dtype:
+        return "this processor has no instructions for bfloat16 (AVX512-BF16 or AMX)"
+    return obstacle

@@ -1,0 +1,259 @@
+"""The whole encoder against plain transformers in bf16: equal output first, then times in turns.
+
+Both begin with uint8 pixels in the device's memory and end with the rows. Equal means: off from transformers' own
+fp32 by no more than transformers' bf16 is. Beside the whole, the front and the projector are timed, so that their
+share of it can be told. Random weights and pixels: the work does not depend on them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from kernels.backend import Backend, choose_backend
+from kernels.encoder.models import ENCODERS, VIT_B, Encoder, Model
+from kernels.measure import Call, alternate, percentiles, relative_error
+from kernels.rows import Machine, Report, Row
+
+SLACK = 1.05
+"""Two orders of the same roundings differ by chance: so much more than transformers' error is still its error."""
+BATCHES = (1, 8, 64)
+ON_CPU = ((VIT_B, 1), (VIT_B, 8))
+DTYPE = torch.bfloat16
+ROUNDS_ON_CPU = 11
+"""Most timed calls per provider on a CPU, where a call takes up to seconds."""
+
+
+def run(
+    device: torch.device,
+    rounds: int,
+    machine: Machine,
+    *,
+    only: Sequence[str] = (),
+    batches: Sequence[int] = (),
+) -> Report:
+    """Gate and time: on a GPU every encoder, on a CPU `ON_CPU`; or the encoders named in `only`, at `batches`."""
+    backend = choose_backend(device)
+    gpu = device.type == "cuda"
+    report = Report([], [])
+    for encoder, sizes in _selection(gpu, only, batches).items():
+        model = Model(encoder, device, DTYPE)
+        for batch in sizes:
+            case = Case(model, backend, _pixels(encoder, batch, device))
+            with torch.inference_mode():
+                errors = measure_errors(case)
+                if failure := gate(case, errors):
+                    report.failures.append(failure)
+                    continue
+                _time(case, rounds if gpu else min(rounds, ROUNDS_ON_CPU), errors, machine, report)
+        del model
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    model: Model
+    backend: Backend
+    tiles: torch.Tensor
+
+    @property
+    def batch(self) -> int:
+        return len(self.tiles)
+
+    def __str__(self) -> str:
+        return f"{self.model.encoder.name} batch {self.batch} bf16"
+
+
+def whole(case: Case) -> dict[str, Call]:
+    """Pixels to rows."""
+    tiles, ours, theirs = case.tiles, case.model.ours(case.backend), case.model.transformers()
+    calls: dict[str, Call] = {"ours": lambda: ours(tiles), "transformers": lambda: theirs(tiles)}
+    if tiles.is_cuda and case.model.encoder.merge == 1:  # Qwen's forward asks the host for window bounds
+        calls["ours, graph"] = _graphed(calls["ours"])
+    return calls
+
+
+def fronts(case: Case) -> dict[str, Call]:
+    """Pixels to the first hidden states."""
+    tiles = case.tiles
+    ours, theirs = case.model.our_front(case.backend), case.model.transformers_front()
+    return {"ours": lambda: ours(tiles), "transformers": lambda: theirs(tiles)}
+
+
+def projection(case: Case) -> Call | None:
+    """Hidden states to rows, or None where that is nothing."""
+    if case.model.projector is None:
+        return None
+    encoder = case.model.encoder
+    hidden = torch.randn(case.batch, encoder.patches, encoder.hidden, device=case.tiles.device).to(DTYPE)
+    return lambda: case.model.project(hidden)
+
+
+def floor(case: Case) -> Call:
+    """The blocks' matrix products alone, one after the other."""
+    linears = case.model.products()
+    rows = case.batch * _tokens(case.model)
+    inputs = {
+        width: torch.randn(rows, width, device=case.tiles.device).to(DTYPE)
+        for width in {linear.in_features for linear in linears}
+    }
+
+    def products() -> torch.Tensor:
+        for linear in linears:
+            result = F.linear(inputs[linear.in_features], linear.weight)
+        return result
+
+    return products
+
+
+def measure_errors(case: Case) -> dict[str, float]:
+    """Of both, against transformers in fp32."""
+    precise = Model(case.model.encoder, case.tiles.device, torch.float32)
+    # the weights that bf16 holds: rounding them is no error of a computation
+    precise.tower.load_state_dict(case.model.tower.state_dict())
+    if precise.projector is not None and case.model.projector is not None:
+        precise.projector.load_state_dict(case.model.projector.state_dict())
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        exact = precise.transformers()(case.tiles)
+    return {name: relative_error(call(), exact) for name, call in whole(case).items()}
+
+
+def gate(case: Case, errors: dict[str, float]) -> str | None:
+    """Why this case may not be timed, or None."""
+    allowed = SLACK * errors["transformers"]
+    for name, error in errors.items():
+        if not error <= allowed:
+            return f"encoder {case}: {name!r} is off by {error:.3e}, allowed are {allowed:.3e}"
+    return None
+
+
+def _time(case: Case, rounds: int, errors: dict[str, float], machine: Machine, report: Report) -> None:
+    device = case.tiles.device
+    seconds = alternate({**whole(case), "gemm": floor(case)}, rounds, device, "eager")
+    front = alternate(fronts(case), rounds, device, "eager")
+    report.rows.extend(_rows("encoder", case, seconds, errors, machine))
+    report.rows.extend(_rows("encoder front", case, front, {}, machine))
+    shares = {name: statistics.median(front[name]) / statistics.median(seconds[name]) for name in front}
+    notes = [f"front {shares['ours']:.1%} of ours, {shares['transformers']:.1%} of transformers'"]
+    if (call := projection(case)) is not None:
+        back = alternate({"ours": call}, rounds, device, "eager")
+        report.rows.extend(_rows("encoder projection", case, back, {}, machine))
+        notes.append(
+            f"projection {statistics.median(back['ours']) / statistics.median(seconds['ours']):.1%} of ours"
+        )
+    for name, taken in seconds.items():
+        if name != "gemm":
+            report.notes.append(f"{case} {name}: {_rates(taken, case.batch)}")
+    against = statistics.median(seconds["transformers"]) / statistics.median(seconds["ours"])
+    body = case.model.choose_body()
+    report.notes.append(
+        f"{case}: ours is {against:.2f} times transformers, blocks {body}; " + ", ".join(notes)
+    )
+
+
+def _rates(seconds: list[float], batch: int) -> str:
+    per_image = [one * 1e3 / batch for one in seconds]
+    p99 = statistics.quantiles(per_image, n=100, method="inclusive")[98]
+    median = statistics.median(per_image)
+    return f"{1e3 / median:.1f} images/s, p50 {median:.2f} ms, p99 {p99:.2f} ms per image"
+
+
+def _rows(
+    kernel: str, case: Case, seconds: dict[str, list[float]], errors: dict[str, float], machine: Machine
+) -> Iterator[Row]:
+    least = percentiles(seconds.get("gemm") or next(iter(seconds.values())))[1]
+    for provider, taken in seconds.items():
+        p20, p50, p80 = percentiles(taken)
+        yield Row(
+            kernel=kernel,
+            provider=provider,
+            mode="eager",
+            shape=case.model.encoder.name,
+            batch=case.batch,
+            dtype="bf16",
+            p20_us=p20,
+            p50_us=p50,
+            p80_us=p80,
+            gbytes_per_s=_least_bytes(kernel, case) / p50 / 1e3,
+            tflops=_flops(kernel, case) / p50 / 1e6,
+            fraction_of_floor=least / p50,
+            error=errors.get(provider),
+            machine=machine,
+            p99_us=statistics.quantiles(taken, n=100, method="inclusive")[98] * 1e6,
+        )
+
+
+def _flops(kernel: str, case: Case) -> int:
+    """Of matrix products with weights; attention's are left out, since windows make them differ."""
+    encoder = case.model.encoder
+    if kernel == "encoder front":
+        return 2 * case.batch * encoder.patches * 3 * encoder.patch**2 * encoder.hidden
+    linears = case.model.products() if kernel == "encoder" else []
+    total = 2 * case.batch * _tokens(case.model) * sum(linear.weight.numel() for linear in linears)
+    if case.model.projector is not None:
+        inner = [m for m in case.model.projector.modules() if isinstance(m, torch.nn.Linear)]
+        rows = encoder.patches * encoder.hidden // inner[0].in_features
+        total += 2 * case.batch * rows * sum(linear.weight.numel() for linear in inner)
+    return total
+
+
+def _least_bytes(kernel: str, case: Case) -> int:
+    """Pixels and weights in, last hidden states out; once each."""
+    encoder, item = case.model.encoder, DTYPE.itemsize
+    pixels = 0 if kernel == "encoder projection" else case.tiles.numel()
+    weights = {
+        "encoder": sum(p.numel() for p in case.model.tower.parameters()),
+        "encoder front": case.model.parts.weight.numel(),
+        "encoder projection": sum(
+            p.numel() for p in (case.model.projector or torch.nn.Identity()).parameters()
+        ),
+    }[kernel]
+    return int(pixels + item * (weights + case.batch * encoder.patches * encoder.hidden))
+
+
+def _tokens(model: Model) -> int:
+    return model.encoder.patches + (model.parts.cls is not None)
+
+
+def _pixels(encoder: Encoder, batch: int, device: torch.device) -> torch.Tensor:
+    random = torch.Generator().manual_seed(0)
+    size = (batch, encoder.side, encoder.side, 3)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=random).to(device)
+
+
+def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[Encoder, list[int]]:
+    """The batches of each encoder. Raises ValueError for a name that none has."""
+    known = {encoder.name: encoder for encoder in ENCODERS}
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"encoder: got {unknown[0]!r}, allowed are {', '.join(known)}")
+    if only or gpu:
+        chosen = [known[name] for name in only] or list(ENCODERS)
+        return {encoder: list(batches or (BATCHES if gpu else BATCHES[:2])) for encoder in chosen}
+    selection: dict[Encoder, list[int]] = {}
+    for encoder, batch in ON_CPU:
+        if not batches or batch in batches:
+            selection.setdefault(encoder, []).append(batch)
+    return selection
+
+
+def _graphed(call: Call) -> Call:
+    """The call as one CUDA graph, which writes into the same rows each time."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # capture needs everything compiled and allocated
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        rows = call()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return rows
+
+    return replay

@@ -1,0 +1,108 @@
+"""project: a vision tower's last hidden states become soft tokens, each image's rows in their place.
+
+`reference.py` says what is computed, `merge.py` and `places.py` which patches make a row and where it goes, `fold.py`
+what is worked out beforehand, `fused.py`, `cublas.py` and `cpu.py` how it is done on a GPU and on a CPU, `README.md`
+why, and what it is worth.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from kernels.backend import Backend, BackendUnavailable, choose_backend, require_backend
+from kernels.project import cpu, cublas, reference
+from kernels.project.configs import entry
+from kernels.project.contract import check_out, count_rows
+from kernels.project.fold import ACTIVATIONS, FoldedProjector, Linear, Norm, fold_projector
+from kernels.project.merge import Merge
+from kernels.project.places import Places, place_rows, place_spans
+
+__all__ = [
+    "ACTIVATIONS",
+    "Backend",
+    "BackendUnavailable",
+    "FoldedProjector",
+    "Linear",
+    "Merge",
+    "Norm",
+    "Places",
+    "Provider",
+    "choose_backend",
+    "choose_provider",
+    "fold_projector",
+    "place_rows",
+    "place_spans",
+    "project",
+]
+
+Provider = Literal["fused", "cublas"]
+"""The two ways of backend "triton"."""
+
+
+def project(
+    hidden: torch.Tensor,
+    folded: FoldedProjector,
+    *,
+    backend: Backend,
+    out: torch.Tensor | None = None,
+    places: Places | None = None,
+    provider: Provider | None = None,
+) -> torch.Tensor:
+    """Soft tokens: rows of patches, normalised and projected, packed in one output.
+
+    Args:
+        hidden: [tiles, skip + patches, hidden] in `folded.dtype`; tiles and tokens at any stride. Patches of
+            images of any sizes one after the other (Qwen-VL) are one tile: `packed[None]`.
+        folded: of `fold_projector` for this backend, on the same device. Any will do for "reference".
+        backend: of `choose_backend`.
+        out: [rows, width] where to write; by default a new tensor. Rows must be contiguous and may lie apart.
+        places: of `place_rows` or `place_spans`: where in `out` each row goes; what lies between stays as it is.
+        provider: of backend "triton"; by default what `choose_provider` says.
+
+    Returns:
+        [tiles · rows of a tile, width] in `folded.dtype`; `out` itself if it was given.
+
+    Raises:
+        ValueError: hidden states, `out`, `places` or `provider` do not fit.
+        BackendUnavailable: the backend cannot run there; none is tried in its place.
+    """
+    require_backend(backend, hidden.device)
+    rows = count_rows(hidden, folded, backend)
+    if provider is not None and (backend != "triton" or provider not in ("fused", "cublas")):
+        raise ValueError(
+            f"provider: got {provider!r} for backend {backend!r}, allowed are 'fused' and 'cublas' for 'triton'"
+        )
+    if out is None:
+        if places is not None:
+            raise ValueError(
+                "out: got none with places, must be given so that nothing in it is left to chance"
+            )
+        out = torch.empty(rows, folded.width, dtype=folded.dtype, device=hidden.device)
+    else:
+        check_out(out, rows, folded, places)
+    if rows == 0:
+        return out
+    if backend == "cpu":
+        cpu.project(hidden, folded, out, places)
+    elif backend == "reference":
+        made = reference.project(hidden, folded).to(out.dtype)
+        out.copy_(made) if places is None else out.index_copy_(0, places.rows, made)
+    elif (provider or choose_provider(folded, rows)) == "cublas":
+        cublas.project(hidden, folded, out, places)
+    else:
+        from kernels.project import fused  # here, so that nothing but this needs triton
+
+        fused.project(hidden, folded, out, places)
+    return out
+
+
+def choose_provider(folded: FoldedProjector, rows: int) -> Provider:
+    """What backend "triton" does for that many rows, by the committed table; "fused" in the interpreter."""
+    weight = folded.linears[0].weight
+    if weight.device.type != "cuda":
+        return "fused"
+    major, minor = torch.cuda.get_device_capability(weight.device)
+    table = entry(10 * major + minor, tensor_cores=weight.dtype != torch.float32)
+    return "fused" if rows <= table.fused_rows else "cublas"

@@ -1,0 +1,156 @@
+"""Compile the fused kernel for GPUs that are not here, and read what each configuration costs.
+
+`python -m kernels.project.aot` prints the register and spill table of README.md (`--json` for machines) and exits
+with 1 if any configuration spills. Triton brings ptxas and cuobjdump; neither a GPU nor CUDA is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kernels.cubin import resources, tensor_core_instructions
+from kernels.project import configs
+from kernels.project.configs import Config
+
+ALIGNED = [["tt.divisibility", 16]]
+"""What the launcher finds for pointers and strides of ordinary tensors, and tells the compiler."""
+
+PLAIN = {"SKIP": 0, "FACTOR": 1, "SIDE": 0, "PARTS": 1, "GROUPS": 1, "NORMED": 0, "CENTRED": 0}
+SHUFFLE = {"SKIP": 1, "FACTOR": 2, "SIDE": 32, "PARTS": 4}
+LAYERS: dict[str, dict[str, int]] = {
+    "LLaVA linear 1": {**PLAIN, "SKIP": 1, "HIDDEN": 1024, "ACTIVATION": 1, "PLACED": 0},
+    "InternVL linear 1": {
+        **SHUFFLE,
+        **{"HIDDEN": 1024, "GROUPS": 1, "NORMED": 1, "CENTRED": 1, "ACTIVATION": 1, "PLACED": 0},
+    },
+    "Qwen2.5-VL linear 1": {
+        **PLAIN,
+        **{"FACTOR": 2, "PARTS": 4, "HIDDEN": 1280, "GROUPS": 4, "NORMED": 1, "ACTIVATION": 1, "PLACED": 0},
+    },
+    "linear 2, placed": {**PLAIN, "HIDDEN": 4096, "ACTIVATION": 0, "PLACED": 1},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    architecture: int
+    dtype: str
+    layer: str
+    config: Config
+    registers: int
+    """Per thread."""
+    spill_bytes: int
+    """Stack and local memory per thread; 0 is what we want."""
+    shared_bytes: int
+    tensor_core_instructions: int
+
+
+def compile_all() -> Iterator[Compiled]:
+    """Every committed configuration, for every architecture, with every form of the kernel."""
+    for architecture, choice in configs.TENSOR_CORES.items():
+        for config in (choice.many, choice.few):
+            for layer in LAYERS:
+                yield compile_product(architecture, "bf16", layer, config)
+        yield compile_statistics(architecture)
+    for config in (configs.EXACT.many, configs.EXACT.few):
+        yield compile_product(min(configs.TENSOR_CORES), "fp32", "InternVL linear 1", config)
+
+
+def compile_product(architecture: int, dtype: str, layer: str, config: Config) -> Compiled:
+    """Compile for ordinary alignment, as the service calls it."""
+    from kernels.project import fused
+
+    fixed = {**LAYERS[layer], **fused.constants(LAYERS[layer]["HIDDEN"], config)}
+    pointers = {
+        **dict.fromkeys(("hidden", "weight", "out"), f"*{dtype}"),
+        **dict.fromkeys(("bias", "sums", "statistics"), "*fp32"),
+        "places": "*i64",
+    }
+    return _compile(fused.product_kernel, architecture, dtype, layer, config, fixed, pointers, fused.RUNTIME)
+
+
+def compile_statistics(architecture: int) -> Compiled:
+    """For rows of InternVL-300M: 4096 numbers."""
+    from kernels.project import fused
+
+    warps = fused.statistics_warps(4096)
+    fixed = {**SHUFFLE, "HIDDEN": 1024, "GROUPS": 1, "CENTRED": 1, "BLOCK": 4096}
+    pointers = {"hidden": "*bf16", "statistics": "*fp32", "eps": "fp32"}
+    config = Config(1, 0, 4096, warps, 1)
+    kernel = fused.statistics_kernel
+    return _compile(kernel, architecture, "bf16", "statistics", config, fixed, pointers, ["tile_rows", "eps"])
+
+
+def _compile(
+    kernel: Any,
+    architecture: int,
+    dtype: str,
+    layer: str,
+    config: Config,
+    fixed: dict[str, int],
+    pointers: dict[str, str],
+    runtime: list[str],
+) -> Compiled:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names: list[str] = kernel.arg_names
+    source = ASTSource(
+        kernel,
+        {name: "constexpr" if name in fixed else pointers.get(name, "i32") for name in names},
+        constexprs={(names.index(name),): value for name, value in fixed.items()},
+        attrs={
+            (position,): ALIGNED
+            for position, name in enumerate(names)
+            if name not in fixed and name not in runtime
+        },
+    )
+    options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    usage = resources(compiled.asm["cubin"])
+    return Compiled(
+        architecture,
+        dtype,
+        layer,
+        config,
+        registers=usage["REG"],
+        spill_bytes=usage["STACK"] + usage["LOCAL"],
+        shared_bytes=int(compiled.metadata.shared),
+        tensor_core_instructions=tensor_core_instructions(compiled.asm["ptx"]),
+    )
+
+
+def _table(rows: list[Compiled]) -> str:
+    lines = [
+        "| sm | dtype | layer | rows×width×K | warps | registers | spilled | shared KB |",
+        "|---" * 8 + "|",
+    ]
+    for r in rows:
+        c = r.config
+        blocks = f"{c.block_rows}×{c.block_width}×{c.block_k}"
+        lines.append(
+            f"| {r.architecture} | {r.dtype} | {r.layer} | {blocks} | {c.warps} | {r.registers} "
+            f"| {r.spill_bytes} | {r.shared_bytes / 1024:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    as_json = parser.parse_args().json
+    rows = list(compile_all())
+    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
+    return 1 if any(row.spill_bytes for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""One line a request on the logger `patchbay.access`: what it was, where its time went, what it came to.
+
+Numbers, names of ours and the request's id. No content, no address, no header of the client's is ever handed to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from service.api.exchange import Exchange
+
+QUIET = frozenset({"/livez", "/readyz", "/metrics", "/metrics/engine"})
+"""Asked every few seconds by machines: not worth a line."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+log = logging.getLogger("patchbay.access")
+
+
+def log_access(
+    method: str, route: str, status: int, seconds: float, shares: Mapping[str, float], exchange: Exchange
+) -> None:
+    level = logging.DEBUG if route in QUIET else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    method = method if method in METHODS else "other"
+    fields = {
+        "request_id": exchange.request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": _ms(seconds),
+        "client_left": exchange.client_left,
+    }
+    if exchange.error:
+        fields["error"] = exchange.error
+    if exchange.model:
+        fields |= _of_a_model(shares, exchange)
+    log.log(
+        level,
+        "%s %s %d %.3fs %s",
+        *(method, route, status, seconds, exchange.request_id),
+        extra={"fields": fields},
+    )
+
+
+def _of_a_model(shares: Mapping[str, float], exchange: Exchange) -> dict[str, Any]:
+    return {
+        "model": exchange.model,
+        "stream": exchange.stream,
+        "stages_ms": {stage: _ms(share) for stage, share in shares.items()},
+        "images": [asdict(image) for image in exchange.record.images],
+        "usage": exchange.outcome.usage,
+        "finish_reasons": exchange.outcome.finish_reasons,
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

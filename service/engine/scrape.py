@@ -1,0 +1,47 @@
+"""vLLM's own metrics, as it writes them, within bounds of time and size. Reads none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from service.domain import Engine
+from service.errors import EngineFailed, EngineUnavailable
+
+SECONDS = 5.0
+"""Half of Prometheus's usual patience, so that it learns that the engine is slow, and not that we are."""
+MAX_BYTES = 16 * 1024**2
+"""vLLM's page has some 100 KB; many LoRA adapters may make it ten times longer."""
+RETRY_AFTER = 5.0
+
+
+async def scrape(
+    engine: Engine, *, seconds: float = SECONDS, max_bytes: int = MAX_BYTES
+) -> tuple[bytes, str]:
+    """The page and its content type. Raises EngineUnavailable for whatever keeps it from coming whole."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _page(engine, max_bytes)
+    except TimeoutError:
+        raise _missing(f"has not sent its metrics within {seconds:g} s") from None
+    except EngineFailed:
+        raise _missing("ended while it sent its metrics") from None
+
+
+async def _page(engine: Engine, max_bytes: int) -> tuple[bytes, str]:
+    reply = await engine.get("/metrics")
+    async with aclosing(reply):
+        if reply.status != 200:
+            raise _missing(f"answers {reply.status} to GET /metrics")
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in reply.body():
+            size += len(chunk)
+            if size > max_bytes:
+                raise _missing(f"has more than {max_bytes} bytes of metrics")
+            chunks.append(chunk)
+        return b"".join(chunks), reply.content_type
+
+
+def _missing(how: str) -> EngineUnavailable:
+    return EngineUnavailable(f"the engine {how}", retry_after=RETRY_AFTER)

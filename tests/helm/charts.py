@@ -1,0 +1,79 @@
+"""The chart, rendered by Helm's own engine: what the tests of this folder begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+CHART = ROOT / "helm" / "patchbay"
+PROFILES = sorted(file.stem for file in (CHART / "profiles").glob("*.yaml"))
+RELEASE, NAMESPACE = "shop", "vision"
+EVERYTHING = {
+    "podDisruptionBudget": {"enabled": True},
+    "autoscaling": {"enabled": True},
+    "modelCache": {"enabled": True, "accessModes": ["ReadWriteMany"]},
+    "serviceMonitor": {"enabled": True},
+    "ingress": {"enabled": True, "hosts": ["a.example"]},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gate"}]},
+    "auth": {"existingSecret": {"name": "keys"}},
+    "huggingFace": {"existingSecret": {"name": "hub"}},
+}
+"""Values that make every object appear."""
+REMOTE = {
+    "image": {"variant": "gateway"},
+    "engine": {"placement": "remote", "url": "http://vllm.models.svc:8000"},
+    "settings": {"images": "passthrough"},
+}
+
+Object = Mapping[str, Any]
+
+
+def profile(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CHART / "profiles" / f"{name}.yaml").read_text())
+
+
+def files(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dict[str, str]:
+    """Each template's text by its path in the chart, without those that render nothing."""
+    with helm_python.Chart.load(chart) as loaded:
+        made = loaded.render(dict(values or {}), name=RELEASE, namespace=NAMESPACE)
+    return {name.removeprefix("patchbay/templates/"): text for name, text in made.items() if text.strip()}
+
+
+def objects(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dict[str, Object]:
+    """Each Kubernetes object by its template's path; every template makes one at most."""
+    made = {}
+    for name, text in files(values, chart).items():
+        if name.endswith(".yaml"):
+            (made[name],) = [document for document in yaml.safe_load_all(text) if document]
+    return made
+
+
+def pod(made: Mapping[str, Object]) -> Any:
+    return made["deployment.yaml"]["spec"]["template"]["spec"]
+
+
+def containers(made: Mapping[str, Object]) -> list[Any]:
+    """All that run Patchbay's image: the server, a sidecar, the test."""
+    return [
+        container
+        for spec in (pod(made), made["tests/ask.yaml"]["spec"])
+        for container in [*spec.get("initContainers", []), *spec["containers"]]
+    ]
+
+
+def server(made: Mapping[str, Object]) -> Any:
+    return pod(made)["containers"][0]
+
+
+def variables(container: Any) -> dict[str, str | None]:
+    """Name to value; None for what comes from a Secret."""
+    return {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+
+
+def policies(made: Mapping[str, Object]) -> list[Object]:
+    return [made[name] for name in sorted(made) if name.startswith("networkpolicy-")]

@@ -1,0 +1,179 @@
+"""The pod: what values change in it, and that Patchbay itself accepts what it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service import preparation
+from service.engine.flags import check_flags
+from service.machine import GPU, Machine
+from service.preparation import prepare
+from service.settings import EMBEDDED_MODEL, load
+from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables
+
+GIB = 1024**3
+H200 = GPU("H200", 141 * GIB, 141 * GIB)
+UNITS = {"Mi": 1024**2, "Gi": GIB}
+
+
+def given(container: Any) -> dict[str, str]:
+    """Patchbay's variables, with something in the place of what comes from Secrets."""
+    return {
+        name: "secret" if value is None else value
+        for name, value in variables(container).items()
+        if name.startswith("PATCHBAY_")
+    }
+
+
+@pytest.mark.parametrize("values", [*map(profile, PROFILES), EVERYTHING, REMOTE])
+def test_patchbay_takes_its_variables(values: dict[str, Any]) -> None:
+    made = objects(values)
+    for container in [*pod(made).get("initContainers", []), server(made)]:
+        load({}, given(container))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_resource_plan_works_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even with the arena of a killed predecessor still there."""
+    made = objects(profile(name))
+    limits = server(made)["resources"]["limits"]
+    memory = int(limits["memory"][:-2]) * UNITS[limits["memory"][-2:]]
+    cores = int(server(made)["resources"]["requests"]["cpu"])
+    (shm,) = [volume["emptyDir"] for volume in pod(made)["volumes"] if volume["name"] == "shm"]
+    settings = load({"model": EMBEDDED_MODEL}, given(server(made)))
+    arena = settings.arena_bytes or 0
+    machine = Machine(
+        cores=tuple(range(cores)),
+        memory_bytes=memory,
+        shared_memory_bytes=int(shm["sizeLimit"]) - arena,
+        gpu=H200 if "nvidia.com/gpu" in limits else None,
+    )
+    monkeypatch.setattr(preparation, "inspect", lambda _: machine)
+    plan = prepare(settings).plan
+    assert plan.arena_bytes == arena or settings.images == "passthrough"
+    assert plan.device == ("cuda" if machine.gpu else "cpu")
+    assert plan.decode_workers + plan.encoder_threads <= cores
+    assert int(shm["sizeLimit"]) < memory / 2
+
+
+def test_server_and_sidecar_meet_at_one_arena_and_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = objects(profile("external-engine"))
+    (sidecar,) = pod(made)["initContainers"]
+    machine = Machine((0, 1, 2, 3), 64 * GIB, 64 * GIB, H200)
+    monkeypatch.setattr(preparation, "inspect", lambda _: machine)
+    ours, theirs = (
+        prepare(load({"model": EMBEDDED_MODEL}, given(container))) for container in (server(made), sidecar)
+    )
+    assert ours.external and not theirs.external
+    assert ours.engine_url == theirs.engine_url
+    assert ours.engine == theirs.engine
+    assert ours.arena_path.startswith("/dev/shm/")
+    assert sidecar["command"] == ["patchbay", "engine"]
+    assert sidecar["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pod(made)["securityContext"]["runAsUser"] == 10001, "the arena is its maker's alone"
+
+
+@pytest.mark.parametrize("placement", ["child", "sidecar"])
+def test_engine_flags_are_passed_on_as_they_are(placement: str) -> None:
+    flags = ["--max-num-seqs", "64", "--compilation-config", '{"level": 3}']
+    made = objects({"engine": {"placement": placement, "args": flags}})
+    args = {item["name"]: item.get("args") for item in [*pod(made).get("initContainers", []), server(made)]}
+    assert server(made)["command"] == ["patchbay", "serve"]
+    assert args.pop("engine" if placement == "sidecar" else "patchbay") == ["--", *flags]
+    assert set(args.values()) <= {None}
+    check_flags(flags)
+
+
+def test_a_remote_engine_is_named_and_nothing_else_is_started() -> None:
+    made = objects(REMOTE)
+    assert "initContainers" not in pod(made)
+    assert variables(server(made))["PATCHBAY_ENGINE_URL"] == "http://vllm.models.svc:8000"
+    assert server(made)["image"] == "patchbay:0.1.0-gateway"
+
+
+def test_numbers_and_lists_are_written_as_patchbay_reads_them() -> None:
+    values = {
+        "settings": {
+            "max_body_bytes": 104857600,
+            "fetch_timeout": 7.5,
+            "allow_private_urls": True,
+            "allowed_url_hosts": ["a.example", "b.example"],
+        },
+        "arena": {"size": "3Gi"},
+    }
+    read = load({}, given(server(objects(values))))
+    assert read.max_body_bytes == 104857600
+    assert read.fetch_timeout == 7.5
+    assert read.allow_private_urls is True
+    assert read.allowed_url_hosts == ("a.example", "b.example")
+    assert read.arena_bytes == 3 * GIB
+
+
+def test_an_image_is_named_by_tag_or_digest() -> None:
+    digest = "sha256:" + "0" * 64
+    assert server(objects())["image"] == "patchbay:0.1.0-cpu"
+    assert server(objects({"image": {"tag": "nightly"}}))["image"] == "patchbay:nightly"
+    assert server(objects({"image": {"tag": "x", "digest": digest}}))["image"] == f"patchbay@{digest}"
+
+
+def test_drain_and_grace_move_together() -> None:
+    made = objects({"drain": {"preStopSeconds": 20, "timeoutSeconds": 300}})
+    assert variables(server(made))["PATCHBAY_DRAIN_TIMEOUT"] == "300"
+    assert server(made)["lifecycle"]["preStop"]["sleep"]["seconds"] == 20
+    assert pod(made)["terminationGracePeriodSeconds"] == 350
+
+
+def test_a_startup_probe_is_as_long_as_was_asked() -> None:
+    probe = server(objects({"probes": {"startup": {"timeoutSeconds": 3605}}}))["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 3610
+
+
+def test_the_gpu_profile_asks_for_a_gpu_and_its_node() -> None:
+    spec = pod(made := objects(profile("one-gpu")))
+    assert server(made)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert made["deployment.yaml"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    assert variables(server(made))["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+def test_what_kubernetes_schedules_by_is_passed_on() -> None:
+    term = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}
+    values = {
+        "runtimeClassName": "nvidia",
+        "priorityClassName": "high",
+        "affinity": affinity,
+        "podLabels": {"team": "vision"},
+        "podAnnotations": {"note": "x"},
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    made = objects(values)
+    spec, metadata = pod(made), made["deployment.yaml"]["spec"]["template"]["metadata"]
+    assert (spec["runtimeClassName"], spec["priorityClassName"]) == ("nvidia", "high")
+    assert spec["affinity"] == affinity
+    assert metadata["labels"]["team"] == "vision" and metadata["annotations"] == {"note": "x"}
+    assert spec["imagePullSecrets"] == made["tests/ask.yaml"]["spec"]["imagePullSecrets"]
+    (spread,) = spec["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= metadata["labels"].items()
+
+
+def test_models_lie_in_a_claim_or_go_with_the_pod() -> None:
+    def volume(values: dict[str, Any]) -> Any:
+        return next(entry for entry in pod(objects(values))["volumes"] if entry["name"] == "models")
+
+    assert volume({}) == {"name": "models", "emptyDir": {}}
+    assert volume({"modelCache": {"enabled": True}})["persistentVolumeClaim"]["claimName"] == "shop-patchbay"
+    existing = {"modelCache": {"enabled": True, "existingClaim": "weights"}, "replicas": 3}
+    assert volume(existing)["persistentVolumeClaim"]["claimName"] == "weights"
+    assert "persistentvolumeclaim.yaml" not in objects(existing)
+
+
+def test_secrets_are_named() -> None:
+    entries = {entry["name"]: entry for entry in server(objects(EVERYTHING))["env"]}
+    keys, token = (entries[name]["valueFrom"]["secretKeyRef"] for name in ("PATCHBAY_API_KEYS", "HF_TOKEN"))
+    assert keys == {"name": "keys", "key": "api-keys"}
+    assert token == {"name": "hub", "key": "token"}
+    assert not {"PATCHBAY_API_KEYS", "HF_TOKEN"} & set(variables(server(objects())))

@@ -1,0 +1,101 @@
+"""The encoders' benchmark on towers that take no time: equal to transformers, rows, notes and gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels import bench
+from kernels.backend import product_dtype
+from kernels.encoder import bench as encoder_bench
+from kernels.encoder.models import Encoder, Model, clip, internvl, qwen, siglip, vit
+from kernels.measure import relative_error
+
+CPU = torch.device("cpu")
+NATIVE_BF16 = product_dtype(torch.bfloat16, CPU) == torch.bfloat16
+VIT = vit("tiny/16-48", 48, 16, 64, 2, 2, 96)
+TINY = (
+    VIT,
+    clip("clip/14-56", 56, 64, 2, 2, 96, 40),
+    siglip("siglip/14-60", 60, 72, 2, 2, 100, 24),
+    internvl("internvl/14-56", 56, 64, 2, 4, 96, 24),
+    qwen("qwen/14-112", 112, 64, 2, 4, 96, 32),
+)
+
+
+@pytest.fixture(params=TINY, ids=lambda one: one.name)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    chosen: Encoder = request.param
+    return chosen
+
+
+def pixels(encoder: Encoder, batch: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, encoder.side, encoder.side, 3), dtype=torch.uint8, generator=random)
+
+
+def test_both_ways_give_the_same_rows(encoder: Encoder) -> None:
+    model = Model(encoder, CPU, torch.float32)
+    tiles = pixels(encoder, 3)
+    with torch.inference_mode():
+        ours, theirs = model.ours("cpu")(tiles), model.transformers()(tiles)
+        front, their_front = model.our_front("cpu")(tiles), model.transformers_front()(tiles)
+    assert relative_error(ours, theirs.double()) < 1e-5
+    assert relative_error(front, their_front.double()) < 1e-5
+    assert model.choose_body() == ("transformers" if encoder.merge > 1 else "fused")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(encoder_bench, "ON_CPU", ((VIT, 1), (VIT, 3), (TINY[3], 2)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    yield
+
+
+@pytest.mark.usefixtures("tiny")
+def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "rows.json"
+    assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 0
+    rows = json.loads(written.read_text())
+    told = {(row["kernel"], row["shape"], row["batch"], row["provider"]) for row in rows}
+    for name, batch in (("tiny/16-48", 1), ("tiny/16-48", 3), ("internvl/14-56", 2)):
+        for provider in ("ours", "transformers"):
+            assert ("encoder", name, batch, provider) in told
+            assert ("encoder front", name, batch, provider) in told
+        assert ("encoder", name, batch, "gemm") in told
+    assert ("encoder projection", "internvl/14-56", 2, "ours") in told
+    assert ("encoder projection", "tiny/16-48", 1, "ours") not in told
+    for row in rows:
+        assert 0 < row["p50_us"] <= row["p99_us"]
+        assert row["tflops"] > 0
+    out = capsys.readouterr().out
+    assert "tiny/16-48 batch 3 bf16 ours: " in out
+    assert "images/s" in out
+    assert "of transformers'" in out
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_red_gate_is_named_and_not_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = Model.ours
+    monkeypatch.setattr(Model, "ours", lambda self, backend: lambda tiles: 1.02 * right(self, backend)(tiles))
+    written = tmp_path / "rows.json"
+    assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 1
+    assert json.loads(written.read_text()) == []
+    assert "GATE RED, not timed: encoder tiny/16-48 batch 1 bf16: 'ours' is off by" in capsys.readouterr().err
+
+
+def test_an_encoder_is_chosen_by_name_and_batch() -> None:
+    chosen = encoder_bench._selection(False, ["SigLIP-so400m/14-384"], [3])
+    assert [(one.name, sizes) for one, sizes in chosen.items()] == [("SigLIP-so400m/14-384", [3])]
+    assert {one.name: sizes for one, sizes in encoder_bench._selection(False, [], []).items()} == {
+        "ViT-B/16-224": [1, 8]
+    }
+    assert all(sizes == [1, 8, 64] for sizes in encoder_bench._selection(True, [], []).values())
+    with pytest.raises(ValueError, match="encoder: got 'ViT-Z', allowed are ViT-B/16-224"):
+        encoder_bench._selection(False, ["ViT-Z"], [])

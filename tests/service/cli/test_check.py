@@ -1,0 +1,21 @@
+import pytest
+
+from service.cli.check import check
+
+
+def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"admin_port": "9009", "log_format": "json", "otlp_endpoint": "http://collector:4318"}
+    assert check(given) == 0
+    told = capsys.readouterr().out
+    assert "metrics     /metrics and /metrics/engine on admin port 9009, not on port 8000" in told
+    assert "logs        json, from info on" in told
+    assert "traces      http://collector:4318/v1/traces" in told
+    assert "--otlp-traces-endpoint http://collector:4318/v1/traces" in told
+
+
+def test_by_default_all_is_on_one_port_and_nothing_is_traced(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check({}) == 0
+    told = capsys.readouterr().out
+    assert "metrics     /metrics and /metrics/engine with the API on port 8000" in told
+    assert "traces      off (otlp_endpoint is unset)" in told
+    assert "--otlp-traces-endpoint" not in told
