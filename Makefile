@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit e2e check format docs bench clean
+.PHONY: help setup setup-test serve test unit e2e check format docs bench image lock clean
 
 VENV := .venv/bin
 
@@ -42,6 +42,13 @@ docs: setup-test  ## rewrite the pages that are made from code
 
 bench: setup-test  ## every kernel's correctness gate, then its times
 	$(VENV)/python -m kernels.bench
+
+image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
+	@deploy/image.sh $(TARGETS)
+
+lock: setup-test  ## rewrite the versions that the images install
+	$(VENV)/python deploy/lock.py cpu > .venv/cpu.txt && mv .venv/cpu.txt deploy/constraints/cpu.txt
+	$(VENV)/python deploy/lock.py cuda > .venv/cuda.txt && mv .venv/cuda.txt deploy/constraints/cuda.txt
 
 clean:  ## forget the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv ready to serve (`setup.sh serve`) or to test as well (`setup.sh test`); says what it does, and does
-# nothing twice. PYTHON names the interpreter; TORCH_INDEX names a package index that has PyTorch's CPU
-# build, for machines whose pip does not find it by itself (unset by default).
+# nothing twice. PYTHON names the interpreter; install.sh reads TORCH_INDEX.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +15,12 @@ fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
   fail "Python 3.11 or 3.12 is needed; '$python' is $("$python" --version 2>&1 || echo missing). Set PYTHON=/path/to/python3.11."
 
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then build=cuda; else build=cpu; fi
-extras=$build
-[ "$purpose" = test ] && extras=$build,dev
+extra=
+[ "$purpose" = test ] && extra=dev
 
 # what is installed is named by what it was made from, so that a changed pyproject.toml installs again; an environment
 # that can test can serve
-wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/*torchvision*.py | sha256sum | cut -c1-16)
+wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/install.sh deploy/*torchvision*.py | sha256sum | cut -c1-16)
 for done in .venv/.ready-*; do
   case $done in
     .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;
@@ -32,19 +31,12 @@ if [ ! -x .venv/bin/python ]; then
   say "creating .venv with $("$python" --version)"
   "$python" -m venv .venv
 fi
-pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
-
 if [ $build = cpu ]; then
-  say "no GPU found: installing PyTorch's CPU build (about 200 MB)"
-  "${pip[@]}" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "torch==2.13.0+cpu" ||
-    fail "pip found no CPU build of PyTorch 2.13.0. Set TORCH_INDEX to PyTorch's CPU package index and run again (now: '${TORCH_INDEX:-unset}')."
+  say "no GPU found"
 else
   say "GPU found: $(nvidia-smi -L | head -1 | cut -d'(' -f1)"
 fi
-say "installing Patchbay and vLLM's $build build (one to five minutes the first time)"
-"${pip[@]}" --editable ".[$extras]"
-say "checking that vLLM's image models import"
-.venv/bin/python deploy/torchvision_shim.py
+deploy/install.sh .venv/bin/python $build $extra
 rm -f .venv/.ready-"$purpose"-*
 touch ".venv/.ready-$purpose-$wanted"
 say "ready"

@@ -60,6 +60,13 @@ class Wish:
     arena_bytes: int | None = None
     gpu_memory_utilization: float | None = None
     max_model_len: int | None = None
+    engine_elsewhere: bool = False
+    """Somebody else starts the engine."""
+
+    @property
+    def gateway_alone(self) -> bool:
+        """Neither encoder nor engine takes a share of this machine."""
+        return self.engine_elsewhere and self.images == "passthrough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,9 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
     workers = wish.decode_workers or max(1, cores - 1 if device == "cuda" else cores // 2)
     encoder_gpu, share = _gpu_split(machine, need, wish, batch) if device == "cuda" else (0, None)
-    kv_cache = _cpu_kv_bytes(machine, need, arena, length) if device == "cpu" else None
+    kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
+    if kv_cache is not None and not wish.gateway_alone:
+        _check_memory(machine, need, arena + kv_cache)
     plan = ResourcePlan(
         device=device,
         encoder_threads=threads,
@@ -122,7 +131,7 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
     )
-    return _explained(plan, machine, need)
+    return _explained(plan, machine, need, alone=wish.gateway_alone)
 
 
 def _device(machine: Machine, wish: Wish) -> Literal["cpu", "cuda"]:
@@ -140,7 +149,11 @@ def _batch_default(device: str) -> int:
 def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
     item = need.max_rows * need.soft_width * ITEM_BYTES[need.dtype]
     least, most = (count * item for count in ARENA_ITEMS)
-    arena = wish.arena_bytes or max(least, min(most, machine.memory_bytes // 16))
+    if wish.gateway_alone:
+        return least  # nothing is put into it, and it is not made
+    # half of what is free, by itself: others write there too, and a container's 64 MiB shall do
+    room = min(machine.memory_bytes // 16, machine.shared_memory_bytes // 2)
+    arena = wish.arena_bytes or max(least, min(most, room))
     if arena < least:
         raise ConfigurationError(
             f"arena_bytes ({arena}) holds fewer than {ARENA_ITEMS[0]} of the largest images ({item} bytes each): "
@@ -179,20 +192,26 @@ def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int) -> tuple[in
     return encoder, share
 
 
-def _cpu_kv_bytes(machine: Machine, need: Need, arena: int, length: int) -> int:
+def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
     """A sixteenth of the memory, at least two full contexts, at most 64 of them."""
     context = length * need.kv_bytes_per_token
-    kv_cache = max(2 * context, min(64 * context, machine.memory_bytes // 16))
-    total = arena + kv_cache + need.text_bytes + 2 * need.vision_bytes + 2 * GIB
+    return max(2 * context, min(64 * context, machine.memory_bytes // 16))
+
+
+def _check_memory(machine: Machine, need: Need, caches: int) -> None:
+    """Raises ConfigurationError when a CPU's memory does not hold the caches and both models."""
+    total = caches + need.text_bytes + 2 * need.vision_bytes + 2 * GIB
     if total > machine.memory_bytes:
         raise ConfigurationError(
             f"serving this checkpoint takes about {_size(total)} of memory and the machine has "
             f"{_size(machine.memory_bytes)}: lower arena_bytes or max_model_len"
         )
-    return kv_cache
 
 
-def _explained(plan: ResourcePlan, machine: Machine, need: Need) -> ResourcePlan:
+def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool) -> ResourcePlan:
+    context = f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}"
+    if alone:
+        return replace(plan, lines=("gateway     alone: encoder and engine are elsewhere", context))
     where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
     lines = [
         f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",
@@ -208,8 +227,7 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need) -> ResourcePlan
         lines.append(
             f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
         )
-    lines.append(f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}")
-    return replace(plan, lines=tuple(lines))
+    return replace(plan, lines=(*lines, context))
 
 
 def _row(need: Need) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """Raises ConfigurationError for whatever cannot work, in a sentence."""
+    _check_installed(settings)
     check_installed(settings.otlp_endpoint)
     checkpoint = read_checkpoint(settings.model, settings.revision)
     geometry = load_geometry(checkpoint.path)
@@ -76,6 +78,20 @@ def prepare(settings: Settings) -> Prepared:
         engine_url=settings.engine_url or f"http://127.0.0.1:{port}",
         external=settings.engine_url is not None,
     )
+
+
+def _check_installed(settings: Settings) -> None:
+    """The gateway can be installed alone; then others must do the rest."""
+    if settings.images == "handles" and find_spec("torch") is None:
+        raise ConfigurationError(
+            "images=handles encodes images here, and PyTorch is not installed: install Patchbay with its cpu or cuda "
+            "extra, or choose images=passthrough and name an engine that has a tower of its own with engine_url"
+        )
+    if settings.engine_url is None and find_spec("vllm") is None:
+        raise ConfigurationError(
+            "vLLM is not installed, so no engine can be started here: install Patchbay with its cpu or cuda extra, or "
+            "name an engine that runs with engine_url"
+        )
 
 
 def _engine(
@@ -143,6 +159,7 @@ def _wish(settings: Settings) -> Wish:
         arena_bytes=settings.arena_bytes,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         max_model_len=settings.max_model_len,
+        engine_elsewhere=settings.engine_url is not None,
     )
 
 

@@ -25,7 +25,8 @@ def check(given: Mapping[str, Any]) -> int:
     prepared = prepare(settings)
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
-    _section("kernels", _kernels(prepared))
+    if settings.images == "handles":
+        _section("kernels", _kernels(prepared))
     _section("telemetry", _telemetry(settings))
     whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
     _section("engine", [whose, describe(prepared.engine)])

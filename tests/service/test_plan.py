@@ -74,6 +74,25 @@ def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
     assert make_plan(H200, LLAVA_7B, Wish(images="passthrough")).encoder_gpu_bytes == 0
 
 
+def test_a_containers_shared_memory_is_enough_and_not_filled() -> None:
+    container = dataclasses.replace(LAPTOP, shared_memory_bytes=64 * MIB)
+    assert make_plan(container, DEMO, Wish()).arena_bytes == 32 * MIB
+
+
+def test_a_gateway_alone_needs_room_for_no_model() -> None:
+    small = Machine(cores=(0,), memory_bytes=GIB // 2, shared_memory_bytes=0, gpu=None)
+    plan = make_plan(small, LLAVA_7B, Wish(images="passthrough", engine_elsewhere=True))
+    assert plan.max_model_len == 4096
+    assert [line.split()[0] for line in plan.lines] == ["gateway", "context"]
+
+
+@pytest.mark.parametrize("wish", [Wish(engine_elsewhere=True), Wish(images="passthrough")])
+def test_one_that_is_not_alone_does(wish: Wish) -> None:
+    small = Machine(cores=(0,), memory_bytes=GIB // 2, shared_memory_bytes=GIB, gpu=None)
+    with pytest.raises(ConfigurationError, match="of memory"):
+        make_plan(small, LLAVA_7B, wish)
+
+
 @pytest.mark.parametrize(
     ("machine", "need", "wish", "words"),
     [
