@@ -22,7 +22,7 @@ IGNORE = -100
 WEIGHTS: dict[str, float] = {
     "colour": 1.4,
     "shape": 1.0,
-    "count": 1.5,
+    "count": 3.5,
     "presence": 1.3,
     "position": 2.2,
     "content": 0.7,

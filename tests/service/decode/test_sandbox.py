@@ -37,7 +37,8 @@ else:
         ("socket.socket()", "OSError 24"),
         ("os.pipe()", "OSError 24"),
         ("os.memfd_create('x')", "OSError 24"),
-        (f"bytearray({ALLOWED + 1})", "MemoryError None"),
+        # the interpreter itself may give back some of what was mapped when the limit was set
+        (f"bytearray({ALLOWED + 8 * 1024**2})", "MemoryError None"),
         ("bytearray(8 * 1024**2)", "done"),
         ("os.write(1, b'')", "done"),
     ],
