@@ -311,7 +311,7 @@ def arguments() -> argparse.Namespace:
         help="steps of the second stage that ask for colours of shapes",
     )
     add("--listen-steps", type=int, default=2400, help="further steps of the second stage: the decoder alone")
-    add("--speak-steps", type=int, default=200, help="steps of the third stage: everything together")
+    add("--speak-steps", type=int, default=700, help="steps of the third stage: everything together")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
