@@ -13,6 +13,7 @@ setup:
 
 setup-test:
 	@deploy/setup.sh test
+	@deploy/debian.sh
 
 serve: setup  ## install, then serve the embedded model; ARGS="..." are passed to `patchbay serve`
 	@$(VENV)/patchbay serve $(ARGS)
