@@ -15,14 +15,14 @@ from tokenizers import Tokenizer
 
 from demo.chat import SYSTEM_PROMPTS, talk
 from demo.pool import Sample
-from demo.questions import ASKERS, Question, number, two_images
+from demo.questions import ASKERS, Question, count, number, two_images
 from demo.tokens import END, IMAGE_CONTEXT, IMAGE_END, IMAGE_START, SOFT_TOKENS, START
 
 IGNORE = -100
 WEIGHTS: dict[str, float] = {
     "colour": 1.4,
     "shape": 1.0,
-    "count": 3.5,
+    "count": 4.5,
     "presence": 1.3,
     "position": 2.2,
     "content": 0.7,
@@ -143,17 +143,27 @@ class Writer:
         )
 
 
+def _number_of(question: Question | None) -> int:
+    return int(question.answer) if question else 0
+
+
 def ask_about(
     rng: np.random.Generator, one: Sample, full: bool, blocks: int, weights: Mapping[str, float] = WEIGHTS
 ) -> list[list[Question]]:
-    """Blocks of one or two turns about one picture, its writing among them if it has any."""
+    """Blocks of one or two turns about one picture, its writing among them if it has any.
+
+    Half the questions for a count are the one with more to count of two: ones are half of what chance asks for.
+    """
     scene = one.scene
     readable = full or scene.kind != "small"
     asked = [number(rng, scene, readable)] if scene.writing is not None else []
     kinds = [kind for kind in ASKERS if not (kind == "number" and asked)]
     odds = np.array([weights[kind] for kind in kinds])
     while len(asked) < blocks:
-        question = ASKERS[kinds[rng.choice(len(kinds), p=odds / odds.sum())]](rng, scene)
+        kind = kinds[rng.choice(len(kinds), p=odds / odds.sum())]
+        question = ASKERS[kind](rng, scene)
+        if kind == "count" and rng.random() < 0.5:
+            question = max(question, count(rng, scene), key=_number_of)
         if question is not None:
             asked.append(question)
     rows = [[question] for question in asked]

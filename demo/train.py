@@ -310,8 +310,8 @@ def arguments() -> argparse.Namespace:
         default=400,
         help="steps of the second stage that ask for colours of shapes",
     )
-    add("--listen-steps", type=int, default=2400, help="further steps of the second stage: the decoder alone")
-    add("--speak-steps", type=int, default=700, help="steps of the third stage: everything together")
+    add("--listen-steps", type=int, default=2800, help="further steps of the second stage: the decoder alone")
+    add("--speak-steps", type=int, default=1000, help="steps of the third stage: everything together")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
@@ -326,7 +326,7 @@ def arguments() -> argparse.Namespace:
         default=32,
         help="pictures a step of the later stages asked for their number alone",
     )
-    add("--tiles", type=int, default=80, help="tiles a step of pictures seen at full detail")
+    add("--tiles", type=int, default=56, help="tiles a step of pictures seen at full detail")
     add("--cell-weight", type=float, default=0.4, help="weight of the first stage's loss in the third")
     add("--small-share", type=float, default=0.6, help="share of small writing among full-detail batches")
     add(
