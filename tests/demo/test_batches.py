@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from demo.batches import IGNORE, Writer, pair_batch, picture_batch, talk_batch
+from demo.batches import IGNORE, WEIGHTS, Writer, ask_about, pair_batch, picture_batch, talk_batch
 from demo.losses import CellHead, answer_loss, normalise, see, speak
 from demo.pool import sample
-from demo.questions import Question
+from demo.questions import Question, count
 from demo.shape import untrained
 
 TOKENIZER = Tokenizer.from_file(str(Path("demo/model/tokenizer.json")))
@@ -82,6 +82,20 @@ def test_small_writing_is_said_to_be_unreadable_at_one_tile_only() -> None:
         kind, s, first, last = batch.spans[0]
         assert kind == "small writing"
         assert TOKENIZER.decode(batch.labels[s, first:last].tolist()) == expected
+
+
+def test_counts_are_asked_where_there_is_something_to_count() -> None:
+    rng = np.random.default_rng(0)
+    samples = [one for one in (sample("test", 0, i, "compact") for i in range(40)) if one.scene.kind == "shapes"]
+    counting = dict.fromkeys(WEIGHTS, 0.0) | {"count": 1.0}
+    asked = [
+        int(turn.answer)
+        for one in samples
+        for block in ask_about(rng, one, full=False, blocks=60, weights=counting)
+        for turn in block
+    ]
+    by_chance = [int(count(rng, one.scene).answer) for one in samples for _ in range(60)]
+    assert np.mean(asked) > 1.04 * np.mean(by_chance)
 
 
 def test_both_losses_reach_every_part_of_the_model() -> None:
