@@ -14,7 +14,14 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"service", "service.domain", "service.errors", "service.settings", "service.timeline"},
     {
-        *("service.machine", "service.gpus", "service.checkpoint", "service.plan", "service.ingest", "service.image_header"),
+        *(
+            "service.machine",
+            "service.gpus",
+            "service.checkpoint",
+            "service.plan",
+            "service.ingest",
+            "service.image_header",
+        ),
         *("service.families", "service.decode", "service.tiling", "service.metrics"),
         *(
             "service.together",
