@@ -32,6 +32,8 @@ WEIGHTS: dict[str, float] = {
 }
 LOOKUP_WEIGHTS: dict[str, float] = dict.fromkeys(WEIGHTS, 0.02) | {"colour": 3.0}
 """Questions that only a look at the right shape answers: a decoder that starts on a mixture learns to guess instead."""
+POLISH_WEIGHTS: dict[str, float] = WEIGHTS | {"presence": 3.5, "position": 3.5, "count": 3.5, "number": 0.1}
+"""What is learnt last is asked most in the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,18 @@ def rolled(rng: np.random.Generator, one: Sample) -> Sample:
 
 
 class Stock:
-    """`size` training scenes: numbers first, first + stride, …; `renew` replaces the oldest by the next ones."""
+    """`size` training scenes; `renew` replaces the oldest by the next ones.
 
-    def __init__(self, seed: int, size: int, first: int, stride: int, source: str) -> None:
-        self._seed, self._next, self._stride, self._source = seed, first, stride, source
-        self._oldest = 0
-        self.samples = [self._draw() for _ in range(size)]
+    Worker `rank` of `stride` has every stride-th scene from `rank` on. After `drawn` renewals a scene lies where it
+    would lie had they all been made here, so that a run that is resumed goes on as if it had never stopped.
+    """
+
+    def __init__(self, seed: int, size: int, rank: int, stride: int, drawn: int, source: str) -> None:
+        self._seed, self._stride, self._source = seed, stride, source
+        self._next = rank + stride * drawn
+        fresh = [self._draw() for _ in range(size)]
+        self._oldest = drawn % size
+        self.samples = fresh[size - self._oldest :] + fresh[: size - self._oldest]
 
     def _draw(self) -> Sample:
         number, self._next = self._next, self._next + self._stride
@@ -83,9 +89,9 @@ class Pool:
     """A worker's stocks: compact scenes, cheap to draw and soon replaced, and scenes of every size, kept for longer."""
 
     def __init__(self, seed: int, size: int, rank: int, workers: int, steps: int) -> None:
-        self.compact = Stock(seed, 2 * size, rank + COMPACT_A_STEP * steps * workers, workers, "compact")
-        self.sized = Stock(seed, size, rank + SIZED_A_STEP * steps * workers, workers, "sized")
-        self.pages = Stock(seed, size, rank + PAGES_A_STEP * steps * workers, workers, "page")
+        self.compact = Stock(seed, 2 * size, rank, workers, COMPACT_A_STEP * steps, "compact")
+        self.sized = Stock(seed, size, rank, workers, SIZED_A_STEP * steps, "sized")
+        self.pages = Stock(seed, size, rank, workers, PAGES_A_STEP * steps, "page")
 
     def renew(self, steps: int) -> None:
         """Draws the new scenes of so many steps."""

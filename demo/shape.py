@@ -99,5 +99,6 @@ def save(model: InternVLForConditionalGeneration, directory: Path) -> None:
     model.save_pretrained(fresh)
     directory.mkdir(parents=True, exist_ok=True)
     for file in fresh.iterdir():
+        file.chmod(0o644)  # safetensors lets only its writer read
         file.replace(directory / file.name)
     fresh.rmdir()

@@ -1,12 +1,13 @@
 """Trains the embedded model from nothing: `python -m demo.train --help`.
 
-Three stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
+Four stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
 soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`listen`) only the decoder
 learns to answer, from a tower that can already see, and at first almost only questions that a look at one shape must
 answer: a decoder that starts beside a blind tower, or on a mixture of questions, learns to guess among the colours of a
-picture, and never leaves that habit. Last (`speak`) everything learns together, with the first loss
-kept on at a smaller weight. A step of the later stages is one batch of pictures seen as one tile, one of numbers, and
-often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+picture, and never leaves that habit. Then (`speak`) everything learns together, with the first loss
+kept on at a smaller weight, and last (`polish`) the same at a low rate, asked most of what is learnt last: counts,
+positions, whether something is there. A step of the later stages is one batch of pictures seen as one tile, one of
+numbers, and often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
 
 Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
 machine that others use too, this loses far less than one process with threads, which meet after every operation.
@@ -20,6 +21,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +33,16 @@ from torch.multiprocessing.spawn import spawn
 from transformers import InternVLForConditionalGeneration
 from transformers.utils import logging
 
-from demo.batches import LOOKUP_WEIGHTS, Batch, Writer, pair_batch, picture_batch, talk_batch
+from demo.batches import (
+    LOOKUP_WEIGHTS,
+    POLISH_WEIGHTS,
+    WEIGHTS,
+    Batch,
+    Writer,
+    pair_batch,
+    picture_batch,
+    talk_batch,
+)
 from demo.losses import CellHead, answer_loss, see, speak
 from demo.pool import Pool, Sample, rolled
 from demo.shape import DECODER_HIDDEN, save, untrained
@@ -51,6 +62,7 @@ class Plan:
     lookup_steps: int
     listen_steps: int
     speak_steps: int
+    polish_steps: int
     rate: float
     see_batch: int
     pictures: int
@@ -64,14 +76,27 @@ class Plan:
     @property
     def steps(self) -> int:
         """Of all stages."""
+        return self.polish_from + self.polish_steps
+
+    @property
+    def polish_from(self) -> int:
+        """The first step of the last stage."""
         return self.see_steps + self.lookup_steps + self.listen_steps + self.speak_steps
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Two waves, one for seeing and one for the rest: warm-up, a plateau to the middle, a cosine to a thirtieth."""
+    """Two waves, one for seeing and one for the rest: warm-up, a plateau to the middle, a cosine to a thirtieth.
+
+    Then a low one for the polish: from a quarter to a hundredth.
+    """
+    if step >= plan.polish_from:
+        at = step - plan.polish_from
+        return (
+            plan.rate * min(1.0, (at + 1) / 50) * (0.13 + 0.12 * math.cos(math.pi * at / plan.polish_steps))
+        )
     seeing = step < plan.see_steps
     at = step if seeing else step - plan.see_steps
-    length = plan.see_steps if seeing else plan.steps - plan.see_steps
+    length = plan.see_steps if seeing else plan.polish_from - plan.see_steps
     warm = min(1.0, (at + 1) / 100)
     done = max(0.0, 2 * at / length - 1)
     return plan.rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -111,16 +136,20 @@ def _tiled(rng: np.random.Generator, pool: Pool, plan: Plan) -> list[Sample]:
     return [members[i] for i in rng.choice(len(members), max(2, plan.tiles // plan.workers // tiles))]
 
 
-def speak_batches(rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan) -> list[Batch]:
-    """A worker's two or three batches of one step of the later stages."""
+def speak_batches(
+    rng: np.random.Generator, writer: Writer, pool: Pool, plan: Plan, weights: Mapping[str, float]
+) -> list[Batch]:
+    """A worker's two or three batches of one step of the later stages; `weights` of the kinds of questions."""
     numbers = pool.written(rng, plan.numbers // plan.workers)
     batches = [
-        picture_batch(rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False),
+        picture_batch(
+            rng, writer, pool.pick(rng, plan.pictures // plan.workers), full=False, weights=weights
+        ),
         picture_batch(rng, writer, numbers, full=False, blocks=1),
     ]
     which = rng.random()
     if which < 0.55:
-        batches.append(picture_batch(rng, writer, _tiled(rng, pool, plan), full=True))
+        batches.append(picture_batch(rng, writer, _tiled(rng, pool, plan), full=True, weights=weights))
     elif which < 0.7:
         shapes = [one for one in pool.pick(rng, 40) if one.scene.things]
         half = min(len(shapes) // 2, 12)
@@ -164,10 +193,13 @@ class Trainer:
             samples = pool.pick(rng, self.plan.pictures // self.plan.workers)
             batch = picture_batch(rng, self.writer, samples, full=False, weights=LOOKUP_WEIGHTS)
             losses = self._answer([batch], decoder_alone=True)
-        elif self.step < self.plan.steps - self.plan.speak_steps:
-            losses = self._answer(speak_batches(rng, self.writer, pool, self.plan), decoder_alone=True)
+        elif self.step < self.plan.polish_from - self.plan.speak_steps:
+            batches = speak_batches(rng, self.writer, pool, self.plan, WEIGHTS)
+            losses = self._answer(batches, decoder_alone=True)
         else:
-            losses = self._answer(speak_batches(rng, self.writer, pool, self.plan), decoder_alone=False)
+            weights = WEIGHTS if self.step < self.plan.polish_from else POLISH_WEIGHTS
+            batches = speak_batches(rng, self.writer, pool, self.plan, weights)
+            losses = self._answer(batches, decoder_alone=False)
             losses |= self._see(rng, pool, self.plan.see_batch // 2, self.plan.cell_weight)
         self._average()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -312,6 +344,7 @@ def arguments() -> argparse.Namespace:
     )
     add("--listen-steps", type=int, default=2800, help="further steps of the second stage: the decoder alone")
     add("--speak-steps", type=int, default=1000, help="steps of the third stage: everything together")
+    add("--polish-steps", type=int, default=700, help="steps of the last stage: the same, slowly")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(
