@@ -11,7 +11,7 @@ from typing import Literal, get_args, get_origin
 from prometheus_client import CollectorRegistry
 from pydantic.fields import FieldInfo
 
-from service.cli.flags import shown_default
+from service.cli.flags import is_switch, shown_default
 from service.metrics import STAGES, TOTAL, Family, Metrics
 from service.settings import ENV_PREFIX, Settings
 
@@ -32,7 +32,7 @@ def table() -> str:
 
 def _row(name: str, info: FieldInfo) -> str:
     flag = "`MODEL`" if name == "model" else f"`--{name.replace('_', '-')}`"
-    if info.annotation is bool:
+    if is_switch(info):
         flag = f"`--[no-]{name.replace('_', '-')}`"
     default = shown_default(info)
     choices = ""
