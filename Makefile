@@ -39,6 +39,7 @@ format: setup-test  ## rewrite the code in the house's format
 docs: setup-test  ## rewrite the pages that are made from code
 	$(VENV)/python -m service.cli.reference > docs/settings.md
 	$(VENV)/python -m service.cli.reference metrics > docs/metrics.md
+	$(VENV)/python -m service.cli.reference api > docs/api.md
 	$(VENV)/python helm/document.py
 
 bench: setup-test  ## every kernel's correctness gate, then its times

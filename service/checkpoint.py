@@ -16,6 +16,9 @@ from typing import Any
 
 from service.errors import ConfigurationError
 
+SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
+"""All of a checkpoint but its weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -41,15 +44,19 @@ class Checkpoint:
     """Changes with the weights or the configuration: part of every cache key."""
 
 
-def read_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
+def read_checkpoint(model: str, revision: str | None = None, *, weights: bool = True) -> Checkpoint:
     """Reads a folder, or a hub id that is already in the cache or can be downloaded.
+
+    With `weights` false the weights need not be there, and are not downloaded: where they are missing, their bytes
+    are reckoned from the configuration, which needs transformers.
 
     Raises ConfigurationError naming the file that is missing or the field that is.
     """
-    path = resolve(model, revision)
+    path = resolve(model, revision, weights=weights)
     config = _json(path / "config.json")
     text = config.get("text_config") or config.get("llm_config") or config
-    vision, rest = _weight_bytes(path)
+    there = weights or any(path.glob("*.safetensors"))
+    vision, rest = _weight_bytes(path) if there else _bytes_of_config(path)
     dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32")
     heads = _number(text, "num_attention_heads", path)
     hidden = _number(text, "hidden_size", path)
@@ -72,8 +79,8 @@ def read_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     )
 
 
-def resolve(model: str, revision: str | None) -> Path:
-    """The checkpoint's folder; a hub id is looked up, and downloaded where that is possible."""
+def resolve(model: str, revision: str | None, *, weights: bool = True) -> Path:
+    """The checkpoint's folder; a hub id is looked up, and downloaded where that is possible, `weights` or not."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
@@ -87,7 +94,9 @@ def resolve(model: str, revision: str | None) -> Path:
             f"model: {model} is no folder, and huggingface_hub is not installed"
         ) from None
     try:
-        return Path(snapshot_download(model, revision=revision))
+        return Path(
+            snapshot_download(model, revision=revision, allow_patterns=None if weights else SMALL_FILES)
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ConfigurationError(
             f"model: {model} is neither a folder nor to be had from the hub ({type(error).__name__})"
@@ -138,13 +147,41 @@ def _weight_bytes(path: Path) -> tuple[int, int]:
             if name == "__metadata__":
                 continue
             begin, end = entry["data_offsets"]
-            if "language_model" in name or "lm_head" in name or "embed_tokens" in name:
-                rest += end - begin
-            elif "vision" in name or "visual" in name or "projector" in name or "mlp1" in name:
+            if _sees(name):
                 vision += end - begin
             else:
                 rest += end - begin
     return vision, rest
+
+
+def _sees(name: str) -> bool:
+    """Whether a tensor of this name belongs to tower or projector."""
+    if "language_model" in name or "lm_head" in name or "embed_tokens" in name:
+        return False
+    return any(part in name for part in ("vision", "visual", "projector", "mlp1"))
+
+
+def _bytes_of_config(path: Path) -> tuple[int, int]:
+    """The same without weights: the model that transformers makes of config.json, on its device without memory."""
+    try:
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText
+    except ImportError as error:
+        raise ConfigurationError(
+            f"model: {path} has no .safetensors file, and reckoning its size without needs {error.name}, "
+            "which is not installed"
+        ) from None
+    try:
+        config = AutoConfig.from_pretrained(path)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+    except (ValueError, KeyError, OSError) as error:
+        raise ConfigurationError(
+            f"model: transformers makes no model of {path / 'config.json'}: {error}"
+        ) from None
+    item = (config.dtype or torch.float32).itemsize
+    vision = sum(p.numel() for name, p in model.named_parameters() if _sees(name))
+    return vision * item, (model.num_parameters() - vision) * item
 
 
 def _fingerprint(path: Path) -> str:

@@ -52,11 +52,11 @@ def prepare(settings: Settings) -> Prepared:
     check_installed(settings.otlp_endpoint)
     checkpoint = read_checkpoint(settings.model, settings.revision)
     geometry = load_geometry(checkpoint.path)
-    dtype = _dtype(settings, checkpoint)
+    dtype = dtype_of(settings, checkpoint)
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
     machine = inspect(settings.arena_dir)
-    plan = make_plan(machine, _need(checkpoint, geometry, dtype), _wish(settings))
+    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), wish_of(settings))
     served_name = settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
@@ -121,7 +121,8 @@ def _engine(
     )
 
 
-def _dtype(settings: Settings, checkpoint: Checkpoint) -> Dtype:
+def dtype_of(settings: Settings, checkpoint: Checkpoint) -> Dtype:
+    """Raises ConfigurationError when the checkpoint's is none that is served."""
     dtype = checkpoint.dtype if settings.dtype == "auto" else settings.dtype
     if dtype not in ITEM_BYTES:
         raise ConfigurationError(
@@ -130,7 +131,8 @@ def _dtype(settings: Settings, checkpoint: Checkpoint) -> Dtype:
     return cast(Dtype, dtype)
 
 
-def _need(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
+def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
+    """What the plan must know of a checkpoint that is served in `dtype`."""
     largest = largest_plan(geometry)
     scale = ITEM_BYTES[dtype] / ITEM_BYTES.get(checkpoint.dtype, ITEM_BYTES[dtype])
     return Need(
@@ -147,7 +149,8 @@ def _need(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
     )
 
 
-def _wish(settings: Settings) -> Wish:
+def wish_of(settings: Settings) -> Wish:
+    """The settings that the plan takes as given."""
     return Wish(
         device=settings.device,
         images=settings.images,

@@ -6,8 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from service.api.openapi import WHEN
+from service.cli.api_page import api_page
+from service.cli.main import parser
 from service.cli.reference import metrics_page, table
+from service.metrics import STAGES, Metrics
+from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,6 +25,31 @@ def test_the_table_of_settings_is_the_code() -> None:
 
 def test_the_table_of_metrics_is_the_code() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == metrics_page(), "run `make docs`"
+
+
+def test_the_page_of_the_api_is_the_code() -> None:
+    assert (ROOT / "docs" / "api.md").read_text() == api_page(), "run `make docs`"
+
+
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
+
+
+def test_settings_and_metrics_that_operators_read_of_exist() -> None:
+    named = set(re.findall(r"`((?!patchbay_)[a-z]+(?:_[a-z0-9]+)+)`", OPERATING))
+    known = set(Settings.model_fields) | set(STAGES) | {kind.code for kind in WHEN}
+    assert named - known == set()
+    assert len(named) > 12
+    metrics = set(re.findall(r"`(patchbay_\w+)", OPERATING))
+    registered = {family.name for family in Metrics(CollectorRegistry()).families}
+    assert {name for name in metrics if re.sub(r"_(bucket|sum|count)$", "", name) not in registered} == set()
+    assert len(metrics) > 8
+
+
+def test_flags_that_operators_read_of_exist() -> None:
+    commands = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    flags = {flag for command in commands.values() for flag in command._option_string_actions}  # type: ignore[union-attr]
+    of_other_programs = {"--set", "--logs", "--max-num-seqs"}
+    assert set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", OPERATING)) - flags - of_other_programs == set()
 
 
 def followed() -> list[tuple[str, str]]:
@@ -62,6 +93,7 @@ def test_the_file_tree_names_real_places() -> None:
 def test_every_make_target_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"\bmake ([a-z0-9-]+)", README)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", OPERATING, re.M)) <= targets
 
 
 def test_each_attack_is_held_by_a_test_that_exists() -> None:

@@ -14,7 +14,14 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"service", "service.domain", "service.errors", "service.settings", "service.timeline"},
     {
-        *("service.machine", "service.checkpoint", "service.plan", "service.ingest", "service.image_header"),
+        *(
+            "service.machine",
+            "service.gpus",
+            "service.checkpoint",
+            "service.plan",
+            "service.ingest",
+            "service.image_header",
+        ),
         *("service.families", "service.decode", "service.tiling", "service.metrics"),
         *(
             "service.together",
@@ -29,7 +36,7 @@ FLOORS = [
         *("service.admission", "service.packing", "service.batcher", "service.arena", "service.encoder"),
         *("service.engine", "service.fitting", "service.handover"),
     },
-    {"service.pipeline", "service.selfcheck", "service.preparation"},
+    {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
     {"service.api", "service.playground"},
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]

@@ -63,6 +63,11 @@ class ArenaSpec:
         if self.max_pages > self.pages:
             raise ValueError(f"the largest entry takes {self.max_pages} pages, the arena has {self.pages}")
 
+    @property
+    def promised_rows(self) -> int:
+        """Soft tokens that may be promised to running requests: half of the arena; the rest is cache."""
+        return self.pages * self.page_rows // 2
+
     @classmethod
     def for_budget(cls, budget: int, width: int, dtype: str, max_rows: int, page_rows: int = 16) -> ArenaSpec:
         """The arena that fits `budget` bytes and takes entries of up to `max_rows` rows of `width` numbers.

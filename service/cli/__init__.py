@@ -1,4 +1,4 @@
-"""The `patchbay` command: serve, ask, check. Parses arguments and prints; every decision is made below."""
+"""The `patchbay` command: serve, engine, ask, check, plan. Parses and prints; every decision is made below."""
 
 from service.cli.main import main
 

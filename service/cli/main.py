@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from service import __version__
 from service.cli import flags
 from service.errors import PatchbayError
+from service.gpus import DATA_SHEETS
 
 SERVE = """Serve a vision-language model behind the OpenAI API.
 
@@ -36,6 +37,19 @@ another container of the same pod, or by the same user on this machine. Give bot
 """
 CHECK = """Show what this machine can run: its cores, memory and GPU, the versions found, the resource plan for MODEL
 and the engine's command line. Starts nothing. Exit status 1, with the reason, when MODEL cannot be served here."""
+
+PLAN = """Show what a machine would hold of MODEL and of your images, before you rent it: the plan that `patchbay serve`
+would make there, requests at once, what bounds them and the knob that moves the bound. Reads configuration and sizes
+of weights; downloads no weights, and needs neither a GPU nor the machine. Every setting of serve may be given too.
+
+  patchbay plan --gpu h200 --image 1920x1080
+  patchbay plan OpenGVLab/InternVL3-8B-hf --gpu l40s --image 1920x1080:3 --image 640x480:1:low
+                                                     three of the one for each of the other
+  patchbay plan ./model --gpu l4 --image 800x600 --images-per-request 4 --answer-tokens 300 --json
+
+The ceiling is what the GPU's data sheet allows, arithmetic and memory traffic alone: no machine passes it, and none
+reaches it. What yours does is measured by a load test.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +81,36 @@ def parser() -> argparse.ArgumentParser:
 
     check = _command(commands, "check", "show what this machine can run, and why not", CHECK)
     flags.add_settings(check)
+
+    plan = _command(commands, "plan", "show what another machine would hold", PLAN)
+    plan.add_argument(
+        "--gpu", metavar="NAME", help="a data sheet: " + ", ".join(DATA_SHEETS) + "; none is a CPU"
+    )
+    plan.add_argument("--cores", type=int, default=16, metavar="N", help="CPU cores (default %(default)s)")
+    plan.add_argument(
+        "--memory", type=float, default=64, metavar="GIB", help="main memory (default %(default)g)"
+    )
+    plan.add_argument(
+        "--shared-memory", type=float, metavar="GIB", help="free in /dev/shm (default: half of the memory)"
+    )
+    plan.add_argument(
+        "--image",
+        action="append",
+        required=True,
+        metavar="WIDTHxHEIGHT[:WEIGHT[:DETAIL]]",
+        help="a kind of image, how often it comes (default 1), low, high or auto (default); may be repeated",
+    )
+    plan.add_argument(
+        "--images-per-request", type=int, default=1, metavar="N", help="in a request (default %(default)s)"
+    )
+    plan.add_argument(
+        "--text-tokens", type=int, default=64, metavar="N", help="beside the images (default %(default)s)"
+    )
+    plan.add_argument(
+        "--answer-tokens", type=int, default=128, metavar="N", help="of an answer (default %(default)s)"
+    )
+    plan.add_argument("--json", action="store_true", help="for machines")
+    flags.add_settings(plan)
     return root
 
 
@@ -99,6 +143,10 @@ def _run(options: argparse.Namespace) -> int:
         from service.cli.check import check
 
         return check(flags.given(options))
+    if options.command == "plan":
+        from service.cli.plan import plan
+
+        return plan(options, flags.given(options))
     if options.command == "engine":
         from service.cli.engine import engine
 

@@ -1,16 +1,20 @@
 """The pages that are made from code, as Markdown on standard output.
 
-`python -m service.cli.reference > docs/settings.md`, `python -m service.cli.reference metrics > docs/metrics.md`.
+`python -m service.cli.reference > docs/settings.md`, `… metrics > docs/metrics.md`, `… api > docs/api.md`; `… openapi`
+prints the OpenAPI document of the API as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Literal, get_args, get_origin
 
 from prometheus_client import CollectorRegistry
 from pydantic.fields import FieldInfo
 
+from service.api.openapi import document
+from service.cli.api_page import api_page
 from service.cli.flags import is_switch, shown_default
 from service.metrics import STAGES, TOTAL, Family, Metrics
 from service.settings import ENV_PREFIX, Settings
@@ -86,7 +90,11 @@ def _metric(family: Family) -> str:
     return f"| `{family.name}` | {family.kind} | {labels} | {unit} | {family.meaning} |\n"
 
 
-PAGES = {"settings": table, "metrics": metrics_page}
+def openapi() -> str:
+    return json.dumps(document(), indent=2) + "\n"
+
+
+PAGES = {"settings": table, "metrics": metrics_page, "api": api_page, "openapi": openapi}
 
 if __name__ == "__main__":
     print(PAGES[sys.argv[1] if len(sys.argv) > 1 else "settings"](), end="")

@@ -86,7 +86,9 @@ def test_small_writing_is_said_to_be_unreadable_at_one_tile_only() -> None:
 
 def test_counts_are_asked_where_there_is_something_to_count() -> None:
     rng = np.random.default_rng(0)
-    samples = [one for one in (sample("test", 0, i, "compact") for i in range(40)) if one.scene.kind == "shapes"]
+    samples = [
+        one for one in (sample("test", 0, i, "compact") for i in range(40)) if one.scene.kind == "shapes"
+    ]
     counting = dict.fromkeys(WEIGHTS, 0.0) | {"count": 1.0}
     asked = [
         int(turn.answer)

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import pytest
 
+from service.api.openapi import REF, document
 from service.api.sse import DONE
 from service.domain import ChatRequest
 from service.errors import EngineFailed
@@ -68,6 +70,9 @@ async def test_an_answer_in_one_piece_gets_a_member() -> None:
     assert completion["choices"] == ANSWER["choices"]
     assert completion["usage"]["prompt_tokens_details"]["image_tokens"] == 176
     assert SECRET not in json.dumps(details)
+    spec = document()
+    schema = {"$ref": REF + "Details", "components": spec["components"]}
+    jsonschema.Draft202012Validator(schema).validate(details)
 
 
 @pytest.mark.parametrize("cut", [1, 7, 10_000])

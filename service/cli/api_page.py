@@ -1,0 +1,146 @@
+"""`docs/api.md`, from the OpenAPI document: endpoints, fields, errors. Knows Markdown; decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.api.fields import NO_EFFECT, REFUSED
+from service.api.limits import RequestLimits
+from service.api.openapi import REF, WHEN, by_status, document
+
+HEAD = """# API
+
+OpenAI's chat completions, images included; any OpenAI client works with `base_url="http://HOST:8000/v1"`. With
+`api_keys` set, `Authorization: Bearer KEY` is wanted under `/v1`. This page is made by `make docs` from the OpenAPI
+document, which `python -m service.cli.reference openapi` prints, for whoever generates clients; the service itself
+serves neither.
+
+"""
+ASKING = """
+## Asking about an image
+
+```sh
+curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' -d '{
+  "messages": [{"role": "user", "content": [
+    {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,'"$(base64 -w0 demo/scenes/shapes.jpg)"'",
+                                        "detail": "high"}},
+    {"type": "text", "text": "What colour is the star?"}]}],
+  "temperature": 0}'
+```
+
+```json
+{"id": "chatcmpl-…", "object": "chat.completion", "created": 1784000000, "model": "patchbay-demo",
+ "choices": [{"index": 0, "message": {"role": "assistant", "content": "red", …}, "finish_reason": "stop", …}],
+ "usage": {"prompt_tokens": 177, "total_tokens": 179, "completion_tokens": 2,
+           "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 160, "image_detail": ["high"], …}}, …}
+```
+
+Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, the first
+frame of a GIF). `detail` is `low` (one tile), `high` (as many as the model takes) or `auto`, the default: as `high`,
+and less where the images would take more than half of the context. `prompt_tokens_details` says what was applied.
+
+With `"stream": true` the answer comes as server-sent events, one `data:` line each, the last `data: [DONE]`. While an
+image is encoded, lines that begin with a colon keep the connection open. An error within a stream is an event with the
+error object; the stream ends after it. `stream_options.include_usage` adds a last chunk with `usage`.
+
+With the header `X-Patchbay-Details: 1` the answer also says what the request cost: tiles, tokens and cache by image,
+milliseconds by stage ([observability.md](observability.md#one-request)).
+
+A refused request names the field:
+
+```json
+{"error": {"message": "temperature: input should be less than or equal to 2; received 3.",
+           "type": "invalid_request_error", "param": "temperature", "code": "invalid_value"}}
+```
+"""
+FIELDS = """
+## Fields of a chat request
+
+No other field is accepted, at any depth: one that is misspelt is refused, not ignored.
+
+| field | type | allowed |
+|---|---|---|
+"""
+
+
+def api_page() -> str:
+    spec = document()
+    return "".join(
+        (HEAD, _endpoints(spec), ASKING, FIELDS, _fields(spec), _left_out(), _errors()),
+    )
+
+
+def _endpoints(spec: dict[str, Any]) -> str:
+    rows = "".join(
+        f"| `{verb.upper()} {path}` | {operation['summary']} | {', '.join(operation['responses'])} |\n"
+        for path, verbs in spec["paths"].items()
+        for verb, operation in verbs.items()
+    )
+    return "| request | | answers |\n|---|---|---|\n" + rows
+
+
+def _fields(spec: dict[str, Any]) -> str:
+    schema = spec["components"]["schemas"]["ChatCompletionRequest"]
+    required = schema["required"]
+    rows = []
+    for name, field in schema["properties"].items():
+        kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
+        told = "required" if name in required else _range(kinds[0])
+        rows.append(f"| `{name}` | {' or '.join(_type(kind) for kind in kinds)} | {told} |\n")
+    return "".join(rows)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return f"`{schema['$ref'].removeprefix(REF)}`"
+    if "enum" in schema:
+        return "string"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    for alternatives in ("oneOf", "anyOf"):
+        if alternatives in schema:
+            return " or ".join(dict.fromkeys(_type(one) for one in schema[alternatives]))
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        return f"array of {_type(schema.get('items', {}))}"
+    return kind
+
+
+def _range(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    words = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "more than {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "less than {}",
+        "maxItems": "at most {} elements",
+        "minItems": "at least {} elements",
+        "maxProperties": "at most {} entries",
+    }
+    return ", ".join(text.format(schema[name]) for name, text in words.items() if name in schema)
+
+
+def _left_out() -> str:
+    ignored = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
+    rows = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(REFUSED.items()))
+    caps = RequestLimits()
+    return (
+        "\nBeside these ranges, `n` is at most `max_choices`, the images of a request are at most `max_images`, `stop` "
+        f"has {caps.max_stop} strings at most, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
+        f"`response_format` and `structured_outputs` has {caps.max_schema_bytes // 1024} KiB of JSON at most.\n"
+        f"\nAccepted for OpenAI's clients, and without effect: {ignored}.\n\n"
+        "Refused, with a word on what to do instead:\n\n| field | reason |\n|---|---|\n" + rows
+    )
+
+
+def _errors() -> str:
+    rows = "".join(
+        f"| {status} | `{kind.code}` | `{kind.type}` | {WHEN[kind]} |\n"
+        for status, kinds in by_status().items()
+        for kind in kinds
+    )
+    return (
+        "\n## Errors\n\nThe body is OpenAI's error object: `message`, `type`, `param`, `code`. Those with 429 and 503 "
+        "carry `Retry-After` in seconds.\n\n| status | code | type | when |\n|---|---|---|---|\n" + rows
+    )

@@ -1,0 +1,124 @@
+"""`patchbay plan` prints what serve would plan on such a machine, and reads no weights to do it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.checkpoint import read_checkpoint
+from service.cli.main import main
+from service.cli.plan import parse_kinds
+from service.domain import Detail
+from service.errors import ConfigurationError
+from service.families import load_geometry
+from service.gpus import DATA_SHEETS
+from service.machine import Machine
+from service.plan import GIB, make_plan
+from service.preparation import dtype_of, need_of, wish_of
+from service.settings import load
+from service.sizing import Kind
+
+MODEL = Path("demo/model")
+HD = ["--image", "1920x1080"]
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["plan", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["plan", *arguments]) == 1
+    return capsys.readouterr().err
+
+
+def test_the_plan_is_the_one_that_serve_would_make(capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        "--gpu",
+        "l4",
+        "--cores",
+        "8",
+        "--memory",
+        "32",
+        "--shared-memory",
+        "4",
+        "--max-model-len",
+        "2048",
+    ]
+    found = json.loads(told(capsys, *HD, *given, "--json"))["plan"]
+    settings = load({"max_model_len": "2048"}, {})
+    checkpoint = read_checkpoint(settings.model)
+    need = need_of(checkpoint, load_geometry(checkpoint.path), dtype_of(settings, checkpoint))
+    machine = Machine(tuple(range(8)), 32 * GIB, 4 * GIB, DATA_SHEETS["l4"].gpu)
+    plan = make_plan(machine, need, wish_of(settings))
+    assert found == {name: getattr(plan, name) for name in found}
+    assert found["max_model_len"] == 2048 and found["device"] == "cuda"
+
+
+def test_people_see_the_bound_and_its_knob(capsys: pytest.CaptureFixture[str]) -> None:
+    out = told(capsys, *HD, "--gpu", "h200", "--max-inflight", "7")
+    assert "7  requests inside           <- the bound: max_inflight" in out
+    assert "1920x1080       1    high      9      576          144" in out
+    assert "ceiling by the data sheet, never reached" in out
+
+
+def test_without_a_gpu_there_is_no_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "measure with a load test" in told(capsys, *HD)
+    assert json.loads(told(capsys, *HD, "--json"))["ceiling"] is None
+
+
+def test_weights_need_not_be_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    here = json.loads(told(capsys, *HD, "--json"))["weights"]
+    assert json.loads(told(capsys, str(folder), *HD, "--json"))["weights"] == here
+
+
+def test_a_configuration_that_makes_no_model_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["model_type"] = "no such model"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert f"transformers makes no model of {folder / 'config.json'}" in refused(capsys, str(folder), *HD)
+
+
+def test_kinds_are_read_as_they_are_written() -> None:
+    assert parse_kinds(["1920x1080", "640x480:2.5", "10x20:3:low"]) == (
+        Kind(1920, 1080, Detail.AUTO, 1.0),
+        Kind(640, 480, Detail.AUTO, 2.5),
+        Kind(10, 20, Detail.LOW, 3.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1920", "1920x", "1920x1080:", "1920x1080:1:best", "-1x3", "0x3", "3x3:0", "1x1:x"]
+)
+def test_other_kinds_are_refused_with_what_came(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="image: got"):
+        parse_kinds([text])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpu", "h300"], "gpu: got 'h300'; known are"),
+        (["--cores", "0"], "cores: got 0, allowed is 1 or more"),
+        (["--memory", "0"], "memory: got 0, allowed is more than 0 GiB"),
+        (["--memory", "nan"], "memory: got nan"),
+        (["--shared-memory", "-1"], "shared-memory: got -1"),
+        (["--images-per-request", "9"], "images-per-request: got 9, and max_images allows 8"),
+        (["--answer-tokens", "0"], "answer-tokens: got 0"),
+        (["--max-inflight", "0"], "max_inflight"),
+        (["--arena-bytes", "1"], "arena_bytes"),
+    ],
+)
+def test_impossible_wishes_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert words in refused(capsys, *HD, *arguments)

@@ -1,0 +1,142 @@
+"""Sizing adds nothing to the plan: memory is divided by what a request takes, and more never holds less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.arena import ArenaSpec
+from service.domain import Detail
+from service.errors import ContextLengthExceeded
+from service.families import load_geometry
+from service.gpus import DATA_SHEETS
+from service.machine import GPU, Machine
+from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Wish, make_plan
+from service.sizing import Kind, Sizing, Workload, size
+
+GEOMETRY = load_geometry("demo/model")
+NEED = Need(
+    vision_bytes=600_000_000,
+    text_bytes=15_000_000_000,
+    vision_hidden=1024,
+    soft_width=3584,
+    max_rows=GEOMETRY.max_rows,
+    max_positions=162,
+    max_patches=640,
+    kv_bytes_per_token=57_344,
+    context=32_768,
+    dtype="bfloat16",
+)
+WORK = Workload((Kind(1920, 1080),), text_tokens=64, answer_tokens=128)
+PEAKS = (DATA_SHEETS["h100"].flops, DATA_SHEETS["h100"].bandwidth)
+
+
+def machine(gpu: float | None = 80, memory: float = 64) -> Machine:
+    card = GPU("card", int(gpu * GIB), int(gpu * GIB)) if gpu else None
+    return Machine(tuple(range(16)), int(memory * GIB), int(memory * GIB / 2), card)
+
+
+def sized(
+    on: Machine | None = None,
+    work: Workload = WORK,
+    need: Need = NEED,
+    inflight: int = 256,
+    ceiling: bool = True,
+) -> Sizing:
+    on = on or machine()
+    plan = make_plan(on, need, Wish())
+    arena = ArenaSpec.for_budget(plan.arena_bytes, need.soft_width, need.dtype, need.max_rows)
+    return size(
+        on, need, plan, GEOMETRY, arena, work, max_inflight=inflight, peaks=PEAKS if ceiling else None
+    )
+
+
+def test_an_image_costs_what_the_gateway_would_plan() -> None:
+    (cost,) = sized().costs
+    plan = GEOMETRY.plan(1920, 1080, Detail.AUTO)
+    assert cost.plan == plan and cost.positions == plan.rows + 2
+
+
+def test_many_images_of_a_request_give_tiles_back_as_in_the_gateway() -> None:
+    tight = replace(NEED, context=512)
+    crowd = sized(work=replace(WORK, images=8), need=tight)
+    assert crowd.costs[0].plan.tiles < sized(need=tight).costs[0].plan.tiles
+
+
+def test_a_request_that_fits_no_context_is_refused_by_name() -> None:
+    work = Workload((Kind(1920, 1080, Detail.HIGH),), images=8)
+    with pytest.raises(ContextLengthExceeded, match="image 1920x1080: 146"):
+        sized(work=work, need=replace(NEED, context=512))
+
+
+def test_the_mean_is_weighed() -> None:
+    low, high = Kind(640, 480, Detail.LOW, weight=3), Kind(1920, 1080, Detail.HIGH)
+    mean = sized(work=Workload((low, high), images=2, text_tokens=10, answer_tokens=20)).mean
+    assert mean.rows == 2 * (3 * 16 + 144) / 4
+    assert mean.prompt == mean.rows + 2 * 2 + 10
+    assert mean.context == mean.prompt + 20
+    assert mean.patches == 2 * (3 * 64 + 576) / 4
+
+
+def test_the_kv_cache_is_what_the_engines_share_leaves() -> None:
+    on = machine()
+    plan = make_plan(on, NEED, Wish())
+    assert on.gpu is not None and plan.gpu_memory_utilization is not None
+    left = int(plan.gpu_memory_utilization * on.gpu.memory_bytes) - NEED.text_bytes - ENGINE_MINIMUM_BYTES
+    assert sized(on).kv_tokens == left // NEED.kv_bytes_per_token
+
+
+def test_on_a_cpu_the_kv_cache_is_the_plans() -> None:
+    on = machine(gpu=None)
+    plan = make_plan(on, NEED, Wish())
+    assert plan.kv_cache_bytes is not None
+    assert sized(on, ceiling=False).kv_tokens == plan.kv_cache_bytes // NEED.kv_bytes_per_token
+
+
+def test_the_smallest_limit_is_the_bound() -> None:
+    assert [limit.requests for limit in sized().limits] == sorted(limit.requests for limit in sized().limits)
+    assert sized(inflight=3).at_once == 3 and sized(inflight=3).limits[0].knob == "max_inflight"
+    tight = sized(machine(gpu=18), inflight=10**6)
+    assert tight.limits[0].name == "KV cache"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "name", "sequences"), [(80, "card", 1024), (80, "A100", 256), (40, "card", 256)]
+)
+def test_the_engines_own_bound_is_vllms(gpu: int, name: str, sequences: int) -> None:
+    on = machine(gpu)
+    assert on.gpu is not None
+    found = sized(replace(on, gpu=replace(on.gpu, name=name)))
+    assert {limit.name: limit.requests for limit in found.limits}["sequences of the engine"] == sequences
+
+
+def test_the_ceiling_is_arithmetic_and_memory_traffic() -> None:
+    found = sized()
+    ceiling, mean, at_once = found.ceiling, found.mean, found.at_once
+    assert ceiling is not None
+    assert ceiling.encode == pytest.approx(NEED.vision_bytes * mean.patches / PEAKS[0])
+    assert ceiling.prefill == pytest.approx(NEED.text_bytes * mean.prompt / PEAKS[0])
+    read = NEED.text_bytes / at_once + (mean.prompt + 64) * NEED.kv_bytes_per_token
+    assert ceiling.decode == pytest.approx(128 * read / PEAKS[1])
+    assert ceiling.requests_per_second == pytest.approx(
+        1 / (ceiling.encode + ceiling.prefill + ceiling.decode)
+    )
+    assert sized(ceiling=False).ceiling is None
+
+
+@given(less=st.floats(18, 140), more=st.floats(0, 140), side=st.integers(16, 4000))
+def test_more_memory_never_holds_less(less: float, more: float, side: int) -> None:
+    work = Workload((Kind(side, 1000),))
+    small, large = sized(machine(less), work), sized(machine(less + more), work)
+    # the share is rounded to a thousandth of the GPU
+    assert large.kv_tokens >= small.kv_tokens - 0.001 * (less + more) * GIB / NEED.kv_bytes_per_token
+    assert large.costs == small.costs
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000))
+def test_low_never_takes_more_than_high(width: int, height: int) -> None:
+    low, high = (sized(work=Workload((Kind(width, height, d),))).mean for d in (Detail.LOW, Detail.HIGH))
+    assert low.rows <= high.rows and low.patches <= high.patches
