@@ -53,7 +53,8 @@ function tiles([columns, rows]) {
 function sentence({ width, height, grid: [columns, rows], tiles, tokens, detail, cached }) {
   const cut = columns * rows === 1 ? "1 tile" : `${columns} × ${rows} tiles`;
   const whole = tiles > columns * rows ? " and a thumbnail" : "";
-  return `${width} × ${height} · ${cut}${whole} · ${tokens} tokens · detail ${detail} · ${cached ? "from cache" : "encoded"}`;
+  const told = [`${width} × ${height}`, cut + whole, `${tokens} tokens`, `detail ${detail}`, cached ? "from cache" : "encoded"];
+  return told.join("\u00a0· "); // a line may end with a dot, and never begins with one
 }
 
 function dataUrl(blob) {
