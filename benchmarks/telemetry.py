@@ -148,7 +148,9 @@ def cost() -> None:
     logger.propagate = False
     metrics = Metrics(CollectorRegistry())
     for images in (1, 8):
-        usage = ImageUsage(width=640, height=480, tiles=10, tokens=160, detail="high", cached=False)
+        usage = ImageUsage(
+            width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=False
+        )
         exchange = Exchange(
             "telemetry",
             {},

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches from Debian's packages what tests drive and pip does not have: Prometheus with promtool, unpacked into .venv
-# so that no service is started, and Chromium. Where one cannot be had, says which tests will be skipped, and goes on.
+# so that no service is started, and Chromium with ChromeDriver. Where one cannot be had, says which tests will be
+# skipped, and goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ fetch_prometheus() {
 
 fetch_chromium() {
   indexed chromium
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null 2>&1
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium chromium-driver >/dev/null 2>&1
 }
 
 if ! { have prometheus && have promtool; } && [ ! -x .venv/bin/promtool ]; then
@@ -28,8 +29,8 @@ if ! { have prometheus && have promtool; } && [ ! -x .venv/bin/promtool ]; then
   fi
 fi
 
-if ! have chromium && ! have google-chrome; then
+if ! { have chromedriver && { have chromium || have google-chrome; }; }; then
   if debian && [ "$(id -u)" = 0 ] && say "installing Chromium" && fetch_chromium; then :; else
-    say "no Chromium here: tests of the playground will be skipped (Debian: apt-get install chromium)"
+    say "no Chromium here: tests of the playground will be skipped (Debian: apt-get install chromium chromium-driver)"
   fi
 fi

@@ -9,9 +9,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
@@ -28,8 +29,10 @@ from service.handover import HandlePath, ImagePath, PassThrough
 from service.metrics import Metrics
 from service.parts import make_encoder, make_engine, make_ingest
 from service.pipeline import ChatAnswer, Pipeline, Served
+from service.playground import playground_routes
 from service.preparation import Prepared
 from service.selfcheck import self_check
+from service.settings import EMBEDDED_MODEL
 from service.tracing import make_tracing
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
+SCENES = Path(EMBEDDED_MODEL).parent / "scenes"
+"""Pictures that the embedded model understands."""
 ENGINE_VERSION = "0.32.0"
 """The version that the plugin is written for, pinned in pyproject.toml."""
 
@@ -89,12 +94,19 @@ class Patchbay:
             engine_metrics=self,
             show_metrics=settings.admin_port is None,
             tracing=self._tracing,
+            playground=self._playground(),
             lifespan=self._lifespan,
         )
 
     def admin_api(self) -> FastAPI:
         """For `admin_port`; it lives as long as `api` does."""
         return build_admin(self, self.metrics, self)
+
+    def _playground(self) -> APIRouter | None:
+        settings = self.prepared.settings
+        if not settings.shows_playground:
+            return None
+        return playground_routes(SCENES if settings.embedded else None)
 
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         if self._pipeline is None:

@@ -62,8 +62,16 @@ class View:
     tile_height: int
 
     @property
+    def columns(self) -> int:
+        return self.width // self.tile_width
+
+    @property
+    def rows(self) -> int:
+        return self.height // self.tile_height
+
+    @property
     def tiles(self) -> int:
-        return (self.width // self.tile_width) * (self.height // self.tile_height)
+        return self.columns * self.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,10 @@ class ImageUsage:
     width: int
     """Pixels, as displayed."""
     height: int
+    grid: tuple[int, int]
+    """Columns and rows of the tiles that it was cut into; a thumbnail is not among them."""
     tiles: int
+    """All of them, the thumbnail included."""
     tokens: int
     """Soft tokens: rows of the encoder's output, separators not counted."""
     detail: Literal["low", "high"]

@@ -160,9 +160,11 @@ class Pipeline:
 
 
 def _usage(job: ImageJob, *, cached: bool) -> ImageUsage:
+    closest = job.plan.views[0]
     return ImageUsage(
         width=job.image.width,
         height=job.image.height,
+        grid=(closest.columns, closest.rows),
         tiles=job.plan.tiles,
         tokens=job.plan.rows,
         detail=job.plan.detail,

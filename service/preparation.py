@@ -21,7 +21,7 @@ from service.families.base import Geometry
 from service.fitting import largest_plan
 from service.machine import Machine, inspect
 from service.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
-from service.settings import EMBEDDED_MODEL, Settings
+from service.settings import Settings
 from service.tracing import check_installed, traces_url
 
 EMBEDDED_NAME = "patchbay-demo"
@@ -57,9 +57,7 @@ def prepare(settings: Settings) -> Prepared:
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
     machine = inspect(settings.arena_dir)
     plan = make_plan(machine, need_of(checkpoint, geometry, dtype), wish_of(settings))
-    served_name = settings.served_model_name or (
-        EMBEDDED_NAME if settings.model == EMBEDDED_MODEL else checkpoint.name
-    )
+    served_name = settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
     spec = ArenaSpec.for_budget(plan.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)

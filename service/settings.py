@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         description="text: lines for people. json: one object a line, with stage times, image sizes and tokens of "
         "each request. Neither holds content or URLs.",
     )
+    playground: bool | None = Field(
+        None,
+        description="The page at / on which one can ask about pictures and see what they cost. Default: on for the "
+        "embedded model, off for any other.",
+    )
     otlp_endpoint: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
@@ -164,6 +169,15 @@ class Settings(BaseSettings):
     max_model_len: int | None = Field(
         None, ge=64, description="Most tokens of prompt and answer together. Default: the checkpoint's own."
     )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model that comes with Patchbay is served."""
+        return self.model == EMBEDDED_MODEL
+
+    @property
+    def shows_playground(self) -> bool:
+        return self.embedded if self.playground is None else self.playground
 
     @model_validator(mode="before")
     @classmethod

@@ -37,7 +37,7 @@ FLOORS = [
         *("service.engine", "service.fitting", "service.handover"),
     },
     {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
-    {"service.api"},
+    {"service.api", "service.playground"},
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]
 TOWERS = {"service.families.towers", "service.families.internvl.tower", "service.encoder"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -37,9 +37,10 @@ def build_api(
     engine_metrics: EngineMetrics | None = None,
     show_metrics: bool = True,
     tracing: Tracing | None = None,
+    playground: APIRouter | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
-    """Without `show_metrics` they are left to `build_admin`.
+    """Without `show_metrics` they are left to `build_admin`. `playground` is the page for people, where there is one.
 
     Raises ConfigurationError for API keys that no header could carry.
     """
@@ -49,6 +50,8 @@ def build_api(
     api.include_router(health_routes(readiness))
     if show_metrics:
         api.include_router(metrics_routes(metrics, engine_metrics))
+    if playground is not None:
+        api.include_router(playground)
     return api
 
 

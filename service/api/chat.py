@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.body import read_body
 from service.api.connection import while_connected
+from service.api.details import body_with_details, details_frame, wants_details
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.limits import RequestLimits
-from service.api.outcome import Outcome
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.schema import parse_chat
 from service.api.sse import DONE, EventStream, FrameSplitter
@@ -53,6 +53,7 @@ class ChatResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
+        exchange.details = wants_details(scope)
         progress = Progress(self._chat.metrics)
         try:
             async with self._chat.permits.request():
@@ -85,7 +86,10 @@ class ChatResponse(Response):
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
         exchange.outcome.body(body)
-        return Response(body_with_images(body, reply.images), media_type=reply.content_type)
+        body = body_with_images(body, reply.images)
+        if exchange.details:
+            body = body_with_details(body, exchange.record)
+        return Response(body, media_type=reply.content_type)
 
     async def _stream(self, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send) -> None:
         events = EventStream(
@@ -96,28 +100,35 @@ class ChatResponse(Response):
         async with events:
             reply = await self._chat.service.chat(request, exchange.handed_on)
             async with aclosing(reply):
-                await _relay(reply, events, progress, exchange.outcome)
+                last = await _relay(reply, events, progress, exchange)
+            if exchange.details:
+                await events.write(details_frame(last, exchange.record) + DONE)
         if events.failure is not None:
             exchange.status, exchange.error = status_of(events.failure), events.failure.code
 
 
-async def _relay(reply: ChatReply, events: EventStream, progress: Progress, outcome: Outcome) -> None:
-    """The engine's frames as they come, byte for byte except for usage. Raises EngineFailed."""
+async def _relay(reply: ChatReply, events: EventStream, progress: Progress, exchange: Exchange) -> bytes:
+    """The engine's frames as they come, byte for byte except for usage; the last before `[DONE]` is returned.
+
+    Where details are to follow, `[DONE]` itself is left to the caller. Raises EngineFailed.
+    """
     splitter = FrameSplitter()
-    last = b""
+    last = before = b""
     async for chunk in reply.body():
         frames = splitter.feed(chunk)
         good = list(takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames))
-        if good:
-            await events.write(b"".join(frame_with_images(frame, reply.images) for frame in good))
+        told = [frame for frame in good if frame != DONE] if exchange.details else good
+        if told:
+            await events.write(b"".join(frame_with_images(frame, reply.images) for frame in told))
             progress.events()
-            last = good[-1]
-            for frame in good:
-                outcome.frame(frame)
+        for frame in good:
+            exchange.outcome.frame(frame)
+            last, before = frame, frame if frame != DONE else before
         if len(good) < len(frames):
             raise EngineFailed("The engine failed while it was answering.")
     if last != DONE:
         raise EngineFailed("The engine's answer broke off before its end.")
+    return before
 
 
 @dataclass(slots=True)

@@ -36,6 +36,8 @@ class Exchange:
     model: str = ""
     """The model that was asked; empty where no model was."""
     stream: bool = False
+    details: bool = False
+    """The client asked what the request cost: see `details`."""
     status: int | None = None
     """What it came to where the status line tells otherwise: late failures of a stream, clients that left."""
     error: str = ""

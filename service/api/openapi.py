@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service import __version__, errors
+from service.api.details import HEADER, MEMBER
 from service.api.errors import status_of
 from service.api.fields import ChatFields
 from service.errors import EngineRejected, PatchbayError
@@ -77,6 +78,7 @@ def document() -> Document:
                 "ChatCompletionRequest": request,
                 "ChatCompletion": _completion(),
                 "Usage": _usage(),
+                "Details": _details(),
                 "Error": _error(),
                 "Model": _object({"id": _STRING, "object": {"const": "model"}}, "id", "object"),
             },
@@ -116,6 +118,12 @@ _TRACE = {
     "description": "W3C trace context, continued where traces are on.",
     "schema": _STRING,
 }
+_DETAILS = {
+    "name": HEADER,
+    "in": "header",
+    "description": f"1: the answer says in `{MEMBER}` what the request cost; a stream does in a chunk before its end.",
+    "schema": {"enum": ["0", "1"], "default": "0"},
+}
 
 
 def _object(properties: Document, *required: str) -> Document:
@@ -130,7 +138,7 @@ def _chat() -> Document:
     completion = {"$ref": REF + "ChatCompletion"}
     return {
         "summary": "Answer a conversation with images in it.",
-        "parameters": [_REQUEST_ID, _TRACE],
+        "parameters": [_REQUEST_ID, _TRACE, _DETAILS],
         "requestBody": {"required": True, **_content(JSON, {"$ref": REF + "ChatCompletionRequest"})},
         "responses": {
             "200": {
@@ -219,6 +227,7 @@ def _completion() -> Document:
             "model": _STRING,
             "choices": {"type": "array", "items": choice},
             "usage": {"$ref": REF + "Usage"},
+            MEMBER: {"$ref": REF + "Details"},
         },
         *("id", "object", "created", "model", "choices", "usage"),
     )
@@ -244,6 +253,40 @@ def _usage() -> Document:
             "prompt_tokens_details": {"anyOf": [details, {"type": "null"}]},
         },
         *("prompt_tokens", "completion_tokens", "total_tokens"),
+    )
+
+
+def _details() -> Document:
+    milliseconds = {"type": "number", "minimum": 0}
+    image = _object(
+        {
+            "width": {**_COUNT, "description": "Pixels, as displayed."},
+            "height": _COUNT,
+            "grid": {
+                "type": "array",
+                "items": _COUNT,
+                "minItems": 2,
+                "maxItems": 2,
+                "description": "Columns and rows of tiles; a thumbnail is not among them.",
+            },
+            "tiles": {**_COUNT, "description": "All of them, the thumbnail included."},
+            "tokens": _COUNT,
+            "detail": {"enum": ["low", "high"]},
+            "cached": {"type": "boolean"},
+        },
+        *("width", "height", "grid", "tiles", "tokens", "detail", "cached"),
+    )
+    return _object(
+        {
+            "total_ms": milliseconds,
+            "stages_ms": {
+                "type": "object",
+                "additionalProperties": milliseconds,
+                "description": "By stage; they sum to `total_ms`.",
+            },
+            "images": {"type": "array", "items": image},
+        },
+        *("total_ms", "stages_ms", "images"),
     )
 
 

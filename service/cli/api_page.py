@@ -43,6 +43,9 @@ With `"stream": true` the answer comes as server-sent events, one `data:` line e
 image is encoded, lines that begin with a colon keep the connection open. An error within a stream is an event with the
 error object; the stream ends after it. `stream_options.include_usage` adds a last chunk with `usage`.
 
+With the header `X-Patchbay-Details: 1` the answer also says what the request cost: tiles, tokens and cache by image,
+milliseconds by stage ([observability.md](observability.md#one-request)).
+
 A refused request names the field:
 
 ```json

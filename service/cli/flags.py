@@ -38,6 +38,11 @@ def given(namespace: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(namespace).items() if name in Settings.model_fields}
 
 
+def is_switch(info: FieldInfo) -> bool:
+    """Whether a setting is on or off, and so a flag without a value."""
+    return info.annotation in (bool, bool | None)
+
+
 def shown_default(info: FieldInfo) -> str:
     """A setting's default as the help and the docs print it; empty where the description says it."""
     value = info.default
@@ -48,7 +53,7 @@ def shown_default(info: FieldInfo) -> str:
 
 def _add_flag(group: argparse._ArgumentGroup, name: str, info: FieldInfo) -> None:
     flag = f"--{name.replace('_', '-')}"
-    if info.annotation is bool:
+    if is_switch(info):
         group.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_help(name, info)
         )
@@ -63,4 +68,4 @@ def _help(name: str, info: FieldInfo) -> str:
     return text.replace("%", "%%")
 
 
-__all__ = ["add_settings", "given", "shown_default"]
+__all__ = ["add_settings", "given", "is_switch", "shown_default"]

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from service.api.openapi import document
 from service.cli.api_page import api_page
-from service.cli.flags import shown_default
+from service.cli.flags import is_switch, shown_default
 from service.metrics import STAGES, TOTAL, Family, Metrics
 from service.settings import ENV_PREFIX, Settings
 
@@ -36,7 +36,7 @@ def table() -> str:
 
 def _row(name: str, info: FieldInfo) -> str:
     flag = "`MODEL`" if name == "model" else f"`--{name.replace('_', '-')}`"
-    if info.annotation is bool:
+    if is_switch(info):
         flag = f"`--[no-]{name.replace('_', '-')}`"
     default = shown_default(info)
     choices = ""

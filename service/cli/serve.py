@@ -81,6 +81,8 @@ async def _announce(patchbay: Patchbay, server: DrainingServer, say: Say) -> Non
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     url = f"http://{host}:{settings.port}"
     say(f"ready at {url}")
+    if settings.shows_playground:
+        say(f"a page to try it on at {url}/")
     if settings.admin_port is not None:
         say(f"metrics at http://{host}:{settings.admin_port}/metrics")
     if settings.log_format == "text":

@@ -101,6 +101,24 @@ def test_streaming_with_usage(client: openai.OpenAI, model: str) -> None:
     assert details(events[-1].usage)["image_tokens"] == details(whole.usage)["image_tokens"]
 
 
+def test_what_a_request_cost_is_told_to_who_asks(client: openai.OpenAI, model: str) -> None:
+    ask: Any = {
+        "model": model,
+        "messages": asks(picture(8), picture(9, detail="low")),
+        "max_tokens": 8,
+        "extra_headers": {"X-Patchbay-Details": "1"},
+    }
+    *_, last = client.chat.completions.create(stream=True, **ask)
+    assert last.choices == []
+    for told in (last.to_dict()["patchbay"], client.chat.completions.create(**ask).to_dict()["patchbay"]):
+        assert sum(told["stages_ms"].values()) == pytest.approx(told["total_ms"], abs=1e-6)
+        assert "engine_answer" in told["stages_ms"]
+        assert [image["detail"] for image in told["images"]][1] == "low"
+        columns, rows = told["images"][0]["grid"]
+        assert told["images"][0]["tiles"] in (1, columns * rows + 1)
+    assert [image["cached"] for image in told["images"]] == [True, True]
+
+
 def test_json_schema_output(client: openai.OpenAI, model: str) -> None:
     schema: Any = {
         "type": "json_schema",

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
@@ -18,8 +18,8 @@ from service.domain import ChatRequest, ImageUsage
 from service.metrics import Metrics
 from service.tracing import Tracing
 
-LOW = ImageUsage(width=40, height=30, tiles=1, tokens=16, detail="low", cached=False)
-HIGH = ImageUsage(width=640, height=480, tiles=10, tokens=160, detail="high", cached=True)
+LOW = ImageUsage(width=40, height=30, grid=(1, 1), tiles=1, tokens=16, detail="low", cached=False)
+HIGH = ImageUsage(width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=True)
 
 Step = bytes | BaseException | asyncio.Event
 """A chunk to yield, a failure to raise, or an event to wait for."""
@@ -106,6 +106,7 @@ class Bench:
         engine: EngineMetrics | None = None,
         tracing: Tracing | None = None,
         show_metrics: bool = True,
+        playground: APIRouter | None = None,
         **limits: Any,
     ) -> None:
         """`pipeline` takes the place of the service that gives `reply`."""
@@ -126,6 +127,7 @@ class Bench:
             engine_metrics=engine,
             tracing=tracing,
             show_metrics=show_metrics,
+            playground=playground,
         )
 
     def metric(self, name: str, **labels: str) -> float | None:

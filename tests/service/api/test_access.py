@@ -98,8 +98,14 @@ async def test_an_answer_is_told_with_its_images_stages_and_tokens() -> None:
         "stream": False,
     }
     assert line["images"] == [
-        {"width": 40, "height": 30, "tiles": 1, "tokens": 16, "detail": "low", "cached": False},
-        {"width": 640, "height": 480, "tiles": 10, "tokens": 160, "detail": "high", "cached": True},
+        {
+            **{"width": 40, "height": 30, "grid": [1, 1], "tiles": 1},
+            **{"tokens": 16, "detail": "low", "cached": False},
+        },
+        {
+            **{"width": 640, "height": 480, "grid": [3, 3], "tiles": 10},
+            **{"tokens": 160, "detail": "high", "cached": True},
+        },
     ]
     assert line["usage"] == {"prompt_tokens": 9, "completion_tokens": 3}
     assert line["finish_reasons"] == ["stop"]

@@ -1,0 +1,185 @@
+// What happens on the page. Pictures, question and key live in this tab's memory and nowhere else.
+
+import { ask, modelName, reasons, requestBody } from "./chat.js";
+import { showCost } from "./cost.js";
+import { byId } from "./dom.js";
+import { receiveFiles } from "./files.js";
+import { forget, MOST, read } from "./pictures.js";
+import * as view from "./view.js";
+
+const POLL = 2000; // milliseconds between two looks at a service that is not ready
+const state = { pictures: [], offer: null, ready: false, polling: false, running: null };
+
+// --- the service ---
+
+async function untilReady() {
+  if (state.polling) return;
+  state.polling = true;
+  while (!(await look())) await new Promise((resume) => setTimeout(resume, POLL));
+  state.polling = false;
+  await showModel();
+}
+
+async function look() {
+  const why = await reasons().catch((refused) => refused.message);
+  state.ready = !why;
+  view.showReadiness(why);
+  view.showRunning(state.running !== null, state.ready);
+  return state.ready;
+}
+
+async function showModel() {
+  try {
+    byId("model").textContent = await modelName(key());
+  } catch (refused) {
+    if (refused.status === 401) view.askForKey();
+  }
+}
+
+function key() {
+  return byId("key").value.trim();
+}
+
+// --- pictures ---
+
+async function take(files, { append = false, questions = state.offer.questions } = {}) {
+  const room = append ? MOST - state.pictures.length : MOST;
+  let taken;
+  clearAnswer();
+  try {
+    taken = await Promise.all(files.slice(0, room).map(({ blob, ...named }) => read(blob, named)));
+  } catch (wrong) {
+    view.showError(wrong);
+    return;
+  }
+  if (!append) state.pictures.forEach(forget);
+  state.pictures = append ? [...state.pictures, ...taken] : taken;
+  showPictures();
+  view.showQuestions(questions, askThis);
+  if (files.length > room) {
+    view.showError({ message: `Only ${MOST} pictures go into one question; the rest was left out.` });
+  }
+}
+
+async function takeScene(scene) {
+  const response = await fetch(`playground/scenes/${scene.file}`);
+  const file = `${state.offer.folder}/${scene.file}`;
+  const blob = await response.blob();
+  await take([{ blob, file, alt: scene.alt, scene: scene.file }], { questions: scene.questions });
+  byId("question").value = scene.questions[0];
+}
+
+function remove(picture) {
+  forget(picture);
+  state.pictures = state.pictures.filter((other) => other !== picture);
+  clearAnswer();
+  byId("choose").focus();
+}
+
+function showPictures() {
+  view.showPictures(state.pictures, remove);
+}
+
+// --- question and answer ---
+
+function askThis(question) {
+  byId("question").value = question;
+  send();
+}
+
+async function send() {
+  const question = byId("question").value.trim();
+  if (state.running || !state.ready || !question) return;
+  const detail = document.querySelector("input[name=detail]:checked").value;
+  const pictures = state.pictures;
+  clearAnswer();
+  view.showCurl(pictures, question, detail, Boolean(key()));
+  const running = new AbortController();
+  state.running = running;
+  view.showRunning(true, state.ready);
+  const body = requestBody(pictures.map(({ url }) => url), question, detail);
+  const onText = (text) => state.running === running && byId("answer").append(text);
+  try {
+    const told = await ask(body, { key: key(), signal: running.signal, onText });
+    if (state.running === running && told.cost) showTold(told, pictures);
+  } catch (refused) {
+    // an answer that was left for another question has nothing more to say
+    if (state.running === running) showRefusal(refused, pictures);
+  } finally {
+    if (state.running === running) state.running = null;
+    view.showRunning(state.running !== null, state.ready);
+  }
+}
+
+function showTold(told, pictures) {
+  told.cost.images.forEach((image, index) => {
+    pictures[index].cost = image;
+  });
+  showPictures();
+  showCost(told);
+  byId("cost").hidden = false;
+}
+
+function showRefusal(refused, pictures) {
+  if (refused.name === "AbortError") {
+    view.showError({ message: "Cancelled." });
+    return;
+  }
+  const at = /^messages\[0\]\.content\[(\d+)\]/.exec(refused.param ?? "");
+  if (at && pictures[at[1]]) pictures[at[1]].wrong = true;
+  showPictures();
+  view.showError(refused);
+  if (refused.status === 401) view.askForKey({ now: true });
+  if (refused.status >= 500 || refused.code === "no_answer") untilReady();
+}
+
+/** Ends what runs: an answer belongs to the pictures that it was given for. */
+function clearAnswer() {
+  state.running?.abort();
+  state.running = null;
+  view.showNoAnswer();
+  for (const picture of state.pictures) Object.assign(picture, { cost: null, wrong: false });
+  showPictures();
+}
+
+async function copy() {
+  const code = byId("curl");
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    byId("copy").textContent = "Copied";
+  } catch {
+    // away from this machine and without TLS a page may not write there
+    getSelection().selectAllChildren(code);
+    byId("copy").textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => { byId("copy").textContent = "Copy"; }, POLL);
+}
+
+// --- wiring ---
+
+function listen() {
+  receiveFiles(take);
+  byId("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  byId("question").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  });
+  document.addEventListener("keydown", (event) => event.key === "Escape" && state.running?.abort());
+  byId("cancel").addEventListener("click", () => state.running?.abort());
+  byId("key").addEventListener("change", showModel);
+  byId("tiles").addEventListener("change", (event) => {
+    byId("figures").classList.toggle("plain", !event.target.checked);
+  });
+  byId("copy").addEventListener("click", copy);
+}
+
+state.offer = await (await fetch("playground/scenes.json")).json();
+listen();
+view.showScenes(state.offer, takeScene);
+view.showQuestions(state.offer.questions, askThis);
+untilReady();
+if (state.offer.scenes.length) takeScene(state.offer.scenes[0]);

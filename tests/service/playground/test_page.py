@@ -1,0 +1,351 @@
+"""The page in a real browser, before the real gateway; the engine says what a test wants it to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from PIL import Image
+from prometheus_client import CollectorRegistry
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
+
+from service.admission import Admission
+from service.api.sse import DONE
+from service.app import SCENES
+from service.domain import EngineReply
+from service.errors import EngineUnavailable
+from service.families import load_geometry
+from service.handover import HandlePath
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.metrics import Metrics
+from service.pipeline import Pipeline, Served
+from service.playground import playground_routes
+from service.settings import EMBEDDED_MODEL
+from tests.browser import HANG, Page, chromium
+from tests.service import fakes
+from tests.service.api.fakes import Bench, Health
+from tests.service.fakes import event
+
+USAGE = {"prompt_tokens": 177, "completion_tokens": 2, "total_tokens": 179}
+
+
+class Engine(fakes.Engine):
+    """Answers every question with `words`; without any it goes on for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: tuple[str, ...] = ("red",)
+        self.refuses: BaseException | None = None
+        self.given: list[fakes.Reply] = []
+
+    async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> EngineReply:
+        self.asked.append(payload)
+        if self.refuses is not None:
+            raise self.refuses
+        frames = [event(id="1", choices=[{"delta": {"content": word}}]) for word in self.words]
+        end = [
+            event(id="1", choices=[{"delta": {}, "finish_reason": "stop"}]),
+            event(choices=[], usage=USAGE),
+        ]
+        reply = Endless(event(id="1", choices=[{"delta": {"content": "well, "}}]))
+        self.given.append(fakes.Reply(*frames, *end, DONE) if self.words else reply)
+        return self.given[-1]
+
+
+class Endless(fakes.Reply):
+    async def body(self) -> Any:
+        async for chunk in super().body():
+            yield chunk
+        await asyncio.Event().wait()
+
+
+class Gateway:
+    """The real one, with the page, on a port of its own."""
+
+    def __init__(self, *api_keys: str) -> None:
+        self.engine = Engine()
+        self.health = Health()
+        metrics, geometry = Metrics(CollectorRegistry()), load_geometry(EMBEDDED_MODEL)
+        admission = Admission(max_inflight=4, max_visual_rows=1000)
+        pipeline = Pipeline(
+            Served(context=4096, fingerprint="model", request_timeout=600, restart_wait=0),
+            ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
+            geometry=geometry,
+            images=HandlePath(geometry, fakes.Encoder(), admission, metrics),
+            engine=self.engine,
+            life=self.engine,
+            metrics=metrics,
+        )
+        page = playground_routes(SCENES)
+        self.api = Bench(pipeline=pipeline, health=self.health, api_keys=api_keys, playground=page).api
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = uvicorn.Server(uvicorn.Config(self.api, log_config=None, timeout_graceful_shutdown=5))
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            finally:
+                server.should_exit = True
+                thread.join(HANG)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, gateway: Gateway) -> Iterator[Page]:
+    with gateway.running() as url:
+        yield opened(driver, url).ready()
+
+
+def opened(driver: webdriver.Chrome, url: str) -> Page:
+    page = Page(driver, url)
+    page.paint()
+    page.complaints()
+    page.driver.get(url)
+    page.until("#figures .frame")
+    return page
+
+
+def pictures(folder: Path, *sizes: tuple[int, int]) -> list[Path]:
+    made = []
+    for index, size in enumerate(sizes):
+        made.append(folder / f"picture {index}.png")
+        Image.new("RGB", size, (200, 40 * index, 90)).save(made[-1])
+    return made
+
+
+def test_a_scene_a_question_an_answer_and_what_it_cost(page: Page) -> None:
+    assert page.text("#model") == "demo"
+    page.button("What colour is the star?").click()
+    page.until("#answer", "red")
+    page.until("#cost")
+    assert "278 × 278 · 3 × 3 tiles and a thumbnail · 160 tokens · detail high · encoded" in page.text(
+        "figcaption"
+    )
+    # one outline and two inner lines each way
+    assert (page.find(".tiles .line").get_attribute("d") or "").count("M") == 5
+    frame, tiles = page.find(".frame img").rect, page.find(".tiles").rect
+    assert {key: round(value) for key, value in frame.items()} == {k: round(v) for k, v in tiles.items()}
+    stages = page.stages()
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=0.01)
+    assert {"body", "engine_first_token", "engine_answer"} <= set(stages)
+    assert page.text("#facts").split("\n")[2:] == [
+        *("Image tokens", "160", "Image cache", "miss"),
+        *("Prompt tokens", "177", "Answer tokens", "2"),
+    ]
+    page.find("#ask").click()
+    page.until("figcaption", "from cache")
+    assert page.complaints() == []
+
+
+def test_tiles_can_be_hidden_and_low_detail_is_one(page: Page) -> None:
+    page.find("input[value=low]").click()
+    page.find("#ask").click()
+    page.until("figcaption", "1 tile · 16 tokens · detail low")
+    assert page.find(".tiles").is_displayed()
+    page.find("#tiles").click()
+    assert not page.find(".tiles").is_displayed()
+
+
+def test_several_pictures_go_in_their_order(page: Page, gateway: Gateway, tmp_path: Path) -> None:
+    files = pictures(tmp_path, (300, 200), (120, 120), (64, 90), (50, 50), (40, 40))
+    page.find("#choose").send_keys("\n".join(map(str, files[:2])))
+    page.until("figcaption", "picture 1.png")
+    page.find("#add").send_keys(str(files[2]))
+    page.until("figcaption", "picture 2.png")
+    page.ask("Which one?")
+    page.until("figcaption", "64 × 90")
+    assert [each.text.split("\n")[1].split(" · ")[0] for each in page.all("figcaption")] == [
+        *("300 × 200", "120 × 120", "64 × 90"),
+    ]
+    (message,) = gateway.engine.asked[-1]["messages"]
+    assert [part["type"] for part in message["content"]] == [*["image_embeds"] * 3, "text"]
+    page.button("×").click()
+    page.until("#waiting")
+    assert len(page.all("figure")) == 2
+    page.drop(*files)
+    page.until("#error", "Only 4 pictures")
+    assert len(page.all("figure")) == 4
+    assert page.complaints() == []
+
+
+def test_a_picture_can_be_pasted(page: Page, tmp_path: Path) -> None:
+    page.driver.execute_async_script(
+        "const done = arguments[0];"
+        "fetch('playground/scenes/small.png').then((answer) => answer.blob()).then((blob) => {"
+        "const data = new DataTransfer(); data.items.add(new File([blob], '', {type: 'image/png'}));"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true})); done(); });"
+    )
+    page.until("figcaption", "pasted.png")
+
+
+def test_a_broken_picture_is_told_with_its_place(page: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture at all")
+    page.drop(broken)
+    page.until(".blank", "no preview")
+    page.ask("What is it?")
+    error = page.until("#error").text
+    assert "messages[0].content[0].image_url.url" in error and "unsupported_image_format" in error
+    page.find("figure.wrong")
+    (complaint,) = page.complaints()
+    assert "400 (Bad Request)" in complaint
+
+
+def test_an_answer_can_be_cancelled(page: Page, gateway: Gateway) -> None:
+    gateway.engine.words = ()
+    for cancel in (lambda: page.find("#cancel").click(), lambda: page.find("body").send_keys(Keys.ESCAPE)):
+        page.find("#ask").click()
+        page.until("#answer", "well,")
+        assert page.find("#ask").get_attribute("aria-disabled") == "true"
+        cancel()
+        page.until("#error", "Cancelled.")
+        assert not page.find("#cancel").is_displayed()
+    gateway.engine.words = ("red",)
+    page.find("#ask").click()
+    page.until("#answer", "red")
+    # the server has seen it, and let the engine go
+    assert [reply.closed for reply in gateway.engine.given[:2]] == [True, True]
+
+
+def test_a_key_is_asked_for_and_kept_in_memory_alone(driver: webdriver.Chrome) -> None:
+    with Gateway("sesame").running() as url:
+        page = opened(driver, url).ready()
+        page.until("#key").send_keys("wrong")
+        page.find("#ask").click()
+        page.until("#error", "not known to this server")
+        page.find("#key").clear()
+        page.find("#key").send_keys("sesame" + Keys.TAB)
+        page.until("#model", "demo")
+        page.find("#ask").click()
+        page.until("#answer", "red")
+        command = page.find("#curl").get_attribute("textContent") or ""
+        assert "$API_KEY" in command and "sesame" not in command
+        kept = page.driver.execute_script(
+            "return [localStorage.length, sessionStorage.length, document.cookie]"
+        )
+        assert kept == [0, 0, ""]
+        page.driver.refresh()
+        page.until("#key")
+        assert page.find("#key").get_attribute("value") == ""
+
+
+def test_a_start_is_waited_for(driver: webdriver.Chrome, gateway: Gateway) -> None:
+    gateway.health.told = {"engine": "starting"}
+    with gateway.running() as url:
+        page = opened(driver, url)
+        page.until("#state", "engine: starting")
+        page.find("#ask").click()
+        assert gateway.engine.asked == []
+        gateway.health.told = {}
+        page.ready()
+        page.find("#ask").click()
+        page.until("#answer", "red")
+
+
+def test_an_engine_that_is_away_is_told(page: Page, gateway: Gateway) -> None:
+    gateway.engine.refuses = EngineUnavailable("the engine is restarting", retry_after=1)
+    gateway.engine.is_alive = False
+    page.find("#ask").click()
+    page.until("#error", "the engine is restarting")
+    gateway.engine.refuses = None
+    page.ready()
+    page.find("#ask").click()
+    page.until("#answer", "red")
+
+
+def test_the_curl_command_asks_the_same(page: Page, gateway: Gateway) -> None:
+    question = """Say "$HOME", `id`, \\n or 'picture 0'?"""
+    page.ask(question)
+    page.until("#cost")
+    page.find("summary").click()
+    command = page.text("#curl")
+    assert "base64 < demo/scenes/shapes.jpg" in command
+    done = subprocess.run(["bash", "-c", command], cwd=SCENES.parent.parent, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"content": "red"' in done.stdout and '"patchbay":' in done.stdout
+    from_page, from_shell = gateway.engine.asked
+    assert from_page == from_shell
+    assert from_page["messages"][0]["content"][-1]["text"] == question
+
+
+READABLE = """
+const luminance = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+  .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+const ground = (node) => {
+  for (; node; node = node.parentElement) {
+    const colour = getComputedStyle(node).backgroundColor;
+    if (!colour.endsWith(", 0)")) return colour;
+  }
+};
+const texts = [...document.querySelectorAll("body *")].filter((node) => node.checkVisibility() &&
+  ([...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()) || node.matches("textarea")));
+return [texts.length, ...texts.map((node) => {
+  const [low, high] = [luminance(getComputedStyle(node).color), luminance(ground(node))].sort((a, b) => a - b);
+  return [node.textContent.slice(0, 40), (high + 0.05) / (low + 0.05)];
+})];
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_can_be_read_in_every_light_and_width(page: Page, dark: bool, width: int) -> None:
+    page.paint(dark=dark, width=width)
+    page.find("#ask").click()
+    page.until("#cost")
+    page.find("summary").click()
+    count, *found = page.driver.execute_script(READABLE)
+    assert count > 40
+    # WCAG 2.2, 1.4.3, level AA
+    assert [each for each in found if each[1] < 4.5] == []
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert (
+        page.driver.execute_script("return getComputedStyle(document.body).color") == "rgb(21, 26, 33)"
+    ) is not dark
+
+
+def test_it_can_be_used_from_the_keyboard(page: Page) -> None:
+    """Every control is reached by Tab, in reading order, is named, and shows where the focus is."""
+    page.find("#ask").click()
+    page.until("#cost")
+    page.driver.execute_script("document.getElementById('tiles').focus()")
+    order = [
+        "tiles",
+        "remove",
+        "choose",
+        "add",
+        *["scene"] * 4,
+        "question",
+        *["chip"] * 3,
+        "detail",
+        "ask",
+        "summary",
+    ]
+    for expected in order:
+        focused = page.focused
+        named = (focused.get_attribute(name) for name in ("id", "class", "name"))
+        assert next(filter(None, named), focused.tag_name) == expected
+        assert focused.accessible_name or expected == "summary"
+        page.press(Keys.TAB)
