@@ -22,6 +22,7 @@ from kernels.backend import Backend
 from kernels.blocks import Body, FusedBlocks, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
+from kernels.runner import Form
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
@@ -31,7 +32,7 @@ _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
 
 class InternVLTower:
-    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.Tower`."""
+    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.TileTower`."""
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class InternVLTower:
         self._norm = norm
         self._back = back
         self._tile = tile
+        patches = (tile // front.patch_size) ** 2
+        self.form = Form(tile, tile, back.merge.rows(patches), back.width, front.dtype)
 
     @classmethod
     def from_checkpoint(
@@ -107,12 +110,17 @@ class InternVLTower:
             raise ValueError(
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
-        hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
+        rows = torch.empty(
+            len(tiles) * self.form.rows, self.width, dtype=self.dtype, device=self.device
+        )  # [tiles · rows of a tile, width]
+        self.forward(tiles.to(self.device), rows)
+        return list(torch.split(rows, [self.form.rows * sum(map(len, image)) for image in images]))
+
+    @torch.inference_mode()
+    def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
+        hidden = patch_embed(tiles, self._front, backend=self.backend)
         hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
-        # [tiles · rows of a tile, width]
-        rows = project(self._norm(hidden), self._back, backend=self.backend)
-        tile_rows = len(rows) // len(tiles)
-        return list(torch.split(rows, [tile_rows * sum(map(len, image)) for image in images]))
+        project(self._norm(hidden), self._back, backend=self.backend, out=out)
 
     def bucket(self, plan: TilePlan) -> Hashable:
         return frozenset((view.tile_width, view.tile_height) for view in plan.views)
