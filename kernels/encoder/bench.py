@@ -98,7 +98,7 @@ def projections(case: Case) -> dict[str, Call]:
 
 
 def from_host(case: Case, device: Device) -> dict[str, Call]:
-    """Pixels in host memory to rows in host memory; theirs are normalised beforehand, in fp32, as processors leave them.
+    """Pixels in host memory to rows in host memory; theirs are normalised beforehand, in fp32, as processors do it.
 
     Nothing for Qwen's, whose forward asks the host for window bounds.
     """
