@@ -106,13 +106,13 @@ def from_host(case: Case, device: Device) -> dict[str, Call]:
     if encoder.merge > 1:
         return {}
     ours, theirs = model.ours(case.backend), model.transformers_body()
-    one = ours(case.tiles[:1])[0]  # [rows, width]
+    rows, width = ours(case.tiles[:1])[0].shape
 
     def forward(tiles: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(ours(tiles).flatten(0, 1))
 
     most = chunk_tiles(case.batch)
-    form = Form(encoder.side, encoder.side, *one.shape, DTYPE)
+    form = Form(encoder.side, encoder.side, rows, width, DTYPE)
     runner = Runner(forward, form, device, most=most, rungs=ladder(most))
     tiles = case.tiles.cpu()
     values = model.pixel_values(case.tiles).float().cpu()
@@ -152,7 +152,7 @@ def measure_errors(case: Case) -> dict[str, float]:
     for seed in reversed(range(-(-GATE_IMAGES // case.batch))):  # the last is what was there
         case.tiles.copy_(_pixels(model.encoder, case.batch, case.tiles.device, seed))
         # image by image: attention in fp64 keeps all its scores
-        exact = torch.cat([exactly(image) for image in case.tiles.split(1)])
+        exact = torch.cat([exactly(image) for image in torch.split(case.tiles, 1)])
         for name, call in calls.items():
             errors[name].append(relative_error(call().view(exact.shape), exact))
     return {name: statistics.mean(each) for name, each in errors.items()}
@@ -180,7 +180,9 @@ def _time(case: Case, rounds: int, errors: dict[str, float], machine: Machine, r
     if device.type == "cuda" and (calls := from_host(case, Cuda(device))):
         hosted = alternate(calls, rounds, device, "eager")
         report.rows.extend(_rows("encoder from host", case, hosted, {}, machine))
-        report.notes += [f"{case} from host, {name}: {_rates(hosted[name], case.batch)}" for name in hosted]
+        report.notes.extend(
+            f"{case} from host, {name}: {_rates(taken, case.batch)}" for name, taken in hosted.items()
+        )
     for name, taken in seconds.items():
         if name != "gemm":
             report.notes.append(f"{case} {name}: {_rates(taken, case.batch)}")
