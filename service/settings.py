@@ -81,10 +81,11 @@ class Settings(BaseSettings):
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
     )
-    encoder_body: Literal["auto", "transformers", "fused"] = Field(
+    encoder_body: Literal["auto", "transformers", "fused", "compiled"] = Field(
         "auto",
         description="Who runs the transformer blocks of the encoder. fused: our own, with packed weights, on a CPU. "
-        "transformers: its modules. auto: fused where it can run.",
+        "transformers: its modules. compiled: these through torch.compile, at the start. auto: fused where it can run, "
+        "else transformers.",
     )
     encoder_copies: Literal["auto", "staged", "plain"] = Field(
         "auto",

@@ -99,8 +99,8 @@ def load_tower(
     """Builds the tower of the checkpoint in folder `path`, reading only the tower's own weights.
 
     `device` as torch names it; `dtype` one of float32, bfloat16, float16; `backend` of the kernels: auto, triton, cpu
-    or reference; `body`: auto, transformers or fused. Raises ConfigurationError: a family without a tower, files that
-    are missing or contradict each other, a device, backend or body that this machine lacks.
+    or reference; `body`: auto, transformers, fused or compiled. Raises ConfigurationError: a family without a tower,
+    files that are missing or contradict each other, a device, backend or body that this machine lacks.
     """
     folder, where = Path(path), _device(device)
     return _tower_class(folder).from_checkpoint(

@@ -8,7 +8,7 @@ sizes, batching policy or the arena.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
-from kernels.blocks import Body, FusedBlocks, read_layer
+from kernels.blocks import Body, FusedBlocks, compile_layers, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from kernels.runner import Form
@@ -82,9 +82,7 @@ class InternVLTower:
         layers = model.encoder.layer[:depth]
         return cls(
             front,
-            FusedBlocks([read_layer(layer) for layer in layers], dtype)
-            if chosen == "fused"
-            else torch.nn.Sequential(*layers),
+            _blocks(layers, chosen, dtype),
             # hidden states that are taken on the way are not normalised
             model.layernorm if depth is None else torch.nn.Identity(),
             back,
@@ -174,6 +172,14 @@ def _shuffle(config: Any, folder: Path) -> int:
             f"{grid}×{grid} patches"
         )
     return factor
+
+
+def _blocks(
+    layers: Iterable[torch.nn.Module], body: Body, dtype: torch.dtype
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    if body == "fused":
+        return FusedBlocks([read_layer(layer) for layer in layers], dtype)
+    return compile_layers(layers) if body == "compiled" else torch.nn.Sequential(*layers)
 
 
 def _depth(config: Any, folder: Path) -> int | None:
