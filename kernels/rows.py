@@ -41,6 +41,7 @@ class Row:
     p20_us: float
     p50_us: float
     p80_us: float
+    p99_us: float
     gbytes_per_s: float
     """Bytes that must move at least once, per median."""
     tflops: float
@@ -50,8 +51,6 @@ class Row:
     error: float | None
     """‖result − exact‖ / ‖exact‖ against fp64; None for the floor, which computes something else."""
     machine: Machine
-    p99_us: float | None = None
-    """Told where calls are long enough for it to mean something."""
 
     def flat(self) -> dict[str, object]:
         row = asdict(self)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from kernels.blocks import Body
+from kernels.runner import Attention, CaptureFailed, Runner, attend
 from service.arena import ArenaLease, ArenaStore
 from service.batcher import Batcher, BatcherStats, OnBatch
 from service.domain import ImageBytes, ImageJob, TilePlan
@@ -47,7 +48,8 @@ class _Rows:
 class LocalEncoder:
     """Implements `service.domain.SoftTokenEncoder` with a tower in this process and one device thread.
 
-    `budget` is the most patches in one batch; `threads` sets torch's CPU threads, for the whole process.
+    `budget` is the most patches in one batch; `threads` sets torch's CPU threads, for the whole process. With a
+    `runner` batches go through it, which captures in the first one: `warm_up`.
     Raises ConfigurationError when tower and arena differ in width or number format.
     """
 
@@ -59,6 +61,8 @@ class LocalEncoder:
         *,
         budget: int,
         threads: int | None = None,
+        runner: Runner | None = None,
+        attention: Attention = "auto",
         on_batch: OnBatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +72,8 @@ class LocalEncoder:
                 f"{tower.width} × {str(tower.dtype).removeprefix('torch.')}"
             )
         self._tower = tower
+        self._runner = runner
+        self._attention = attention
         self._decode = decode
         self._arena = arena
         self._clock = clock
@@ -135,7 +141,7 @@ class LocalEncoder:
     async def warm_up(self) -> None:
         """Encodes the largest batch there can be, so that the first request does not pay, or fail, for its memory.
 
-        Raises EncoderFailed.
+        Raises EncoderFailed; ConfigurationError when the device refuses what was planned for it.
         """
         await self._encode_blank(self._batcher.budget)
 
@@ -168,7 +174,10 @@ class LocalEncoder:
 
     def _forward(self, images: list[Views]) -> list[_Rows]:
         """On the device thread."""
-        rows = self._tower.encode(images)
+        with attend(self._attention):
+            if self._runner is not None:
+                return _staged(self._runner, images)
+            rows = self._tower.encode(images)
         finite = torch.stack([image.isfinite().all() for image in rows]).tolist()
         return [_Rows(image.to("cpu"), well) for image, well in zip(rows, finite, strict=True)]
 
@@ -197,6 +206,24 @@ class LocalEncoder:
         # at the full budget it shares its batch with nobody
         reply = await self._batcher.submit(self._tower.blank(patches), self._batcher.budget)
         self._checked(reply.value, expected=len(reply.value.values))
+
+
+def _staged(runner: Runner, images: list[Views]) -> list[_Rows]:
+    try:
+        landed = runner.run([view for image in images for view in image])
+    except CaptureFailed as failure:
+        raise ConfigurationError(
+            f"the encoder could not be captured as CUDA graphs for up to {max(runner.rungs, default=0)} tiles "
+            f"({failure}): lower encoder_graph_bytes, 0 captures none; or choose encoder_copies=plain"
+        ) from failure
+    tiles = [sum(map(len, image)) for image in images]
+    rows = len(landed.rows) // sum(tiles)  # of a tile
+    parts = zip(
+        torch.split(landed.rows, [rows * count for count in tiles]),
+        torch.split(landed.finite, tiles),
+        strict=True,
+    )
+    return [_Rows(values, bool(finite.all())) for values, finite in parts]
 
 
 def _release(put: asyncio.Future[ArenaLease]) -> None:

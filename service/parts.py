@@ -77,6 +77,7 @@ async def make_encoder(
     # torch and transformers take seconds to import, and a gateway without encoder must not need them
     from service.encoder import LocalEncoder
     from service.families.towers import load_tower
+    from service.staging import make_runner
 
     plan, settings = prepared.plan, prepared.settings
     tile_bytes = sum(3 * view.width * view.height for view in largest_plan(prepared.geometry).views)
@@ -97,6 +98,8 @@ async def make_encoder(
         arena,
         budget=plan.encoder_batch_patches,
         threads=plan.encoder_threads,
+        runner=make_runner(tower, plan, copies=settings.encoder_copies),
+        attention=settings.encoder_attention,
         on_batch=lambda items, patches, seconds, waited: metrics.batch(
             items=items, patches=patches, seconds=seconds
         ),

@@ -21,6 +21,10 @@ CUDA_CONTEXT_BYTES = 700 * MIB
 """What a CUDA process takes before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
 ACTIVATION_VALUES = 20
 """Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare."""
+GRAPHS_BYTES = 128 * MIB
+"""What some sixteen CUDA graphs of a tower take beside their tensors."""
+STAGED = (4, 4)
+"""Staged copies: a batch goes in so many chunks, and the device holds pixels and rows of so many (ring and graphs)."""
 ENGINE_MINIMUM_BYTES = 512 * MIB
 SMALL_MODEL_BYTES = 256 * MIB
 """A language model below this gains nothing from a second CPU thread: its layers end before the threads have met."""
@@ -43,6 +47,9 @@ class Need:
     max_positions: int
     """Prompt tokens of the largest image, separators included."""
     max_patches: int
+    tile_patches: int
+    """Of one tile; what patches cost is counted in these."""
+    tile_pixel_bytes: int
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -55,6 +62,9 @@ class Wish:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     images: Literal["handles", "passthrough"] = "handles"
     encoder_batch_patches: int | None = None
+    encoder_copies: Literal["auto", "staged", "plain"] = "auto"
+    encoder_graph_bytes: int | None = None
+    encoder_attention: str = "auto"
     encoder_threads: int | None = None
     decode_workers: int | None = None
     arena_bytes: int | None = None
@@ -77,6 +87,11 @@ class ResourcePlan:
     decode_workers: int
     arena_bytes: int
     encoder_gpu_bytes: int
+    encoder_graph_bytes: int
+    """Of these, the most for CUDA graphs."""
+    tile_patches: int
+    tile_bytes: int
+    """What a tile takes while it is computed."""
     gpu_memory_utilization: float | None
     """Share of the GPU that vLLM may take; None on a CPU."""
     kv_cache_bytes: int | None
@@ -114,7 +129,8 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     cores = len(machine.cores)
     threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
     workers = wish.decode_workers or max(1, cores - 1 if device == "cuda" else cores // 2)
-    encoder_gpu, share = _gpu_split(machine, need, wish, batch) if device == "cuda" else (0, None)
+    graphs = _graph_bytes(need, wish, batch) if device == "cuda" else 0
+    encoder_gpu, share = _gpu_split(machine, need, wish, batch, graphs) if device == "cuda" else (0, None)
     kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
     if kv_cache is not None and not wish.gateway_alone:
         _check_memory(machine, need, arena + kv_cache)
@@ -125,6 +141,9 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         decode_workers=workers,
         arena_bytes=arena,
         encoder_gpu_bytes=encoder_gpu,
+        encoder_graph_bytes=graphs,
+        tile_patches=need.tile_patches,
+        tile_bytes=_activation_bytes(need, need.tile_patches),
         gpu_memory_utilization=share,
         kv_cache_bytes=kv_cache,
         engine_threads=cores if device == "cpu" and need.text_bytes > SMALL_MODEL_BYTES else 1,
@@ -139,7 +158,16 @@ def _device(machine: Machine, wish: Wish) -> Literal["cpu", "cuda"]:
         raise ConfigurationError(
             "device=cuda, but nvidia-smi shows no GPU on this machine: choose device=cpu"
         )
-    return "cuda" if machine.gpu is not None and wish.device != "cpu" else "cpu"
+    if machine.gpu is not None and wish.device != "cpu":
+        return "cuda"
+    for setting, given in (
+        ("encoder_copies=staged", wish.encoder_copies == "staged"),
+        (f"encoder_graph_bytes={wish.encoder_graph_bytes}", bool(wish.encoder_graph_bytes)),
+        (f"encoder_attention={wish.encoder_attention}", wish.encoder_attention != "auto"),
+    ):
+        if given:
+            raise ConfigurationError(f"{setting} is for a GPU, and the encoder runs on a CPU: leave it out")
+    return "cpu"
 
 
 def _batch_default(device: str) -> int:
@@ -167,14 +195,42 @@ def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
     return arena
 
 
-def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int) -> tuple[int, float]:
+def _activation_bytes(need: Need, patches: int) -> int:
+    return patches * need.vision_hidden * ACTIVATION_VALUES * ITEM_BYTES[need.dtype]
+
+
+def _chunk(need: Need, batch: int) -> int:
+    """Patches of the largest chunk of a staged batch."""
+    return max(need.tile_patches, -(-batch // STAGED[0]))
+
+
+def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
+    """By default as much as graphs for every size of chunk need."""
+    if wish.images != "handles" or wish.encoder_copies == "plain":
+        return 0
+    if wish.encoder_graph_bytes is not None:
+        return wish.encoder_graph_bytes
+    return _activation_bytes(need, _chunk(need, batch)) + GRAPHS_BYTES
+
+
+def _staging_bytes(need: Need, wish: Wish, batch: int) -> int:
+    """Pixels and rows of the chunks that are on the device at once."""
+    if wish.encoder_copies == "plain":
+        return 0
+    tiles = -(-_chunk(need, batch) // need.tile_patches)
+    rows = _row(need) * need.max_rows * need.tile_patches // need.max_patches  # of a tile
+    return STAGED[1] * tiles * (need.tile_pixel_bytes + rows)
+
+
+def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int, graphs: int) -> tuple[int, float]:
     """(bytes for the encoder, share for vLLM): the encoder's need is known, the engine takes the rest."""
     assert machine.gpu is not None
     gpu = machine.gpu
     encoder = 0
     if wish.images == "handles":
-        activations = batch * need.vision_hidden * ACTIVATION_VALUES * ITEM_BYTES[need.dtype]
-        encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations
+        activations = _activation_bytes(need, batch)
+        staging = graphs + _staging_bytes(need, wish, batch)
+        encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
     left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
     share = wish.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
     least = need.text_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
@@ -182,7 +238,7 @@ def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int) -> tuple[in
         raise ConfigurationError(
             f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
             f"{_size(max(0, round(share * gpu.memory_bytes)))} of the {_size(least)} that it needs: "
-            "lower encoder_batch_patches, or use a larger GPU"
+            "lower encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
         )
     if share * gpu.memory_bytes + encoder > gpu.memory_bytes:
         raise ConfigurationError(
@@ -216,7 +272,7 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool)
     lines = [
         f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",
         f"encoder     batches of up to {plan.encoder_batch_patches} patches, {plan.encoder_threads} CPU thread(s)"
-        + (f", {_size(plan.encoder_gpu_bytes)} of GPU memory" if plan.device == "cuda" else ""),
+        + (_of_gpu_memory(plan) if plan.device == "cuda" else ""),
         f"decoding    {plan.decode_workers} sandboxed process(es)",
         f"arena       {_size(plan.arena_bytes)} of shared memory: "
         f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
@@ -228,6 +284,11 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool)
             f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
         )
     return replace(plan, lines=(*lines, context))
+
+
+def _of_gpu_memory(plan: ResourcePlan) -> str:
+    total, graphs = _size(plan.encoder_gpu_bytes), _size(plan.encoder_graph_bytes)
+    return f", {total} of GPU memory, at most {graphs} of it for CUDA graphs"
 
 
 def _row(need: Need) -> int:

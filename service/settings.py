@@ -86,10 +86,27 @@ class Settings(BaseSettings):
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
     )
-    encoder_body: Literal["auto", "transformers", "fused"] = Field(
+    encoder_body: Literal["auto", "transformers", "fused", "compiled"] = Field(
         "auto",
         description="Who runs the transformer blocks of the encoder. fused: our own, with packed weights, on a CPU. "
-        "transformers: its modules. auto: fused where it can run.",
+        "transformers: its modules. compiled: these through torch.compile, at the start. auto: fused where it can run, "
+        "else transformers.",
+    )
+    encoder_copies: Literal["auto", "staged", "plain"] = Field(
+        "auto",
+        description="How batches reach a GPU. staged: in chunks through pinned memory, copies beside the compute. "
+        "plain: one copy, waited for. auto: staged where there is a GPU.",
+    )
+    encoder_graph_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Most GPU memory for CUDA graphs of the encoder, captured at the start for one tile and as many "
+        "more as it holds. 0: none. Default: from the resource plan.",
+    )
+    encoder_attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = Field(
+        "auto",
+        description="PyTorch's attention kernel for an encoder on a GPU; one that cannot run is refused at the start. "
+        "auto: PyTorch chooses.",
     )
     encoder_batch_patches: int | None = Field(
         None, ge=1, description="Most patches in one encoder batch. Default: from the resource plan."
@@ -223,7 +240,22 @@ class Settings(BaseSettings):
                 "encoder_body=fused runs on a CPU and device=cuda forbids it: choose encoder_body=transformers or "
                 "device=cpu"
             )
+        self._possible_on_a_gpu()
         return self
+
+    def _possible_on_a_gpu(self) -> None:
+        wanted = {
+            "encoder_copies=staged": self.encoder_copies == "staged",
+            f"encoder_graph_bytes={self.encoder_graph_bytes}": bool(self.encoder_graph_bytes),
+            f"encoder_attention={self.encoder_attention}": self.encoder_attention != "auto",
+        }
+        for setting, given in wanted.items():
+            if given and self.device == "cpu":
+                raise ValueError(f"{setting} is for a GPU and device=cpu forbids it: leave one of them out")
+        if self.encoder_graph_bytes and self.encoder_copies == "plain":
+            raise ValueError(
+                "encoder_graph_bytes needs staged copies and encoder_copies=plain forbids them: leave one of them out"
+            )
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:

@@ -34,13 +34,16 @@ FLOORS = [
     },
     {
         *("service.admission", "service.packing", "service.batcher", "service.arena", "service.encoder"),
-        *("service.engine", "service.fitting", "service.handover"),
+        *("service.engine", "service.fitting", "service.handover", "service.staging"),
     },
     {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
     {"service.api", "service.playground"},
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]
-TOWERS = {"service.families.towers", "service.families.internvl.tower", "service.encoder"}
+TOWERS = {
+    *("service.families.towers", "service.families.internvl.tower"),
+    *("service.encoder", "service.staging"),
+}
 FILES = sorted(path for folder in ("service", "kernels") for path in (ROOT / folder).rglob("*.py"))
 
 

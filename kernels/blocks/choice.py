@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Literal, get_args
 
 import torch
 
 from kernels.backend import BackendUnavailable, product_dtype
 
-Body = Literal["transformers", "fused"]
+Body = Literal["transformers", "fused", "compiled"]
 BODIES: tuple[Body, ...] = get_args(Body)
+COMPILERS = ("c++", "g++", "clang++")
+"""One of which `torch.compile` calls."""
 
 
 def choose_body(
@@ -17,17 +20,25 @@ def choose_body(
 ) -> Body:
     """Resolve `requested` for a tower in `dtype` on `device`.
 
-    "auto" is "fused" where it can run and gains: on a CPU, in fp32, and in bf16 where the processor multiplies it.
+    "auto" is "fused" where it can run and gains: on a CPU, in fp32, and in bf16 where the processor multiplies it. It
+    is never "compiled", which wants to be measured first.
     `obstacle` says why the tower's layers cannot be fused (`UnsupportedLayer`), or None.
 
     Raises:
         ValueError: `requested` is neither "auto" nor a body.
-        BackendUnavailable: "fused" was asked for and cannot run; the message says why.
+        BackendUnavailable: "fused" or "compiled" was asked for and cannot run; the message says why.
     """
     if requested not in ("auto", *BODIES):
         raise ValueError(f"body: got {requested!r}, allowed are 'auto', {', '.join(map(repr, BODIES))}")
     if requested == "transformers":
         return "transformers"
+    if requested == "compiled":
+        if not any(map(shutil.which, COMPILERS)):
+            raise BackendUnavailable(
+                f"body 'compiled' needs a compiler, and none of {', '.join(COMPILERS)} is installed: install one, or "
+                "choose body 'transformers'"
+            )
+        return "compiled"
     reason = _reason(torch.device(device), dtype, obstacle)
     if reason is None:
         return "fused"

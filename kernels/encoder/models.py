@@ -29,6 +29,7 @@ from kernels.backend import Backend
 from kernels.blocks import Body, FusedBlocks, UnsupportedLayer, choose_body, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import normalise
+from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's normalisation, for all of them: it changes no time."""
@@ -245,12 +246,37 @@ class Model:
         # in fp32, as image processors keep them
         self._shift, self._scale = (255 * torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
 
+    @property
+    def skip(self) -> int:
+        """Tokens in front of an image's patches."""
+        return int(self.parts.cls is not None)
+
     def project(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[images, tokens, hidden] → rows; the hidden states themselves where there is no projector."""
+        """[images, tokens, hidden] → rows, as transformers does; the hidden states where there is no projector."""
         if self.projector is None:
             return hidden
-        rows: torch.Tensor = self.projector(hidden[:, hidden.shape[1] - self.encoder.patches :])
+        rows: torch.Tensor = self.projector(hidden[:, self.skip :])
         return rows
+
+    def our_projection(self, backend: Backend) -> Call:
+        """The same rows by `kernels.project`."""
+        if self.projector is None:
+            return lambda hidden: hidden
+        folded = self._folded_projector(self.projector, backend)
+        return lambda hidden: project(hidden, folded, backend=backend).view(len(hidden), -1, folded.width)
+
+    def _folded_projector(self, projector: nn.Module, backend: Backend) -> FoldedProjector:
+        modules = list(projector.modules())
+        norms = [one for one in modules if isinstance(one, nn.LayerNorm)]
+        return fold_projector(
+            [Linear(one.weight, one.bias) for one in modules if isinstance(one, nn.Linear)],
+            norm=Norm("layer", "row", norms[0].weight, norms[0].bias, norms[0].eps) if norms else None,
+            merge=Merge(2) if any(isinstance(one, Shuffle) for one in modules) else None,
+            skip=self.skip,
+            dtype=self.dtype,
+            device=self.device,
+            backend=backend,
+        )
 
     def pixel_values(self, tiles: torch.Tensor) -> torch.Tensor:
         """uint8 [images, side, side, 3] → what transformers' model takes."""
@@ -274,8 +300,13 @@ class Model:
     def transformers(self) -> Call:
         """Normalisation as its image processors do it, its model, the projector."""
         if self.encoder.merge == 1:
-            return lambda tiles: self.project(self.tower(self.pixel_values(tiles)).last_hidden_state)
+            body = self.transformers_body()
+            return lambda tiles: body(self.pixel_values(tiles))
         return lambda tiles: self.tower(self.pixel_values(tiles), self._grids(len(tiles))).pooler_output
+
+    def transformers_body(self) -> Call:
+        """From what its image processors leave, for towers without merge."""
+        return lambda values: self.project(self.tower(values).last_hidden_state)
 
     def transformers_front(self) -> Call:
         if self.encoder.merge == 1:
@@ -291,13 +322,13 @@ class Model:
         return choose_body(self.device, self.dtype)
 
     def ours(self, backend: Backend) -> Call:
-        """`kernels.patch_embed`, then `kernels.blocks` or transformers' layers, the projector."""
+        """`kernels.patch_embed`, then `kernels.blocks` or transformers' layers, `kernels.project`."""
         front = self.our_front(backend)
         if self.encoder.merge > 1:
             return self._ours_packed(front)
         body = self._body()
-        before, after = self.parts.before, self.parts.after
-        return lambda tiles: self.project(after(body(before(front(tiles)))))
+        before, after, back = self.parts.before, self.parts.after, self.our_projection(backend)
+        return lambda tiles: back(after(body(before(front(tiles)))))
 
     def our_front(self, backend: Backend) -> Call:
         p, size, pixels = self.parts, self.encoder.patch, self.encoder.pixels

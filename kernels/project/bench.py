@@ -274,7 +274,7 @@ def _rows(
 ) -> Iterator[Row]:
     floor_us = percentiles(seconds["gemm"])[1]
     for provider, taken in seconds.items():
-        p20, p50, p80 = percentiles(taken)
+        p20, p50, p80, p99 = percentiles(taken)
         yield Row(
             kernel="project",
             provider=provider,
@@ -285,6 +285,7 @@ def _rows(
             p20_us=p20,
             p50_us=p50,
             p80_us=p80,
+            p99_us=p99,
             gbytes_per_s=case.shape.least_bytes(case.batch, case.dtype) / p50 / 1e3,
             tflops=case.shape.flops(case.batch) / p50 / 1e6,
             fraction_of_floor=floor_us / p50,

@@ -68,18 +68,23 @@ def _model(prepared: Prepared) -> list[str]:
 
 def _kernels(prepared: Prepared) -> list[str]:
     try:
-        from service.families.towers import choose_parts
+        from service.families.towers import choose_parts, takes_tiles
+        from service.staging import choose_runs
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
-    settings = prepared.settings
+    settings, path = prepared.settings, prepared.checkpoint.path
     front, body = choose_parts(
-        prepared.checkpoint.path,
+        path,
         device=prepared.plan.device,
         dtype=prepared.dtype,
         backend=settings.kernels,
         body=settings.encoder_body,
     )
-    return [f"patch_embed {front}", f"blocks      {body}"]
+    runs = choose_runs(prepared.plan, takes_tiles=takes_tiles(path), copies=settings.encoder_copies)
+    lines = [f"patch_embed {front}", f"blocks      {body}", f"batches     {runs or 'in one plain copy'}"]
+    if prepared.plan.device == "cuda":
+        lines.append(f"attention   {settings.encoder_attention}")
+    return lines
 
 
 def _telemetry(settings: Settings) -> list[str]:

@@ -6,12 +6,13 @@ import importlib
 import json
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 
 from kernels.backend import Backend, BackendUnavailable, choose_backend
 from kernels.blocks import Body, UnsupportedLayer, choose_body, read_layer
+from kernels.runner import Form
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 
@@ -63,6 +64,21 @@ class Tower(Protocol):
         ...
 
 
+@runtime_checkable
+class TileTower(Tower, Protocol):
+    """A tower whose tiles are all of one size, so that its batches can be staged and captured."""
+
+    @property
+    def form(self) -> Form: ...
+
+    def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
+        """uint8 tiles on `device` into their rows [tiles · rows of a tile, width], each tile by itself.
+
+        Asks the host for nothing, so that it can be captured.
+        """
+        ...
+
+
 class TowerClass(Protocol):
     @classmethod
     def from_checkpoint(
@@ -83,8 +99,8 @@ def load_tower(
     """Builds the tower of the checkpoint in folder `path`, reading only the tower's own weights.
 
     `device` as torch names it; `dtype` one of float32, bfloat16, float16; `backend` of the kernels: auto, triton, cpu
-    or reference; `body`: auto, transformers or fused. Raises ConfigurationError: a family without a tower, files that
-    are missing or contradict each other, a device, backend or body that this machine lacks.
+    or reference; `body`: auto, transformers, fused or compiled. Raises ConfigurationError: a family without a tower,
+    files that are missing or contradict each other, a device, backend or body that this machine lacks.
     """
     folder, where = Path(path), _device(device)
     return _tower_class(folder).from_checkpoint(
@@ -99,6 +115,11 @@ def choose_parts(
     folder, where = Path(path), torch.device(device)
     chosen = _tower_class(folder).choose_body(folder, device=where, dtype=_dtype(dtype), requested=body)
     return _backend(where, backend), chosen
+
+
+def takes_tiles(path: str | Path) -> bool:
+    """Whether the checkpoint's tower is a `TileTower`, without reading weights. Raises ConfigurationError."""
+    return hasattr(_tower_class(Path(path)), "forward")
 
 
 def resolve_body(layer: torch.nn.Module, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:

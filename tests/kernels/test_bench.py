@@ -40,7 +40,7 @@ def test_green_gate_writes_a_row_per_provider_mode_and_dtype(
         for provider in ("cpu", "eager", "gemm")
     ]
     for row in rows:
-        assert 0 < row["p20_us"] <= row["p50_us"] <= row["p80_us"]
+        assert 0 < row["p20_us"] <= row["p50_us"] <= row["p80_us"] <= row["p99_us"]
         assert row["torch"] == torch.__version__
         assert (row["error"] is None) == (row["provider"] == "gemm")
         assert (row["fraction_of_floor"] == 1) == (row["provider"] == "gemm")
@@ -93,4 +93,4 @@ def test_calls_take_turns_and_nobody_is_always_first() -> None:
 
 
 def test_percentiles_are_in_microseconds() -> None:
-    assert percentiles([s / 10 for s in range(11)]) == pytest.approx((2e5, 5e5, 8e5))
+    assert percentiles([s / 10 for s in range(11)]) == pytest.approx((2e5, 5e5, 8e5, 9.9e5))

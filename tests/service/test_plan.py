@@ -16,6 +16,8 @@ DEMO = Need(
     max_rows=160,
     max_positions=162,
     max_patches=640,
+    tile_patches=64,
+    tile_pixel_bytes=3 * 112 * 112,
     kv_bytes_per_token=6144,
     context=4096,
     dtype="float32",
@@ -28,6 +30,8 @@ LLAVA_7B = Need(
     max_rows=576,
     max_positions=576,
     max_patches=577,
+    tile_patches=577,
+    tile_pixel_bytes=3 * 336 * 336,
     kv_bytes_per_token=524_288,
     context=4096,
     dtype="bfloat16",
@@ -143,3 +147,30 @@ def test_a_plan_never_gives_out_more_than_there_is(
 def test_the_plan_is_told_in_words() -> None:
     text = "\n".join(make_plan(H200, LLAVA_7B, Wish()).lines)
     assert all(word in text for word in ("NVIDIA H200", "encoder", "decoding", "arena", "engine", "context"))
+
+
+def test_graphs_and_staging_are_part_of_what_the_encoder_takes() -> None:
+    plans = {
+        bytes_: make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=bytes_)) for bytes_ in (None, 0, 3 * GIB)
+    }
+    assert {bytes_: plan.encoder_graph_bytes for bytes_, plan in plans.items()} == {
+        None: 16 * plans[0].tile_bytes + 128 * MIB,  # a batch of 64 in four chunks
+        0: 0,
+        3 * GIB: 3 * GIB,
+    }
+    assert plans[3 * GIB].encoder_gpu_bytes - plans[0].encoder_gpu_bytes == 3 * GIB
+    plain = make_plan(H200, LLAVA_7B, Wish(encoder_copies="plain"))
+    ring = 4 * 16 * (3 * 336 * 336 + 576 * 4096 * 2)
+    assert plans[0].encoder_gpu_bytes - plain.encoder_gpu_bytes == ring
+    assert plain.encoder_graph_bytes == 0
+    assert "at most 3.0 GiB of it for CUDA graphs" in "\n".join(plans[3 * GIB].lines)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [Wish(encoder_copies="staged"), Wish(encoder_graph_bytes=1), Wish(encoder_attention="flash")],
+)
+def test_what_is_for_a_gpu_is_refused_without_one(wish: Wish) -> None:
+    with pytest.raises(ConfigurationError, match="is for a GPU, and the encoder runs on a CPU"):
+        make_plan(LAPTOP, DEMO, wish)
+    make_plan(H200, DEMO, wish)

@@ -47,6 +47,10 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"otlp_endpoint": "http://me:key@collector:4318"}, ["otlp_endpoint"]),
         ({"kernels": "triton", "device": "cpu"}, ["kernels=triton", "device=cpu"]),
         ({"encoder_body": "fused", "device": "cuda"}, ["encoder_body=fused", "device=cuda"]),
+        ({"encoder_copies": "staged", "device": "cpu"}, ["encoder_copies=staged", "device=cpu"]),
+        ({"encoder_graph_bytes": "1", "device": "cpu"}, ["encoder_graph_bytes=1", "device=cpu"]),
+        ({"encoder_attention": "flash", "device": "cpu"}, ["encoder_attention=flash", "device=cpu"]),
+        ({"encoder_graph_bytes": "1", "encoder_copies": "plain"}, ["encoder_graph_bytes", "copies=plain"]),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(flags: dict[str, object], words: list[str]) -> None:

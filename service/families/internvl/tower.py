@@ -8,7 +8,7 @@ sizes, batching policy or the arena.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +19,10 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
-from kernels.blocks import Body, FusedBlocks, read_layer
+from kernels.blocks import Body, FusedBlocks, compile_layers, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
+from kernels.runner import Form
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
@@ -31,7 +32,7 @@ _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
 
 class InternVLTower:
-    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.Tower`."""
+    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.TileTower`."""
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class InternVLTower:
         self._norm = norm
         self._back = back
         self._tile = tile
+        patches = (tile // front.patch_size) ** 2
+        self.form = Form(tile, tile, back.merge.rows(patches), back.width, front.dtype)
 
     @classmethod
     def from_checkpoint(
@@ -79,9 +82,7 @@ class InternVLTower:
         layers = model.encoder.layer[:depth]
         return cls(
             front,
-            FusedBlocks([read_layer(layer) for layer in layers], dtype)
-            if chosen == "fused"
-            else torch.nn.Sequential(*layers),
+            _blocks(layers, chosen, dtype),
             # hidden states that are taken on the way are not normalised
             model.layernorm if depth is None else torch.nn.Identity(),
             back,
@@ -107,12 +108,17 @@ class InternVLTower:
             raise ValueError(
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
-        hidden = patch_embed(tiles.to(self.device), self._front, backend=self.backend)
+        rows = torch.empty(
+            len(tiles) * self.form.rows, self.width, dtype=self.dtype, device=self.device
+        )  # [tiles · rows of a tile, width]
+        self.forward(tiles.to(self.device), rows)
+        return list(torch.split(rows, [self.form.rows * sum(map(len, image)) for image in images]))
+
+    @torch.inference_mode()
+    def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
+        hidden = patch_embed(tiles, self._front, backend=self.backend)
         hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
-        # [tiles · rows of a tile, width]
-        rows = project(self._norm(hidden), self._back, backend=self.backend)
-        tile_rows = len(rows) // len(tiles)
-        return list(torch.split(rows, [tile_rows * sum(map(len, image)) for image in images]))
+        project(self._norm(hidden), self._back, backend=self.backend, out=out)
 
     def bucket(self, plan: TilePlan) -> Hashable:
         return frozenset((view.tile_width, view.tile_height) for view in plan.views)
@@ -166,6 +172,14 @@ def _shuffle(config: Any, folder: Path) -> int:
             f"{grid}×{grid} patches"
         )
     return factor
+
+
+def _blocks(
+    layers: Iterable[torch.nn.Module], body: Body, dtype: torch.dtype
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    if body == "fused":
+        return FusedBlocks([read_layer(layer) for layer in layers], dtype)
+    return compile_layers(layers) if body == "compiled" else torch.nn.Sequential(*layers)
 
 
 def _depth(config: Any, folder: Path) -> int | None:

@@ -176,6 +176,11 @@ def test_the_body_is_chosen_once_and_never_in_silence(monkeypatch: pytest.Monkey
     assert choose_body("cpu", torch.float32, "transformers") == "transformers"
     assert choose_body("cuda", torch.bfloat16) == "transformers"
     assert choose_body("cpu", torch.float32, obstacle="it sings") == "transformers"
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
+    assert choose_body("cuda", torch.bfloat16, "compiled", obstacle="it sings") == "compiled"
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(BackendUnavailable, match="'compiled' needs a compiler, and none of"):
+        choose_body("cuda", torch.bfloat16, "compiled")
     for device, dtype, obstacle, reason in (
         ("cuda", torch.bfloat16, None, "runs on a CPU and the tower is on cuda"),
         ("cpu", torch.float16, None, "not float16"),

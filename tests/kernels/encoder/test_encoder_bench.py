@@ -14,6 +14,7 @@ from kernels.backend import product_dtype
 from kernels.encoder import bench as encoder_bench
 from kernels.encoder.models import Encoder, Model, clip, internvl, qwen, siglip, vit
 from kernels.measure import relative_error
+from tests.kernels.runner.fakes import Host
 
 CPU = torch.device("cpu")
 NATIVE_BF16 = product_dtype(torch.bfloat16, CPU) == torch.bfloat16
@@ -67,7 +68,8 @@ def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.Captur
             assert ("encoder", name, batch, provider) in told
             assert ("encoder front", name, batch, provider) in told
         assert ("encoder", name, batch, "gemm") in told
-    assert ("encoder projection", "internvl/14-56", 2, "ours") in told
+    for provider in ("ours", "transformers"):
+        assert ("encoder projection", "internvl/14-56", 2, provider) in told
     assert ("encoder projection", "tiny/16-48", 1, "ours") not in told
     for row in rows:
         assert 0 < row["p50_us"] <= row["p99_us"]
@@ -75,7 +77,8 @@ def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
     assert "tiny/16-48 batch 3 bf16 ours: " in out
     assert "images/s" in out
-    assert "of transformers'" in out
+    assert "tiny/16-48 batch 3 bf16: share of the encoder's time: patch embedding " in out
+    assert "% after; projection " in out and "% after; together " in out
 
 
 @pytest.mark.usefixtures("tiny")
@@ -88,6 +91,29 @@ def test_a_red_gate_is_named_and_not_timed(
     assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 1
     assert json.loads(written.read_text()) == []
     assert "GATE RED, not timed: encoder tiny/16-48 batch 1 bf16: 'ours' is off by" in capsys.readouterr().err
+
+
+def test_shares_are_of_medians_and_add_up() -> None:
+    whole = {"transformers": [2.0, 2.0, 9.0], "ours": [1.0, 1.0, 1.0], "gemm": [1.0, 1.0, 1.0]}
+    front = {"transformers": [0.2, 0.2, 0.2], "ours": [0.01, 0.01, 5.0]}
+    back = {"transformers": [0.1, 0.1, 0.1], "ours": [0.04, 0.04, 0.04]}
+    assert encoder_bench.shares(whole, {"patch embedding": front, "projection": back}) == (
+        "share of the encoder's time: patch embedding 10.00% before, 1.00% after; "
+        "projection 5.00% before, 4.00% after; together 15.00% before, 5.00% after"
+    )
+
+
+@pytest.mark.parametrize("encoder", TINY[:4], ids=lambda one: one.name)
+def test_from_host_to_host_both_ways_give_the_same_rows(encoder: Encoder) -> None:
+    case = encoder_bench.Case(Model(encoder, CPU, torch.bfloat16), "cpu", pixels(encoder, 5))
+    with torch.inference_mode():
+        rows = {name: call() for name, call in encoder_bench.from_host(case, Host()).items()}
+    assert relative_error(rows["ours, staged"].view(rows["transformers"].shape), rows["transformers"]) < 0.03
+
+
+def test_from_host_leaves_out_a_forward_that_asks_the_host() -> None:
+    case = encoder_bench.Case(Model(TINY[4], CPU, torch.bfloat16), "cpu", pixels(TINY[4], 1))
+    assert encoder_bench.from_host(case, Host()) == {}
 
 
 def test_an_encoder_is_chosen_by_name_and_batch() -> None:

@@ -120,7 +120,7 @@ def plain() -> Case:
     return Case(2, 28, 28, 14, 96)
 
 
-@pytest.fixture
-def many_tiles() -> Case:
+@pytest.fixture(params=[1, 2, 31, 128, 257])
+def many_tiles(request: pytest.FixtureRequest) -> Case:
     """Patches of 2, so that the interpreter is done with them soon."""
-    return Case(257, 2, 4, 2, 24)
+    return Case(request.param, 2, 4, 2, 24)

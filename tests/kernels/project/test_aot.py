@@ -29,6 +29,13 @@ def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:
     assert [row for row in compiled if row["spill_bytes"] or not 0 < row["registers"] <= 255] == []
 
 
+def test_a_multiprocessor_holds_a_program_of_every_kind(compiled: list[dict[str, Any]]) -> None:
+    """65536 registers; 99 KB of shared memory, the least of the GPUs that take these entries (sm_86, 89 and 120)."""
+    for row in compiled:
+        assert row["registers"] * 32 * row["config"]["warps"] <= 65536, row
+        assert row["shared_bytes"] <= 99 * 1024, row
+
+
 def test_every_architecture_and_layer_is_compiled(compiled: list[dict[str, Any]]) -> None:
     bf16 = {(row["architecture"], row["layer"]) for row in compiled if row["dtype"] == "bf16"}
     layers = ("LLaVA linear 1", "InternVL linear 1", "Qwen2.5-VL linear 1", "linear 2, placed", "statistics")

@@ -1,6 +1,8 @@
 import pytest
 
 from service.cli.check import check
+from service.plan import MIB
+from tests.service.test_plan import H200
 
 
 def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +21,19 @@ def test_by_default_all_is_on_one_port_and_nothing_is_traced(capsys: pytest.Capt
     assert "metrics     /metrics and /metrics/engine with the API on port 8000" in told
     assert "traces      off (otlp_endpoint is unset)" in told
     assert "--otlp-traces-endpoint" not in told
+
+
+def test_it_tells_how_batches_reach_the_device(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check({"device": "cpu"}) == 0
+    told = capsys.readouterr().out
+    assert "batches     in one plain copy" in told and "attention" not in told
+    monkeypatch.setattr("service.cli.check.inspect", lambda _: H200)
+    monkeypatch.setattr("service.preparation.inspect", lambda _: H200)
+    monkeypatch.setattr("service.families.towers.choose_backend", lambda device, requested: "triton")
+    assert check({"encoder_graph_bytes": str(20 * MIB), "encoder_attention": "flash"}) == 0
+    told = capsys.readouterr().out
+    assert "batches     staged in chunks of up to 145 tiles, CUDA graphs for 1, 2" in told
+    assert "attention   flash" in told
+    assert "at most 20 MiB of it for CUDA graphs" in told

@@ -1,0 +1,51 @@
+"""How batches reach the device: staged through pinned memory with CUDA graphs, or in one plain copy.
+
+`choose_runs` is what `patchbay check` shows and what `make_runner` does. Knows nothing of images or of batching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernels.runner import Cuda, Runner, choose_rungs, chunk_tiles
+from service.errors import ConfigurationError
+from service.families.towers import TileTower, Tower
+from service.plan import ResourcePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """In tiles."""
+
+    most: int
+    """of one chunk"""
+    rungs: tuple[int, ...]
+    """that get a CUDA graph"""
+
+    def __str__(self) -> str:
+        graphs = f"CUDA graphs for {', '.join(map(str, self.rungs))}" if self.rungs else "no CUDA graphs"
+        return f"staged in chunks of up to {self.most} tiles, {graphs}"
+
+
+def choose_runs(plan: ResourcePlan, *, takes_tiles: bool, copies: str) -> Runs | None:
+    """None where batches go in one plain copy: on a CPU, by `copies`, and for a tower with tiles of several sizes.
+
+    Raises ConfigurationError when `copies` is "staged" and that cannot be.
+    """
+    if copies == "staged" and not takes_tiles:
+        raise ConfigurationError(
+            "encoder_copies=staged is for towers whose tiles are all of one size, which this checkpoint's is not: "
+            "choose encoder_copies=auto"
+        )
+    if plan.device != "cuda" or copies == "plain" or not takes_tiles:
+        return None
+    most = chunk_tiles(plan.encoder_batch_patches // plan.tile_patches)
+    return Runs(most, choose_rungs(most, plan.tile_bytes, plan.encoder_graph_bytes))
+
+
+def make_runner(tower: Tower, plan: ResourcePlan, *, copies: str) -> Runner | None:
+    """Takes no memory yet. Raises ConfigurationError as `choose_runs` does."""
+    runs = choose_runs(plan, takes_tiles=isinstance(tower, TileTower), copies=copies)
+    if runs is None or not isinstance(tower, TileTower):
+        return None
+    return Runner(tower.forward, tower.form, Cuda(tower.device), most=runs.most, rungs=runs.rungs)

@@ -1,0 +1,36 @@
+"""The tower on a GPU, staged and captured as the service does it, against transformers on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels.runner import Cuda, Runner
+from service.families.towers import TileTower, load_tower
+from tests.service.tiny_internvl import random_tiles, soft_tokens, write_checkpoint
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-3), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("rungs", [(), (1, 2, 4)])
+def test_staged_batches_are_transformers_soft_tokens(
+    tmp_path: Path, dtype: str, tolerance: float, rungs: tuple[int, ...]
+) -> None:
+    model = write_checkpoint(tmp_path)
+    tower = load_tower(tmp_path, device="cuda", dtype=dtype)
+    assert isinstance(tower, TileTower)
+    runner = Runner(tower.forward, tower.form, Cuda(torch.device("cuda")), most=4, rungs=rungs)
+    for count in (1, 2, 3, 9, 5):
+        tiles = random_tiles(count, seed=count)
+        exact = soft_tokens(model, tiles)
+        landed = runner.run([tiles])
+        assert landed.finite.all()
+        assert (landed.rows.float() - exact).norm() < tolerance * exact.norm()
+        (plain,) = tower.encode([[tiles]])
+        assert (plain.float().cpu() - exact).norm() < tolerance * exact.norm()

@@ -1,0 +1,103 @@
+"""What is staged and captured, by the plan; and batches through the runner, in the encoder, without a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kernels.runner import Runner
+from service.encoder import _staged
+from service.errors import ConfigurationError
+from service.families.towers import TileTower, load_tower, takes_tiles
+from service.plan import MIB, ResourcePlan, Wish, make_plan
+from service.staging import Runs, choose_runs, make_runner
+from tests.kernels.runner.fakes import Host, Late
+from tests.service.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
+from tests.service.tiny_internvl import random_tiles, write_checkpoint
+
+
+def runs(plan: ResourcePlan, *, takes_tiles: bool = True, copies: str = "auto") -> Runs | None:
+    return choose_runs(plan, takes_tiles=takes_tiles, copies=copies)
+
+
+def test_by_default_every_size_of_chunk_on_a_gpu_has_a_graph() -> None:
+    assert runs(make_plan(H200, LLAVA_7B, Wish())) == Runs(16, (1, 2, 3, 4, 6, 8, 12, 16))
+    many = runs(make_plan(H200, DEMO, Wish()))
+    assert many is not None and many.most == many.rungs[-1] == 145
+
+
+def test_less_memory_is_fewer_graphs() -> None:
+    plan = make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=100 * MIB))
+    few = runs(plan)
+    assert few is not None and 0 < len(few.rungs) < 8
+    assert few.rungs[-1] * plan.tile_bytes < 100 * MIB
+    assert str(few) == "staged in chunks of up to 16 tiles, CUDA graphs for 1, 2, 3"
+    none = runs(make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=0)))
+    assert str(none) == "staged in chunks of up to 16 tiles, no CUDA graphs"
+
+
+def test_a_cpu_plain_copies_and_several_sizes_of_tile_are_not_staged() -> None:
+    gpu = make_plan(H200, LLAVA_7B, Wish())
+    assert runs(make_plan(LAPTOP, DEMO, Wish())) is None
+    assert runs(gpu, copies="plain") is None
+    assert runs(gpu, takes_tiles=False) is None
+    with pytest.raises(ConfigurationError, match="encoder_copies=staged is for towers whose tiles"):
+        runs(gpu, takes_tiles=False, copies="staged")
+
+
+def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    assert takes_tiles(tmp_path)
+    tower = load_tower(tmp_path, device="cpu", dtype="float32")
+    assert make_runner(tower, make_plan(LAPTOP, DEMO, Wish()), copies="auto") is None
+
+
+@pytest.mark.parametrize("rungs", [(), (1, 2, 3)])
+def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, rungs: tuple[int, ...]) -> None:
+    """The same buffers, order and padding as on a GPU, with the tower that the service runs."""
+    write_checkpoint(tmp_path)
+    tower = load_tower(tmp_path, device="cpu", dtype="float32")
+    assert isinstance(tower, TileTower)
+    runner = Runner(tower.forward, tower.form, Late(5), most=3, rungs=rungs)
+    images = [
+        [random_tiles(4, seed=1), random_tiles(1, seed=2)],
+        [random_tiles(1, seed=3)],
+        [random_tiles(2, seed=4), random_tiles(1, seed=5)],
+    ]
+    for batch in (images, images[1:2], images[::-1]):
+        for ours, theirs in zip(_staged(runner, batch), tower.encode(batch), strict=True):
+            assert ours.finite
+            assert (ours.values - theirs).norm() < 1e-6 * theirs.norm()
+
+
+def test_what_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    tower: Any = load_tower(tmp_path, device="cpu", dtype="float32")
+
+    def spoilt(tiles: torch.Tensor, out: torch.Tensor) -> None:
+        tower.forward(tiles, out)
+        out.view(len(tiles), -1)[tiles[:, 0, 0, 0] == 7, -1] = float("nan")
+
+    images = [[random_tiles(2, seed=seed)] for seed in range(3)]
+    for image in images:
+        image[0][:, 0, 0, 0] = 0
+    images[1][0][1, 0, 0, 0] = 7
+    rows = _staged(Runner(spoilt, tower.form, Host(), most=4, rungs=(1, 2)), images)
+    assert [one.finite for one in rows] == [True, False, True]
+
+
+def test_a_capture_that_fails_names_the_settings(tmp_path: Path) -> None:
+    def failing(tiles: torch.Tensor, out: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    write_checkpoint(tmp_path)
+    tower: Any = load_tower(tmp_path, device="cpu", dtype="float32")
+    runner = Runner(failing, dataclasses.replace(tower.form), Host(), most=4, rungs=(1, 2))
+    with pytest.raises(
+        ConfigurationError, match="for up to 2 tiles .*out of memory.* lower encoder_graph_bytes"
+    ):
+        _staged(runner, [[random_tiles(1)]])
