@@ -1,12 +1,15 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit e2e check format docs bench image lock clean
+.PHONY: help setup setup-test serve test unit e2e check format docs bench image lock clean \
+	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
+URL ?= http://127.0.0.1:8000
+LOAD = $(VENV)/python -m loadtests --url $(URL)
 
 help:  ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup:
 	@deploy/setup.sh serve
@@ -41,6 +44,24 @@ docs: setup-test  ## rewrite the pages that are made from code
 	$(VENV)/python -m service.cli.reference metrics > docs/metrics.md
 	$(VENV)/python -m service.cli.reference api > docs/api.md
 	$(VENV)/python helm/document.py
+
+load: setup-test  ## load test: the capacity of what serves at URL=http://127.0.0.1:8000; ARGS="..." are passed on
+	@$(LOAD) --shape steps $(ARGS)
+
+load-ramp: setup-test  ## load test: from nothing to 20 requests/s in two minutes
+	@$(LOAD) --shape ramp --rate 20 --seconds 120 $(ARGS)
+
+load-spike: setup-test  ## load test: calm, a burst, calm again
+	@$(LOAD) --shape spike --rate 2 --peak 40 --seconds 30 $(ARGS)
+
+load-soak: setup-test  ## load test: a steady load for half an hour
+	@$(LOAD) --shape soak --rate 4 --seconds 1800 $(ARGS)
+
+load-ui: setup-test  ## load test: Locust's page at http://127.0.0.1:8089
+	@$(LOAD) --shape users --ui --web-host 127.0.0.1 $(ARGS)
+
+load-distributed: setup-test  ## load test: the capacity, asked by four processes
+	@$(LOAD) --shape steps --processes 4 $(ARGS)
 
 bench: setup-test  ## every kernel's correctness gate, then its times
 	$(VENV)/python -m kernels.bench

@@ -1,0 +1,88 @@
+"""`python -m loadtests`: the load test's own options, and Locust underneath."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from loadtests.options import add_options, from_namespace
+
+URL = "http://127.0.0.1:8000"
+EPILOG = """
+what to run
+  python -m loadtests                                the capacity of what listens at 127.0.0.1:8000
+  python -m loadtests --shape soak --rate 5 --seconds 3600
+  python -m loadtests --shape spike --rate 2 --peak 30
+  python -m loadtests --ui                           Locust's page at http://127.0.0.1:8089, the report at /report
+  python -m loadtests --processes 4                  four generator processes on this machine
+  python -m loadtests --master --expect-workers 2    and on other machines: --worker --master-host ADDRESS
+  python -m loadtests --images photos --answers none --url https://other.example   a model that knows no scenes
+
+Options that are not listed here go to Locust (--users, --run-time, --web-port, --loglevel, …).
+Exit status: 0 objectives kept, 1 one broken, 2 there was no load test. docs/load-testing.md tells the rest.
+"""
+
+
+def main() -> int:
+    """Checks, then becomes Locust. Returns only when there is nothing to become."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests",
+        description="Puts load on a running Patchbay, checks every answer, and says whether its objectives were kept.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # an abbreviation that is ours here would be unknown to Locust
+        allow_abbrev=False,
+    )
+    parser.add_argument("--url", default=URL, help=f"the service (default {URL})")
+    parser.add_argument("--ui", action="store_true", help="Locust's web page instead of a run at once")
+    parser.add_argument("--worker", action="store_true", help="send load for a master on another machine")
+    add_options(parser)
+    options, _ = parser.parse_known_args()
+    try:
+        from_namespace(options)
+    except ValueError as error:
+        parser.error(str(error))
+    if not options.ui and not options.worker and not answers(options.url):
+        print(
+            f"Nobody answers at {options.url}. Run `make serve` in another terminal and wait until it is ready, or "
+            "name a service with --url.",
+            file=sys.stderr,
+        )
+        return 2
+    return become_locust(options)
+
+
+def answers(url: str) -> bool:
+    """Whether anything speaks HTTP there, however it feels."""
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/livez", timeout=10).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def become_locust(options: argparse.Namespace) -> int:
+    """Replaces this process. The command line is passed on, but for what Locust calls otherwise."""
+    given = sys.argv[1:]
+    kept = []
+    i = 0
+    while i < len(given):
+        if given[i] == "--url":
+            i += 1
+        elif given[i] != "--ui" and not given[i].startswith("--url="):
+            kept.append(given[i])
+        i += 1
+    headless = [] if options.ui or options.worker else ["--headless", "--only-summary"]
+    locustfile = str(Path(__file__).parent / "locustfile.py")
+    command = [sys.executable, "-m", "locust", "-f", locustfile, "--host", options.url, *headless, *kept]
+    os.execv(sys.executable, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

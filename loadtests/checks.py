@@ -1,0 +1,107 @@
+"""Is this answer the right one? Pure: what came back, what was expected, and the verdict with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtests.figures import FAILED, REFUSED, RIGHT, WRONG
+
+FINISHED = ("stop", "length")
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer as a client sees it; times in milliseconds from when the request was due."""
+
+    status: int = 0
+    """0: none came; `failure` says why."""
+    retry_after: str | None = None
+    code: str = ""
+    """Of OpenAI's error object, also of one within the stream."""
+    failure: str = ""
+    """What went wrong below HTTP: connection, time-out, a stream that ends in the middle."""
+    text: str = ""
+    finish: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
+    """The stream ended with [DONE]."""
+    first: float | None = None
+    last: float | None = None
+    gaps: list[float] = field(default_factory=list)
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What counts as right. `codes`: refused with status 400 and one of these, as for broken images; `any_code`: by any
+    4xx of another server. `alone`: the answer given when asked alone; `truth`: what the picture shows; each None where
+    it is not known. `image_tokens`: usage must count them."""
+
+    codes: tuple[str, ...] = ()
+    any_code: bool = False
+    alone: str | None = None
+    truth: str | None = None
+    image_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`end` is one of `figures.ENDS`; `truthful` None where nobody knows."""
+
+    end: str
+    reason: str = ""
+    truthful: bool | None = None
+
+
+def same(said: str, expected: str) -> bool:
+    """The same words, whatever the case and the full stop."""
+    return _plain(said) == _plain(expected)
+
+
+def check(reply: Reply, expected: Expected, judged_by: str) -> Verdict:
+    """`judged_by`: alone, world or none, as the option --answers."""
+    if reply.status in (429, 503) and reply.retry_after is not None:
+        return Verdict(REFUSED, f"{reply.status} {reply.code}")
+    if reply.failure:
+        return Verdict(FAILED, reply.failure)
+    if expected.codes:
+        return _refusal(reply, expected)
+    if reply.status != 200 or reply.code:
+        return Verdict(FAILED, f"{reply.status} {reply.code}".strip())
+    if missing := _missing(reply, expected):
+        return Verdict(FAILED, missing)
+    truthful = None if expected.truth is None else same(reply.text, expected.truth)
+    wanted = {"alone": expected.alone, "world": expected.truth, "none": None}[judged_by]
+    if wanted is None or same(reply.text, wanted):
+        return Verdict(RIGHT, truthful=truthful)
+    return Verdict(WRONG, f"said {reply.text[:60]!r}, expected {wanted[:60]!r}", truthful)
+
+
+def _refusal(reply: Reply, expected: Expected) -> Verdict:
+    if expected.any_code:
+        good = 400 <= reply.status < 500 and reply.status not in (401, 403, 404, 408, 429)
+    else:
+        good = reply.status == 400 and reply.code in expected.codes
+    if good:
+        return Verdict(RIGHT)
+    got = f"{reply.status} {reply.code}".strip()
+    return Verdict(FAILED, f"a broken image was answered {got}, not 400 {' or '.join(expected.codes)}")
+
+
+def _missing(reply: Reply, expected: Expected) -> str:
+    if not reply.done:
+        return "the stream ended without [DONE]"
+    if reply.first is None:
+        return "the answer is empty"
+    if reply.finish not in FINISHED:
+        return f"finish_reason is {reply.finish!r}"
+    if not reply.usage.get("prompt_tokens") or not reply.usage.get("completion_tokens"):
+        return "usage counts no tokens"
+    if expected.image_tokens and not (reply.usage.get("prompt_tokens_details") or {}).get("image_tokens"):
+        return "usage counts no image tokens"
+    return ""
+
+
+def _plain(text: str) -> str:
+    return text.strip().rstrip(".").lower()

@@ -1,0 +1,208 @@
+"""How much load when, as pure functions of time and of what was measured.
+
+A plan is asked every second for the level: requests/s, or users. None: it is over. It notes its stages, each a window
+of time at one level, with what was judged of it. Knows nothing of Locust and never looks at a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loadtests.figures import FIRST_TOKEN, Figures
+from loadtests.options import Options
+from loadtests.search import CapacitySearch
+from loadtests.slo import Line, judge, kept
+
+CHANGE = 100.0
+"""Users that come or go in a second when the level changes."""
+LONGEST_REST = 120.0
+"""Seconds for which a server that broke is given to work off what it was sent."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """`start` and `end` bound what is judged, in seconds since the epoch."""
+
+    name: str
+    level: float
+    start: float
+    end: float
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def held(self) -> bool:
+        return kept(self.lines)
+
+
+class Plan(Protocol):
+    stages: list[Stage]
+
+    def level(self, now: float, figures: Figures) -> float | None:
+        """For this second; `now` in seconds since the epoch, never less than before."""
+        ...
+
+    def verdict(self, figures: Figures) -> list[Line]:
+        """What the run comes to, once it is over."""
+        ...
+
+
+class Timed:
+    """Stages known beforehand, each judged (or not) by objectives of its own when all is over."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._began: float | None = None
+        self.stages: list[Stage] = []
+
+    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+        """Name, seconds, and the level as a function of the share of them that has passed."""
+        raise NotImplementedError
+
+    def level(self, now: float, figures: Figures) -> float | None:
+        if self._began is None:
+            self._began = now
+            at = now
+            for name, seconds, level in self.parts():
+                self.stages.append(Stage(name, level(1.0), at, at + seconds))
+                at += seconds
+        for stage, (_, seconds, level) in zip(self.stages, self.parts(), strict=True):
+            if now < stage.end:
+                return level((now - stage.start) / seconds)
+        return None
+
+    def verdict(self, figures: Figures) -> list[Line]:
+        for stage in self.stages:
+            stage.lines = judge(figures.over(stage.start, stage.end), self._options.objectives)
+        return self._worst()
+
+    def _worst(self) -> list[Line]:
+        """Every promise that a stage did not keep, or those of the last stage where all did."""
+        broken = [line for stage in self.stages for line in stage.lines if not line.held]
+        return broken or (self.stages[-1].lines if self.stages else [])
+
+
+class Ramp(Timed):
+    """From nothing to the rate in a straight line."""
+
+    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+        o = self._options
+        return [("ramp", o.seconds, lambda passed: o.rate * passed)]
+
+
+class Soak(Timed):
+    """One level, in three parts after the warm-up, so that the last can be held against the first."""
+
+    DRIFT = 1.5
+    """How much slower the last third's p95 may be than the first's."""
+
+    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+        o = self._options
+        names = ("first third", "second third", "last third")
+        return [("warm-up", o.warm, lambda _: o.rate)] + [(n, o.seconds / 3, lambda _: o.rate) for n in names]
+
+    def verdict(self, figures: Figures) -> list[Line]:
+        objectives = self._options.objectives
+        for stage in self.stages[1:]:
+            stage.lines = judge(figures.over(stage.start, stage.end), objectives)
+        if len(self.stages) < 4:
+            return []
+        whole = judge(figures.over(self.stages[1].start, self.stages[-1].end), objectives)
+        first, last = (
+            figures.over(stage.start, stage.end).quantile(FIRST_TOKEN, 0.95)
+            for stage in (self.stages[1], self.stages[-1])
+        )
+        if first and last is not None:
+            drift = last / first if last != first else 1.0
+            whole.append(
+                Line("first token p95, last third ÷ first", drift, self.DRIFT, False, drift <= self.DRIFT)
+            )
+        return whole
+
+
+class Spike(Timed):
+    """Calm, a burst, calm again. In the burst refusals are right; errors and wrong answers never are."""
+
+    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+        o = self._options
+        calm, peak = (lambda _: o.rate), (lambda _: o.peak)
+        return [
+            ("warm-up", o.warm, calm),
+            ("calm", o.seconds, calm),
+            ("burst", o.seconds, peak),
+            ("recovery", o.seconds, calm),
+            ("calm again", o.seconds, calm),
+        ]
+
+    def verdict(self, figures: Figures) -> list[Line]:
+        for stage in self.stages[1:]:
+            lines = judge(figures.over(stage.start, stage.end), self._options.objectives)
+            if stage.name in ("burst", "recovery"):
+                lines = [line for line in lines if line.name.startswith(("errors", "right"))]
+            stage.lines = lines
+        return self._worst()
+
+
+class Steps:
+    """One rate after another until an objective breaks, then between, as `CapacitySearch` says.
+
+    A step warms up, is measured, and goes on at the same rate for its tail, so that its last requests end under the
+    load that they were sent with. What has no first token by then counts as later than any limit. After a step that
+    broke the server may work off what it was sent.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._search = CapacitySearch(
+            options.rate, options.growth, options.precision, options.most, options.unit
+        )
+        self.stages: list[Stage] = []
+        self._open: Stage | None = None
+        self._rest_until: float | None = None
+
+    @property
+    def capacity(self) -> float | None:
+        """Requests/s: the highest rate that held; None where none did."""
+        return self._search.held
+
+    def level(self, now: float, figures: Figures) -> float | None:
+        if self._rest_until is not None:
+            if now < self._rest_until and figures.in_flight > 0:
+                return 0.0
+            self._rest_until = None
+        if self._open is not None:
+            if now < self._open.end + self._options.tail:
+                return self._open.level
+            if not self._close(figures):
+                self._rest_until = now + LONGEST_REST
+                return 0.0
+        rate = self._search.next()
+        if rate is None:
+            return None
+        last = self.stages[-1] if self.stages else None
+        change = rate - (last.level if last is not None and last.held else 0.0)
+        start = now + self._options.warm + abs(change) / self._options.unit / CHANGE
+        self._open = Stage(f"step {len(self.stages) + 1}", rate, start, start + self._options.seconds)
+        return rate
+
+    def _close(self, figures: Figures) -> bool:
+        assert self._open is not None
+        stage, self._open = self._open, None
+        stage.lines = judge(figures.over(stage.start, stage.end), self._options.objectives)
+        self.stages.append(stage)
+        self._search.tell(stage.level, stage.held)
+        return stage.held
+
+    def verdict(self, figures: Figures) -> list[Line]:
+        capacity = self.capacity or 0.0
+        least = self._options.min_capacity
+        lines = [Line("capacity, requests/s", capacity, least, True, 0 < capacity >= least)]
+        best = next((stage for stage in self.stages if stage.level == self.capacity and stage.held), None)
+        return lines + (best.lines if best else [])
+
+
+def plan_for(options: Options) -> Plan | None:
+    """The plan of a shape; None where Locust's own options say how many users there are."""
+    plans: dict[str, Callable[[Options], Plan]] = {"steps": Steps, "ramp": Ramp, "spike": Spike, "soak": Soak}
+    return plans[options.shape](options) if options.shape in plans else None

@@ -1,0 +1,64 @@
+"""A plan's levels as Locust's users, and the end that every run needs: nothing more is sent, and all come home."""
+
+from __future__ import annotations
+
+import time
+
+from locust import LoadTestShape
+
+from loadtests.figures import Figures
+from loadtests.options import Options
+from loadtests.plans import CHANGE, Plan
+
+SETTLE = 7.0
+"""Seconds of rest after which the last report of every worker has come; they report every three."""
+
+
+class PlanShape(LoadTestShape):
+    abstract = True
+
+    def __init__(self, plan: Plan, options: Options, figures: Figures, distributed: bool) -> None:
+        """`figures` are those of all processes together."""
+        super().__init__()
+        self.ready = False
+        """Set when everything is prepared: before that no user is sent."""
+        self.levels: list[tuple[float, float]] = []
+        """(seconds since the epoch, level) whenever it changed."""
+        self._plan = plan
+        self._options = options
+        self._figures = figures
+        self._settle = SETTLE if distributed else 1.0
+        self._over_since: float | None = None
+        self._idle_since = 0.0
+
+    def tick(self) -> tuple[int, float] | None:
+        if not self.ready:
+            return 0, CHANGE
+        now = time.time()
+        level = None if self._over_since is not None else self._plan.level(now, self._figures)
+        if level is None:
+            return self._drain(now)
+        self._note(now, level)
+        return self.users(level), CHANGE
+
+    def users(self, level: float) -> int:
+        """Users for a level: sources of `unit` requests/s each, or people."""
+        per_user = self._options.unit if self._options.model == "open" else 1.0
+        return max(round(level / per_user), 1 if level > 0 else 0)
+
+    def _drain(self, now: float) -> tuple[int, float] | None:
+        if self._over_since is None:
+            self._over_since = self._idle_since = now
+            self._note(now, 0.0)
+        passed = now - self._over_since
+        # while users are still being stopped, having nothing in flight is chance
+        if self.get_current_user_count() or self._figures.in_flight > 0:
+            self._idle_since = now
+        home = now - self._idle_since >= self._settle
+        if home or passed > self._options.timeout + 2 * self._settle:
+            return None
+        return 0, CHANGE
+
+    def _note(self, now: float, level: float) -> None:
+        if not self.levels or self.levels[-1][1] != level:
+            self.levels.append((now, level))

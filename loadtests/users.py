@@ -1,0 +1,87 @@
+"""Locust's users, one class for each kind of visit.
+
+With `--model open` a user is a source: its visits are due at random moments (exponential gaps, so that users together
+are a Poisson process), and each goes its own way; a slow answer keeps no other request from being sent. With `closed`
+it is a person: asks, waits for the answer, thinks, asks again. Knows nothing of what a visit does.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import gevent
+from locust import User, task
+
+from loadtests.library import requests_per_visit
+from loadtests.session import Session
+
+LONGEST_RETRY = 30.0
+
+
+class Visitor(User):
+    abstract = True
+    kind = ""
+    session: Session | None = None
+    """Of this process; set when its scripts are made."""
+
+    def on_start(self) -> None:
+        self._random = random.Random()
+        self._due = time.perf_counter()
+        self._begun = False
+        self._retry_after = 0.0
+
+    def wait_time(self) -> float:
+        """Seconds until the next visit."""
+        assert self.session is not None
+        options = self.session.options
+        if options.model == "closed":
+            return self._retry_after or self._random.expovariate(1 / options.think)
+        self._due += self._random.expovariate(options.unit / requests_per_visit(self.kind))
+        return max(0.0, self._due - time.perf_counter())
+
+    @task
+    def visit(self) -> None:
+        # Locust runs a task before it waits for the first time: all sources would send at once
+        if not self._begun:
+            self._begun = True
+            return
+        assert self.session is not None
+        if self.session.options.model == "open":
+            gevent.spawn(self.session.visit, self.kind, self._due)
+            return
+        reply = self.session.visit(self.kind, time.perf_counter())
+        self._retry_after = 0.0
+        if reply is not None and reply.retry_after is not None and reply.retry_after.isdecimal():
+            self._retry_after = min(float(reply.retry_after), LONGEST_RETRY)
+
+
+class Chat(Visitor):
+    kind = "chat"
+
+
+class Conversation(Visitor):
+    kind = "conversation"
+
+
+class Gallery(Visitor):
+    kind = "gallery"
+
+
+class Text(Visitor):
+    kind = "text"
+
+
+class Repeated(Visitor):
+    kind = "repeated"
+
+
+class Huge(Visitor):
+    kind = "huge"
+
+
+class Broken(Visitor):
+    kind = "broken"
+
+
+VISITORS: tuple[type[Visitor], ...] = (Chat, Conversation, Gallery, Text, Repeated, Huge, Broken)

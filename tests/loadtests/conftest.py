@@ -1,0 +1,18 @@
+import argparse
+from collections.abc import Callable
+
+import pytest
+
+from loadtests.options import Options, add_options, from_namespace
+
+
+@pytest.fixture
+def options() -> Callable[..., Options]:
+    """Options as a command line gives them."""
+
+    def parsed(*flags: str) -> Options:
+        parser = argparse.ArgumentParser()
+        add_options(parser)
+        return from_namespace(parser.parse_args(flags))
+
+    return parsed

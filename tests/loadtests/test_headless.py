@@ -1,0 +1,132 @@
+"""The whole load test as people start it, on a small server in this process: Locust runs in a process of its own,
+because it replaces the standard library's sockets in the one that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.loadtests.fake_openai import Behaviour, answering
+
+ROOT = Path(__file__).parent.parent.parent
+pytest.importorskip("locust", reason="the extra `load` is not installed")
+# what a loaded machine delays is not what is tested here
+PATIENT = ("--slo-first-token-p95", "none", "--slo-late-p99", "none")
+SHORT = ("--count", "2", "--warm", "1", "--mix", "chat=3,conversation=3,gallery=1,text=2,repeated=2,broken=2")
+SOAK = ("--shape", "soak", "--rate", "20", "--unit", "0.5", "--seconds", "5")
+
+
+def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
+    """Exit status and everything that was printed."""
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LOCUST_", "LOADTEST_"))
+    }
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "loadtests",
+            "--url",
+            url,
+            "--report-dir",
+            str(folder),
+            *SHORT,
+            *PATIENT,
+            *flags,
+        ],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def told(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "summary.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def broken(summary: dict[str, Any]) -> set[str]:
+    # a drift of milliseconds is this machine's, not the server's
+    names = {line["name"] for line in summary["objectives"] if not line["held"]}
+    return names - {"first token p95, last third ÷ first"}
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["alone", "two workers"])
+def test_a_sound_server_passes_and_every_request_is_counted_once(
+    tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    behaviour = Behaviour()
+    with answering(behaviour) as url:
+        _, output = load(url, tmp_path, *SOAK, *processes)
+    summary = told(tmp_path)
+    whole = summary["whole_run"]
+    assert broken(summary) == set(), output[-3000:]
+    asked_alone = 2 + 3 * 2 + 2 + 2 + 2
+    assert whole["started"] + asked_alone == len(behaviour.bodies)
+    assert whole["right"] == whole["started"] > 20
+    assert (whole["wrong"], whole["refused"], whole["failed"]) == (0, 0, 0)
+    assert set(summary["kinds"]) == {"chat", "conversation", "gallery", "text", "repeated", "broken"}
+    talked = [each for kind, each in summary["kinds"].items() if kind != "broken"]
+    assert all(each["first_token_ms"]["count"] == each["started"] for each in talked)
+    assert summary["kinds"]["broken"]["first_token_ms"]["count"] == 0
+    assert whole["completion_tokens"] == 2 * whole["first_token_ms"]["count"]
+    assert summary["generator_processes"] == (2 if processes else 1)
+    assert "</html>" in (tmp_path / "report.html").read_text()
+    # follow-up questions carry what was said before
+    follow_ups = [body for body in behaviour.bodies if len(body["messages"]) == 5]
+    assert follow_ups
+    for body in follow_ups:
+        assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * 2 + ["user"]
+        assert "lost" != body["messages"][3]["content"] != body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "names", "reason"),
+    [
+        (Behaviour(seconds=0.4, wrong_above=2), {"right answers, share"}, "said 'lost'"),
+        (Behaviour(seconds=0.4, places=2), {"refused, share"}, "429 queue_full"),
+        (Behaviour(swallows_broken=True), {"errors, share"}, "a broken image was answered 200"),
+    ],
+    ids=["wrong under load", "full", "takes broken images"],
+)
+def test_a_fault_is_found_and_named(
+    tmp_path: Path, behaviour: Behaviour, names: set[str], reason: str
+) -> None:
+    with answering(behaviour) as url:
+        status, output = load(url, tmp_path, *SOAK)
+    summary = told(tmp_path)
+    assert status == 1 and "FAILED" in output
+    assert broken(summary) == names, output[-3000:]
+    assert any(reason in each["reason"] for each in summary["reasons"])
+
+
+def test_steps_end_with_a_capacity(tmp_path: Path) -> None:
+    with answering(Behaviour()) as url:
+        flags = ("--rate", "4", "--most", "6", "--seconds", "3", "--tail", "1")
+        status, output = load(url, tmp_path, "--shape", "steps", *flags)
+    assert status == 0, output[-3000:]
+    assert told(tmp_path)["capacity"] == 6
+
+
+def test_where_nobody_answers_the_next_command_is_told(tmp_path: Path) -> None:
+    status, output = load("http://127.0.0.1:9", tmp_path)
+    assert status == 2 and "make serve" in output
+
+
+def test_the_help_teaches() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "loadtests", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for words in ("--shape", "--mix", "--answers", "--slo-first-token-p95", "Exit status", "--shape soak"):
+        assert words in told.stdout
