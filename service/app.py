@@ -62,6 +62,7 @@ class Patchbay:
         # half of the arena may be promised to running requests; the rest is cache
         rows = prepared.arena_spec.pages * prepared.arena_spec.page_rows // 2
         self.admission = Admission(max_inflight=prepared.settings.max_inflight, max_visual_rows=rows)
+        self.metrics.limits(requests=prepared.settings.max_inflight, visual_tokens=rows)
         self.metrics.watch_visual_tokens(lambda: self.admission.visual_reserved)
         self.metrics.watch_inflight("request", lambda: self.admission.inflight)
         self.metrics.watch_queue("visual_tokens", lambda: self.admission.visual_waiting)
