@@ -40,6 +40,7 @@ docs: setup-test  ## rewrite the pages that are made from code
 	$(VENV)/python -m service.cli.reference > docs/settings.md
 	$(VENV)/python -m service.cli.reference metrics > docs/metrics.md
 	$(VENV)/python helm/document.py
+	$(VENV)/python -m helm.dashboards
 
 bench: setup-test  ## every kernel's correctness gate, then its times
 	$(VENV)/python -m kernels.bench

@@ -151,7 +151,13 @@ def test_prometheus_finds_the_admin_port_and_nobody_elses() -> None:
     assert wanted.items() <= admin["metadata"]["labels"].items()
     assert not wanted.items() <= api["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"] == [
-        {"port": "admin", "path": path, "interval": "15s"} for path in ("/metrics", "/metrics/engine")
+        {"port": "admin", "path": "/metrics", "interval": "15s"},
+        {
+            "port": "admin",
+            "path": "/metrics/engine",
+            "interval": "15s",
+            "relabelings": [{"targetLabel": "job", "replacement": "vllm"}],
+        },
     ]
     assert admin["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "patchbay"
     assert [(port["name"], port["port"]) for port in admin["spec"]["ports"]] == [("admin", 9191)]
