@@ -160,6 +160,8 @@ class Metrics:
             self._rejections.labels(kind.code)
         for reason in sorted({kind.code for kind in ImageError.__subclasses__()}):
             self._media_errors.labels(reason)
+        for stage in ("body", "waiting", "streaming"):
+            self._cancelled.labels(stage)
         for result in ("hit", "miss"):
             self._cache.labels(result)
 

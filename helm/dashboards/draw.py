@@ -7,10 +7,11 @@ knows the panels of `panels` and nothing else that Grafana can draw.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import time
 from collections.abc import Callable
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,15 @@ import httpx
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from helm.dashboards.queries import boards, panels, ready
 
 POINTS = 240
 INK, FAINT, PAPER = "#d8d9da", "#3a3d45", "#181b1f"
 COLOURS = (
-    "#73bf69",
-    "#f2cc0c",
-    "#5794f2",
-    "#ff9830",
-    "#f2495c",
-    "#b877d9",
-    "#8ab8ff",
-    "#ffa6b0",
-    "#96d98d",
-    "#e0b400",
+    *("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9"),
+    *("#8ab8ff", "#ffa6b0", "#37872d", "#c4162a", "#c0d8ff", "#fade2a"),
 )
 NAMED = {"green": "#73bf69", "yellow": "#f2cc0c", "red": "#f2495c"}
 INCH = 0.62
@@ -75,12 +69,12 @@ def named(legend: str, labels: dict[str, str]) -> str:
     return legend
 
 
-def told(value: float, unit: str) -> str:
+def told(value: float, unit: str, decimals: int | None = None) -> str:
     """As Grafana shows it, near enough."""
     if math.isnan(value):
         return "–"
     if unit == "percentunit":
-        return f"{value * 100:.4g} %"
+        return f"{value * 100:.4g} %" if decimals is None else f"{value * 100:.{decimals}f} %"
     if unit == "s":
         return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
     scale, suffix = next(
@@ -106,7 +100,7 @@ def legend(axes: Axes) -> None:
             *axes.get_legend_handles_labels(),
             loc="upper center",
             bbox_to_anchor=(0.5, -0.12),
-            ncols=5,
+            ncols=6,
             fontsize=7,
             frameon=False,
             labelcolor=INK,
@@ -124,7 +118,7 @@ def draw_chart(axes: Axes, panel: Any, recording: Recording) -> None:
         filled = [[_number(layer.get(at, 0)) for at in times] for layer in layers]
         axes.stackplot(times, filled, labels=[name for name, _, _ in lines], colors=COLOURS, alpha=0.8)
     else:
-        for (name, ats, values), colour in zip(lines, COLOURS * 4, strict=False):
+        for (name, ats, values), colour in zip(lines, cycle(COLOURS), strict=False):
             axes.plot(ats, values, color=colour, linewidth=1.2, label=name)
     axes.set_ylim(bottom=0)
     if "max" in defaults:
@@ -152,7 +146,11 @@ def draw_number(axes: Axes, panel: Any, recording: Recording) -> None:
         return
     name, ats, values = lines[0]
     known = [value for value in values if not math.isnan(value)] or [math.nan]
-    text = name if panel["options"]["textMode"] == "name" else told(known[-1], defaults["unit"])
+    text = (
+        name
+        if panel["options"]["textMode"] == "name"
+        else told(known[-1], defaults["unit"], defaults.get("decimals"))
+    )
     colour = NAMED["green"]
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is not None and known[-1] >= step["value"]:
@@ -225,18 +223,22 @@ def draw_row(members: list[Any], recording: Recording, file: Path) -> None:
         low, left = height - (place["y"] - top) - place["h"], place["x"]
         # room for the title above, the legend below and the numbers at the left, in grid units
         beside = 2.6 if panel["type"] == "bargauge" else 0.2 if panel["type"] == "stat" else 1.3
-        under, above = (0.3, 1.0) if panel["type"] in ("stat", "bargauge") else (1.6, 1.0)
+        # many stages make two lines of legend
+        under = 0.3 if panel["type"] in ("stat", "bargauge") else 2.2 if place["w"] > 8 else 1.6
         axes = figure.add_axes(
             (
                 (left + beside) / 24,
                 (low + under) / height,
                 (place["w"] - beside - 0.3) / 24,
-                (place["h"] - under - above) / height,
+                (place["h"] - under - 1) / height,
             )
         )
         style(axes, panel)
         DRAW[panel["type"]](axes, panel, recording)
-    figure.savefig(file, dpi=100, facecolor=PAPER)
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=100, facecolor=PAPER)
+    # a picture of few colours: a third of the bytes
+    Image.open(whole).convert("RGB").quantize(96).save(file, optimize=True)
 
 
 def slug(title: str) -> str:

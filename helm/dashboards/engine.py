@@ -100,7 +100,7 @@ def dashboard() -> object:
                         "Requests, by why they ended.",
                         [
                             Query(
-                                "sum by (finished_reason) (rate(vllm:request_success_total{@}[_]))",
+                                "sum by (finished_reason) (rate(vllm:request_success_total{@}[_])) > 0",
                                 "{{finished_reason}}",
                             )
                         ],

@@ -168,7 +168,7 @@ def dashboard() -> object:
                         "While their body came, before their answer began, or within it.",
                         [
                             Query(
-                                "sum by (stage) (rate(patchbay_cancelled_total{@}[_])) or vector(0)",
+                                "sum by (stage) (rate(patchbay_cancelled_total{@}[_]))",
                                 "{{stage}}",
                             )
                         ],

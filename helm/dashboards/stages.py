@@ -19,13 +19,9 @@ def waterfall(share: float) -> list[Query]:
     ]
 
 
-def over_time(share: float) -> Query:
-    buckets = f'rate({STAGE}_bucket{{@, stage!="total"}}[_])'
-    return Query(f"histogram_quantile({share}, sum by (stage, le) ({buckets})) > 0", "{{stage}}")
-
-
 def dashboard() -> object:
     seconds = f"sum(rate({STAGE}_sum{{@, stage"
+    requests = f'sum(rate({STAGE}_count{{@, stage="total"}}[_]))'
     slow = ((0.5, YELLOW), (2, RED))
     return board(
         "stages",
@@ -59,19 +55,13 @@ def dashboard() -> object:
                     chart(
                         "Mean request",
                         "Seconds in each stage, averaged over all requests: they add up to the whole.",
-                        [
-                            Query(
-                                f'sum by (stage) (rate({STAGE}_sum{{@, stage!="total"}}[_])) / on () group_left () '
-                                f'sum(rate({STAGE}_count{{@, stage="total"}}[_])) > 0',
-                                "{{stage}}",
-                            )
-                        ],
+                        [Query(f'{seconds}="{stage}"}}[_])) / {requests}', stage) for stage in STAGES],
                         "s",
                         width=24,
                         stack=True,
                     ),
-                    chart("Median", "Of each stage.", [over_time(0.5)], "s", width=12),
-                    chart("95th percentile", "Of each stage.", [over_time(0.95)], "s", width=12),
+                    chart("Median", "Of each stage.", waterfall(0.5), "s", width=12),
+                    chart("95th percentile", "Of each stage.", waterfall(0.95), "s", width=12),
                 ],
             ),
             (

@@ -62,14 +62,12 @@ CASES = (
     case(
         "PatchbayAvailabilityBurnFast", "nothing ever failed", False, "80m", {f'{REQUESTS}"200"}}': "0+9x90"}
     ),
-    case("PatchbayAvailabilityBurnSlow", "one in 200", True, "30h", answers(99.5, 0.5, 400), interval="5m"),
-    case(
-        "PatchbayAvailabilityBurnSlow", "one in 2000", False, "30h", answers(999.5, 0.5, 400), interval="5m"
-    ),
+    case("PatchbayAvailabilityBurnSlow", "one in 200", True, "3h", answers(99.5, 0.5, 60), interval="5m"),
+    case("PatchbayAvailabilityBurnSlow", "one in 2000", False, "3h", answers(999.5, 0.5, 60), interval="5m"),
     case("PatchbayFirstTokenBurnFast", "four in five are late", True, "80m", streams(80, 90)),
     case("PatchbayFirstTokenBurnFast", "a fifth is late", False, "80m", streams(20, 90)),
-    case("PatchbayFirstTokenBurnSlow", "a fifth is late", True, "30h", streams(20, 400), interval="5m"),
-    case("PatchbayFirstTokenBurnSlow", "as agreed", False, "30h", streams(4, 400), interval="5m"),
+    case("PatchbayFirstTokenBurnSlow", "a fifth is late", True, "3h", streams(20, 60), interval="5m"),
+    case("PatchbayFirstTokenBurnSlow", "as agreed", False, "3h", streams(4, 60), interval="5m"),
     case("PatchbayDown", "gone", True, "5m", {f"up{{{ONE}}}": "1 1 0x10"}),
     case("PatchbayDown", "one scrape missed", False, "5m", {f"up{{{ONE}}}": "1 1 0 1x10"}),
     case("PatchbayDown", "the engine alone", False, "5m", {'up{job="vllm",instance="a:9090"}': "0x10"}),

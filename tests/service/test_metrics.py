@@ -143,6 +143,8 @@ def test_what_alerts_count_is_there_before_it_happens(bench: Bench) -> None:
         assert bench.value("media_errors_total", reason=reason) == 0
     for reason in ("queue_full", "visual_tokens_exhausted", "engine_unavailable", "draining"):
         assert bench.value("rejections_total", reason=reason) == 0
+    for stage in ("body", "waiting", "streaming"):
+        assert bench.value("cancelled_total", stage=stage) == 0
     for name in ("cache_evictions_total", "encoder_failures_total"):
         assert bench.value(name) == 0
 
