@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from helm.dashboards.files import FILES, made
 from helm.dashboards.queries import boards, panels, targets
 from helm.dashboards.slo import FIRST_TOKEN_SECONDS
 from service.metrics import FIRST_TOKEN_BUCKETS
+from tests.helm.charts import objects
 from tests.helm.names import known, selected
 from tests.prometheus import ROOT, RULES
 
@@ -96,3 +98,8 @@ def test_the_objective_for_first_tokens_is_a_bucket() -> None:
 
 def test_the_makefile_makes_them() -> None:
     assert "python -m helm.dashboards\n" in (ROOT / "Makefile").read_text()
+
+
+def test_the_chart_hands_them_on_as_they_are() -> None:
+    data = objects({"dashboards": {"enabled": True}})["dashboards.yaml"]["data"]
+    assert {name.removesuffix(".json"): json.loads(text) for name, text in data.items()} == BOARDS
