@@ -41,6 +41,7 @@ class Recording:
 
     def __init__(self, client: httpx.Client, begin: float, end: float, window: str) -> None:
         self._client = client
+        self.seconds = end - begin
         self._begin = begin
         self._end = end
         self._window = window
@@ -50,7 +51,7 @@ class Recording:
             "query": ready(target["expr"], self._window),
             "start": str(self._begin),
             "end": str(self._end),
-            "step": f"{(self._end - self._begin) / POINTS:.3f}",
+            "step": f"{self.seconds / POINTS:.3f}",
         }
         reply = self._client.post("/api/v1/query_range", data=asked).raise_for_status().json()
         return [
@@ -130,7 +131,7 @@ def draw_chart(axes: Axes, panel: Any, recording: Recording) -> None:
         if step["value"] is not None and step["value"] <= top:
             axes.axhline(step["value"], color=NAMED[step["color"]], linewidth=0.8, linestyle="--")
     axes.grid(color=FAINT, linewidth=0.5)
-    axes.margins(x=0)
+    axes.set_xlim(0, recording.seconds)
     axes.xaxis.set_major_formatter(lambda at, _: f"{int(at) // 60}:{int(at) % 60:02d}")
     axes.yaxis.set_major_formatter(lambda value, _: told(value, defaults.get("unit", "none")))
     legend(axes)
@@ -187,6 +188,8 @@ def draw_bars(axes: Axes, panel: Any, recording: Recording) -> None:
 def draw_heat(axes: Axes, panel: Any, recording: Recording) -> None:
     """Buckets are cumulative: what lies in one is what the one below has not."""
     lines = recording.lines(panel["targets"][0])
+    if not lines:
+        return
     lines.sort(key=lambda line: float(line[0]))
     below: dict[float, float] = {}
     cells, names = [], []
@@ -198,6 +201,8 @@ def draw_heat(axes: Axes, panel: Any, recording: Recording) -> None:
         below = {at: _number(value) for at, value in row.items()}
     axes.pcolormesh(times, range(len(names)), cells, cmap="magma", shading="nearest")
     axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(0, recording.seconds)
+    axes.set_facecolor("black")
     axes.xaxis.set_major_formatter(lambda at, _: f"{int(at) // 60}:{int(at) % 60:02d}")
 
 
