@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
-ATTEMPTS = 3000
+PATIENCE_SECONDS = 120
 
 
 def tool(name: str) -> str:
@@ -56,8 +57,11 @@ class Prometheus:
         return [rule for group in groups for rule in group["rules"]]
 
     def until(self, happened: Callable[[], bool], what: Callable[[], object]) -> None:
-        """Asks again and again, as often as is allowed; `what` tells what is still amiss."""
-        assert any(happened() for _ in range(ATTEMPTS)), what()
+        """Asks until it is so, and no longer than is allowed; `what` tells what is still amiss."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not happened():
+            assert time.monotonic() < deadline, what()
+            time.sleep(0.05)
 
 
 def config(address: str) -> dict[str, Any]:

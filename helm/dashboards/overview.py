@@ -16,7 +16,7 @@ def kept(name: str, window: str) -> Query:
 def burn(name: str) -> Query:
     """How many times faster than allowed the error budget went, in the last hour."""
     ratio = f"avg(patchbay:{name}:error_ratio_1h{{{RECORDED}}})"
-    return Query(f"{ratio} / (1 - scalar(patchbay:{name}:objective))")
+    return Query(f"{ratio} / (1 - scalar(max(patchbay:{name}:objective)))")
 
 
 def dashboard() -> object:

@@ -70,7 +70,14 @@ CASES = (
     case("PatchbayFirstTokenBurnSlow", "as agreed", False, "3h", streams(4, 60), interval="5m"),
     case("PatchbayDown", "gone", True, "5m", {f"up{{{ONE}}}": "1 1 0x10"}),
     case("PatchbayDown", "one scrape missed", False, "5m", {f"up{{{ONE}}}": "1 1 0 1x10"}),
-    case("PatchbayDown", "the engine alone", False, "5m", {'up{job="vllm",instance="a:9090"}': "0x10"}),
+    case("PatchbayDown", "no target is left", True, "5m", {f"up{{{ONE}}}": "1 1 stale"}),
+    case(
+        "PatchbayDown",
+        "the engine alone",
+        False,
+        "5m",
+        {f"up{{{ONE}}}": "1x10", 'up{job="vllm",instance="a:9090"}': "0x10"},
+    ),
     case(
         "PatchbayQueueSaturated",
         "places",

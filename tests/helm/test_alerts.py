@@ -13,7 +13,7 @@ import yaml
 from service import errors
 from service.settings import Settings
 from tests.helm.alert_cases import CASES
-from tests.helm.charts import objects
+from tests.helm.charts import CHART, objects
 from tests.helm.names import known, selected
 from tests.prometheus import ROOT, RULES, tool
 
@@ -25,6 +25,7 @@ ALERTS: dict[str, dict[str, Any]] = {
     if "alert" in rule
 }
 PAGES = ROOT / "docs" / "runbooks"
+VALUES: Any = yaml.safe_load((CHART / "values.yaml").read_text())
 SECTIONS = ["What it means", "How to see it", "What to do"]
 
 
@@ -115,6 +116,11 @@ def test_a_page_names_only_metrics_and_settings_that_exist(name: str) -> None:
     names = {*Settings.model_fields, *there}
     for word in re.findall(r"`([a-z][a-z_]+)`", text):
         assert word in names, f"{name}: `{word}` is no setting and no metric"
+    for path in re.findall(r"`([a-z]\w*(?:\.[a-z]\w*)+)`", text):
+        value = VALUES
+        for key in path.split("."):
+            assert key in value, f"{name}: `{path}` is no value of the chart"
+            value = value[key]
 
 
 @pytest.mark.parametrize("name", ALERTS)
