@@ -44,6 +44,7 @@ docs: setup-test  ## rewrite the pages that are made from code
 	$(VENV)/python -m service.cli.reference metrics > docs/metrics.md
 	$(VENV)/python -m service.cli.reference api > docs/api.md
 	$(VENV)/python helm/document.py
+	$(VENV)/python -m helm.dashboards
 
 load: setup-test  ## load test: the capacity of what serves at URL=http://127.0.0.1:8000; ARGS="..." are passed on
 	@$(LOAD) --shape steps $(ARGS)

@@ -67,6 +67,9 @@ class Patchbay:
         self.admission = Admission(
             max_inflight=prepared.settings.max_inflight, max_visual_rows=prepared.arena_spec.promised_rows
         )
+        self.metrics.limits(
+            requests=prepared.settings.max_inflight, visual_tokens=prepared.arena_spec.promised_rows
+        )
         self.metrics.watch_visual_tokens(lambda: self.admission.visual_reserved)
         self.metrics.watch_inflight("request", lambda: self.admission.inflight)
         self.metrics.watch_queue("visual_tokens", lambda: self.admission.visual_waiting)

@@ -6,11 +6,14 @@ are scraped, from functions that their owners hand over. Knows nothing of who me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from service.errors import ArenaFull, Draining, EngineUnavailable, ImageError, QueueFull
 from service.timeline import OTHER
 
 STAGES = {
@@ -53,6 +56,18 @@ class Family:
     meaning: str
 
 
+class WatchedCounter(Collector):
+    """A counter that its owner keeps, read when it is scraped; nought until then."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.read: Callable[[], float] = lambda: 0.0
+        self._name = name
+        self._text = text
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._text, value=self.read())
+
+
 class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -84,7 +99,17 @@ class Metrics:
         )
         self._image_tokens = self._counter("image_tokens", "Soft tokens handed to the engine.")
         self._cache = self._counter("cache_requests", "Images looked up in the arena: hit or miss.", "result")
+        self._evictions = self._watched(
+            "cache_evictions", "Images whose soft tokens made room in the arena for others."
+        )
         self._encoder_busy = self._counter("encoder_busy_seconds", "Seconds in which the encoder computed.")
+        self._encoder_failures = self._watched(
+            "encoder_failures", "Images that the encoder failed on, alone or with all of their batch."
+        )
+        self._handover_retries = self._counter(
+            "handover_retries",
+            "Requests whose images were encoded once more, because the engine failed on their handles.",
+        )
         self._restarts = self._counter("engine_restarts", "Times the engine was started again.")
 
         self._stages = self._histogram(
@@ -110,16 +135,35 @@ class Metrics:
         self._inflight = self._gauge(
             "inflight", "Requests inside, from their body to the end of their answer.", "stage"
         )
+        self._inflight_limit = self._gauge("inflight_limit", "Requests that may be inside at once.")
         self._queue = self._gauge(
             "queue_depth", "Requests that wait for visual_tokens, and images that wait to encode.", "stage"
         )
         self._reserved = self._gauge("visual_tokens_reserved", "Soft tokens promised to running requests.")
+        self._reserved_limit = self._gauge(
+            "visual_tokens_limit", "Soft tokens that may be promised to running requests at once."
+        )
         self._cache_bytes = self._gauge("cache_bytes", "Bytes of the arena that are in use.")
+        self._cache_images = self._gauge("cache_images", "Images whose soft tokens lie in the arena.")
+        self._cache_capacity = self._gauge("cache_capacity_bytes", "Bytes of the arena.")
+        self._encoder_up = self._gauge("encoder_up", "1 while the encoder's last batch answered anybody.")
+        self._encoder = self._gauge(
+            "encoder_info", "Always 1; what the encoder runs on.", "device", "kernels", "body"
+        )
         self._engine_up = self._gauge("engine_up", "1 while the engine takes requests.")
         self._draining = self._gauge("draining", "1 while no new request is taken.")
         self._build = self._gauge("build_info", "Always 1; what runs here.", "version", "model", "engine")
+        # a rate over what begins with its first event would miss that event
         for stage in (*STAGES, TOTAL):
             self._stages.labels(stage)
+        for kind in (QueueFull, ArenaFull, EngineUnavailable, Draining):
+            self._rejections.labels(kind.code)
+        for reason in sorted({kind.code for kind in ImageError.__subclasses__()}):
+            self._media_errors.labels(reason)
+        for stage in ("body", "waiting", "streaming"):
+            self._cancelled.labels(stage)
+        for result in ("hit", "miss"):
+            self._cache.labels(result)
 
     def request(self, route: str, model: str, code: int, seconds: float, shares: Mapping[str, float]) -> None:
         """`code` is what the request came to: a stream that failed late counts under its error's status.
@@ -165,6 +209,20 @@ class Metrics:
     def engine_restarted(self) -> None:
         self._restarts.inc()
 
+    def handover_retried(self) -> None:
+        self._handover_retries.inc()
+
+    def limits(self, *, requests: int, visual_tokens: int) -> None:
+        """How many requests and soft tokens may be inside at once."""
+        self._inflight_limit.set(requests)
+        self._reserved_limit.set(visual_tokens)
+
+    def cache_capacity(self, bytes: int) -> None:
+        self._cache_capacity.set(bytes)
+
+    def encoder(self, *, device: str, kernels: str, body: str) -> None:
+        self._encoder.labels(device, kernels, body).set(1)
+
     def build(self, *, version: str, model: str, engine: str) -> None:
         self._build.labels(version, model, engine).set(1)
 
@@ -177,8 +235,16 @@ class Metrics:
     def watch_visual_tokens(self, read: Callable[[], float]) -> None:
         self._reserved.set_function(read)
 
-    def watch_cache_bytes(self, read: Callable[[], float]) -> None:
-        self._cache_bytes.set_function(read)
+    def watch_cache(self, bytes: Callable[[], float], images: Callable[[], float]) -> None:
+        self._cache_bytes.set_function(bytes)
+        self._cache_images.set_function(images)
+
+    def watch_cache_evictions(self, read: Callable[[], float]) -> None:
+        self._evictions.read = read
+
+    def watch_encoder(self, healthy: Callable[[], bool], failures: Callable[[], float]) -> None:
+        self._encoder_up.set_function(healthy)
+        self._encoder_failures.read = failures
 
     def watch_engine(self, read: Callable[[], bool]) -> None:
         self._engine_up.set_function(read)
@@ -189,6 +255,12 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         self.families.append(Family(f"patchbay_{name}_total", "counter", labels, text))
         return Counter(f"patchbay_{name}", text, labels, registry=self.registry)
+
+    def _watched(self, name: str, text: str) -> WatchedCounter:
+        self.families.append(Family(f"patchbay_{name}_total", "counter", (), text))
+        counter = WatchedCounter(f"patchbay_{name}", text)
+        self.registry.register(counter)
+        return counter
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         self.families.append(Family(f"patchbay_{name}", "gauge", labels, text))

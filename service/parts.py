@@ -105,7 +105,11 @@ async def make_encoder(
         ),
     )
     ends.push_async_callback(encoder.close)
-    metrics.watch_cache_bytes(lambda: arena.stats().used_bytes)
+    metrics.encoder(device=plan.device, kernels=encoder.backend, body=encoder.body)
+    metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
+    metrics.cache_capacity(arena.stats().capacity_bytes)
+    metrics.watch_cache(lambda: arena.stats().used_bytes, lambda: arena.stats().entries)
+    metrics.watch_cache_evictions(lambda: arena.stats().evictions)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
     await encoder.warm_up()
     probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")

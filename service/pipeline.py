@@ -129,6 +129,7 @@ class Pipeline:
             if await self._life.alive():
                 if not self._images.forget(jobs):
                     raise
+                self._metrics.handover_retried()
                 held.release(finished=True)
                 placed = await self._place(request, jobs, held, timings)
         with timings.stage("engine_wait"):

@@ -156,6 +156,8 @@ def test_prometheus_finds_every_patchbay_on_its_admin_port() -> None:
         assert set(SERVICES[name]["networks"]) & set(SERVICES["prometheus"]["networks"])
     assert "./deploy/prometheus:/etc/prometheus:ro" in SERVICES["prometheus"]["volumes"]
     assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
+    assert PROMETHEUS["rule_files"] == [f"{mounts['./helm/patchbay/files/rules']}/*.yaml"]
 
 
 def test_grafana_finds_prometheus_and_the_dashboards() -> None:
@@ -164,5 +166,5 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
     assert url.hostname in SERVICES and SERVICES["prometheus"]["ports"] == [f"127.0.0.1:9090:{url.port}"]
     (provider,) = yaml.safe_load((GRAFANA / "dashboards" / "patchbay.yml").read_text())["providers"]
     mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
-    assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./helm/patchbay/files/dashboards"] == provider["options"]["path"]
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"

@@ -151,9 +151,14 @@ def test_prometheus_finds_the_admin_port_and_nobody_elses() -> None:
     assert wanted.items() <= admin["metadata"]["labels"].items()
     assert not wanted.items() <= api["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"] == [
-        {"port": "admin", "path": path, "interval": "15s"} for path in ("/metrics", "/metrics/engine")
+        {
+            "port": "admin",
+            "path": path,
+            "interval": "15s",
+            "relabelings": [{"targetLabel": "job", "replacement": job}],
+        }
+        for job, path in (("patchbay", "/metrics"), ("vllm", "/metrics/engine"))
     ]
-    assert admin["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "patchbay"
     assert [(port["name"], port["port"]) for port in admin["spec"]["ports"]] == [("admin", 9191)]
     assert monitor["metadata"]["labels"]["release"] == "prom"
     assert [port["targetPort"] for port in api["spec"]["ports"]] == ["http"]

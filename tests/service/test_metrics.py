@@ -9,6 +9,9 @@ COUNTERS = {
     "images": {"format", "source", "detail"},
     "image_tokens": set(),
     "cache_requests": {"result"},
+    "cache_evictions": set(),
+    "encoder_failures": set(),
+    "handover_retries": set(),
     "cancelled": {"stage"},
     "media_errors": {"reason"},
     "encoder_busy_seconds": set(),
@@ -24,9 +27,15 @@ HISTOGRAMS = {
 }
 GAUGES = {
     "inflight": {"stage"},
+    "inflight_limit": set(),
     "queue_depth": {"stage"},
     "visual_tokens_reserved": set(),
+    "visual_tokens_limit": set(),
     "cache_bytes": set(),
+    "cache_images": set(),
+    "cache_capacity_bytes": set(),
+    "encoder_up": set(),
+    "encoder_info": {"device", "kernels", "body"},
     "engine_up": set(),
     "draining": set(),
     "build_info": {"version", "model", "engine"},
@@ -58,11 +67,17 @@ def use_everything(metrics: Metrics) -> None:
     metrics.first_token(0.3)
     metrics.inter_token(0.02)
     metrics.engine_restarted()
+    metrics.handover_retried()
+    metrics.limits(requests=64, visual_tokens=9000)
+    metrics.cache_capacity(8192)
+    metrics.encoder(device="cuda", kernels="triton", body="transformers")
     metrics.build(version="1", model="demo", engine="vllm")
     metrics.watch_inflight("request", lambda: 2)
     metrics.watch_queue("encode", lambda: 5)
     metrics.watch_visual_tokens(lambda: 320)
-    metrics.watch_cache_bytes(lambda: 4096)
+    metrics.watch_cache(lambda: 4096, lambda: 3)
+    metrics.watch_cache_evictions(lambda: 6)
+    metrics.watch_encoder(lambda: True, lambda: 4)
     metrics.watch_engine(lambda: True)
     metrics.watch_draining(lambda: False)
 
@@ -91,6 +106,16 @@ def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
     assert bench.value("stage_duration_seconds_sum", stage="total") == 1.5
     assert bench.value("time_to_first_token_seconds_sum") == 0.3
     assert bench.value("inter_token_latency_seconds_sum") == 0.02
+    assert bench.value("handover_retries_total") == 1
+    assert bench.value("cache_evictions_total") == 6
+    assert bench.value("cache_bytes") == 4096
+    assert bench.value("cache_images") == 3
+    assert bench.value("cache_capacity_bytes") == 8192
+    assert bench.value("encoder_up") == 1
+    assert bench.value("encoder_failures_total") == 4
+    assert bench.value("encoder_info", device="cuda", kernels="triton", body="transformers") == 1
+    assert bench.value("inflight_limit") == 64
+    assert bench.value("visual_tokens_limit") == 9000
     assert bench.value("build_info", version="1", model="demo", engine="vllm") == 1
 
 
@@ -111,6 +136,17 @@ def test_only_requests_to_a_model_have_stages(bench: Bench) -> None:
 def test_every_stage_is_there_before_it_happens(bench: Bench) -> None:
     for stage in (*STAGES, TOTAL):
         assert bench.value("stage_duration_seconds_count", stage=stage) == 0
+
+
+def test_what_alerts_count_is_there_before_it_happens(bench: Bench) -> None:
+    for reason in ("url_not_allowed", "media_fetch_failed", "invalid_image"):
+        assert bench.value("media_errors_total", reason=reason) == 0
+    for reason in ("queue_full", "visual_tokens_exhausted", "engine_unavailable", "draining"):
+        assert bench.value("rejections_total", reason=reason) == 0
+    for stage in ("body", "waiting", "streaming"):
+        assert bench.value("cancelled_total", stage=stage) == 0
+    for name in ("cache_evictions_total", "encoder_failures_total"):
+        assert bench.value(name) == 0
 
 
 def test_two_do_not_meet() -> None:

@@ -42,7 +42,8 @@ class Bench:
         self.engine = Engine(*replies)
         self.encoder = Encoder()
         self.admission = Admission(max_inflight=4, max_visual_rows=400)
-        metrics = Metrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
         self.pipeline = Pipeline(
             Served(context=4096, fingerprint="model", request_timeout=timeout, restart_wait=3),
             ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
@@ -162,6 +163,7 @@ async def test_it_is_not_asked_a_third_time() -> None:
     with pytest.raises(EngineFailed):
         await bench.ask(request(png()))
     assert len(bench.engine.asked) == 2
+    assert bench.registry.get_sample_value("patchbay_handover_retries_total") == 1
     assert bench.all_given_back()
 
 

@@ -1,0 +1,146 @@
+"""Cache and hand-over: soft tokens from the encoder to the engine."""
+
+from __future__ import annotations
+
+from helm.dashboards.panels import RED, YELLOW, Query, board, chart, number, quantiles
+
+LOOKUPS = "rate(patchbay_cache_requests_total{@}[_])"
+HITS = 'sum(rate(patchbay_cache_requests_total{@, result="hit"}[_]))'
+EVICTIONS = "sum(rate(patchbay_cache_evictions_total{@}[_]))"
+RETRIES = "sum(rate(patchbay_handover_retries_total{@}[_]))"
+RESERVED = "sum(patchbay_visual_tokens_reserved{@})"
+LIMIT = "sum(patchbay_visual_tokens_limit{@})"
+FULL = ((0.7, YELLOW), (0.9, RED))
+
+
+def dashboard() -> object:
+    transfer = '@, stage="transfer"'
+    admission = '@, stage="admission"'
+    prefix = (
+        "sum(rate(vllm:prefix_cache_hits_total{@}[_])) / sum(rate(vllm:prefix_cache_queries_total{@}[_]))"
+    )
+    return board(
+        "cache",
+        "Cache and hand-over",
+        "Is each image encoded once, and do its soft tokens reach the engine?",
+        [
+            (
+                "Now",
+                [
+                    number(
+                        "Hits",
+                        "Share of images whose soft tokens were there already.",
+                        Query(f"{HITS} / sum({LOOKUPS})"),
+                        "percentunit",
+                        decimals=0,
+                    ),
+                    number(
+                        "Images in the cache",
+                        "Whose soft tokens lie in the arena.",
+                        Query("sum(patchbay_cache_images{@})"),
+                        "none",
+                    ),
+                    number(
+                        "Arena in use",
+                        "A full cache is well; what it evicts matters.",
+                        Query("sum(patchbay_cache_bytes{@}) / sum(patchbay_cache_capacity_bytes{@})"),
+                        "percentunit",
+                        decimals=0,
+                    ),
+                    number(
+                        "Evictions",
+                        "Images a second that made room for others.",
+                        Query(EVICTIONS),
+                        "ops",
+                        decimals=2,
+                    ),
+                    number(
+                        "Visual tokens promised",
+                        "As a share of what running requests may hold.",
+                        Query(f"{RESERVED} / {LIMIT}"),
+                        "percentunit",
+                        steps=FULL,
+                        decimals=0,
+                    ),
+                    number(
+                        "Hand-over retries",
+                        "Requests a second whose images were encoded once more.",
+                        Query(RETRIES),
+                        "reqps",
+                        steps=((0.01, YELLOW), (0.1, RED)),
+                        decimals=2,
+                    ),
+                ],
+            ),
+            (
+                "Cache",
+                [
+                    chart(
+                        "Look-ups",
+                        "Images looked up in the arena.",
+                        [Query(f"sum by (result) ({LOOKUPS})", "{{result}}")],
+                        "ops",
+                        stack=True,
+                    ),
+                    chart(
+                        "Arena",
+                        "Bytes in use, and its size.",
+                        [
+                            Query("sum(patchbay_cache_bytes{@})", "in use"),
+                            Query("sum(patchbay_cache_capacity_bytes{@})", "size"),
+                        ],
+                        "bytes",
+                    ),
+                    chart(
+                        "Evictions",
+                        "Images a second that made room for others.",
+                        [Query(EVICTIONS, "evictions")],
+                        "ops",
+                    ),
+                ],
+            ),
+            (
+                "Hand-over",
+                [
+                    chart(
+                        "Soft tokens",
+                        "Handed to the engine.",
+                        [Query("sum(rate(patchbay_image_tokens_total{@}[_]))", "soft tokens")],
+                        "ops",
+                    ),
+                    chart(
+                        "Visual tokens",
+                        "Promised to running requests, and how many may be.",
+                        [Query(RESERVED, "promised"), Query(LIMIT, "limit")],
+                        "short",
+                    ),
+                    chart(
+                        "Wait for visual tokens",
+                        "Of the requests that have images.",
+                        quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=admission),
+                        "s",
+                    ),
+                    chart(
+                        "Copy into the arena",
+                        "Soft tokens are checked and copied.",
+                        quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=transfer),
+                        "s",
+                    ),
+                    chart(
+                        "Retries",
+                        "Requests whose images were encoded once more, as the engine failed on their handles.",
+                        [Query(RETRIES, "retries")],
+                        "reqps",
+                    ),
+                    chart(
+                        "Prefix cache of the engine",
+                        "Share of prompt tokens that vLLM had: a picture in the next turn "
+                        "of a chat costs it nothing.",
+                        [Query(prefix, "hits")],
+                        "percentunit",
+                        top=1,
+                    ),
+                ],
+            ),
+        ],
+    )

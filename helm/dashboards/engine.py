@@ -1,0 +1,143 @@
+"""Engine: vLLM's own metrics, under its own names."""
+
+from __future__ import annotations
+
+from helm.dashboards.panels import RED, YELLOW, Query, board, chart, number, quantiles
+
+PROMPT = "sum(rate(vllm:prompt_tokens_total{@}[_]))"
+MADE = "sum(rate(vllm:generation_tokens_total{@}[_]))"
+RUNNING = "sum(vllm:num_requests_running{@})"
+WAITING = "sum(vllm:num_requests_waiting{@})"
+
+
+def dashboard() -> object:
+    full = ((0.8, YELLOW), (0.95, RED))
+    preemptions = "sum(rate(vllm:num_preemptions_total{@}[_]))"
+    return board(
+        "engine",
+        "Engine",
+        "vLLM: is it up, is it full, how fast does it write?",
+        [
+            (
+                "Now",
+                [
+                    number(
+                        "Down",
+                        "Instances whose engine takes no requests.",
+                        Query("count(patchbay_engine_up{@} == 0) or vector(0)"),
+                        "none",
+                        steps=((1, RED),),
+                    ),
+                    number(
+                        "Restarts, 1 hour",
+                        "Times it was started again.",
+                        Query("sum(increase(patchbay_engine_restarts_total{@}[1h]))"),
+                        "none",
+                        steps=((0.5, YELLOW), (1.5, RED)),
+                        decimals=0,
+                    ),
+                    number("Running", "Requests in the current batch.", Query(RUNNING), "none"),
+                    number(
+                        "Waiting",
+                        "Requests that the scheduler has not begun.",
+                        Query(WAITING),
+                        "none",
+                        steps=((8, YELLOW), (32, RED)),
+                    ),
+                    number(
+                        "KV cache in use",
+                        "Share of its blocks.",
+                        Query("max(vllm:kv_cache_usage_perc{@})"),
+                        "percentunit",
+                        steps=full,
+                        decimals=0,
+                    ),
+                    number("Tokens", "Written a second.", Query(MADE), "ops", decimals=0),
+                ],
+            ),
+            (
+                "Load",
+                [
+                    chart(
+                        "Requests",
+                        "Running and waiting.",
+                        [Query(RUNNING, "running"), Query(WAITING, "waiting")],
+                        "none",
+                    ),
+                    chart(
+                        "KV cache",
+                        "Share of its blocks in use, by instance.",
+                        [Query("vllm:kv_cache_usage_perc{@}", "{{instance}}")],
+                        "percentunit",
+                        top=1,
+                        steps=full,
+                    ),
+                    chart(
+                        "Preemptions",
+                        "Requests put back for want of KV blocks: they compute their prompt twice.",
+                        [Query(preemptions, "preemptions")],
+                        "reqps",
+                    ),
+                ],
+            ),
+            (
+                "Tokens",
+                [
+                    chart(
+                        "Prompt and answer",
+                        "Tokens a second.",
+                        [Query(PROMPT, "prompt"), Query(MADE, "answer")],
+                        "ops",
+                    ),
+                    chart(
+                        "Tokens in a step",
+                        "Of the scheduler: prompt pieces and answers together.",
+                        quantiles("vllm:iteration_tokens_total", 0.5, 0.95),
+                        "none",
+                    ),
+                    chart(
+                        "Finished",
+                        "Requests, by why they ended.",
+                        [
+                            Query(
+                                "sum by (finished_reason) (rate(vllm:request_success_total{@}[_])) > 0",
+                                "{{finished_reason}}",
+                            )
+                        ],
+                        "reqps",
+                        stack=True,
+                    ),
+                ],
+            ),
+            (
+                "Latency inside the engine",
+                [
+                    chart(
+                        "First token",
+                        "From vLLM's taking the request to its first token.",
+                        quantiles("vllm:time_to_first_token_seconds", 0.5, 0.95, 0.99),
+                        "s",
+                    ),
+                    chart(
+                        "Queue, prefill and decode",
+                        "95th percentile of each.",
+                        [
+                            Query(
+                                f"histogram_quantile(0.95, sum by (le) (rate(vllm:request_{part}_time_seconds_bucket"
+                                "{@}[_])))",
+                                part,
+                            )
+                            for part in ("queue", "prefill", "decode")
+                        ],
+                        "s",
+                    ),
+                    chart(
+                        "Between tokens",
+                        "As vLLM makes them.",
+                        quantiles("vllm:inter_token_latency_seconds", 0.5, 0.95, 0.99),
+                        "s",
+                    ),
+                ],
+            ),
+        ],
+    )

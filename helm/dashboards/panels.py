@@ -1,0 +1,255 @@
+"""The few kinds of panel that the dashboards are made of, and how a dashboard is put together from rows of them.
+
+Queries are written short: `@` stands for the labels that the dashboard's variables choose, and `[_]` for the range
+over which Grafana takes rates. Knows no metric but the one that the variables are read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DashboardLinkType,
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+CHOSEN = 'namespace=~"$namespace", instance=~"$instance"'
+RECORDED = 'namespace=~"$namespace"'
+"""What recording rules leave of it."""
+TAG = "patchbay"
+
+Steps = Sequence[tuple[float, str]]
+"""(from this value on, this colour); below the first it is green."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    expr: str
+    legend: str = ""
+
+
+def written(expr: str) -> str:
+    return expr.replace("@", CHOSEN).replace("[_]", "[$__rate_interval]")
+
+
+def quantiles(metric: str, *shares: float, labels: str = "@") -> list[Query]:
+    """Of a histogram, over all instances that are chosen."""
+    return [
+        Query(
+            f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{{{labels}}}[_])))",
+            f"p{share * 100:g}",
+        )
+        for share in shares
+    ]
+
+
+def number(
+    title: str, text: str, query: Query, unit: str, *, steps: Steps = (), decimals: int | None = None
+) -> Any:
+    """One number now, an hour's course behind it; six of them fill a line."""
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(text)
+        .unit(unit)
+        .span(4)
+        .height(4)
+        .graph_mode(options.BigValueGraphMode.AREA)
+        .color_mode(options.BigValueColorMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(_thresholds(steps))
+        .with_target(_target(query, "A"))
+    )
+    return panel if decimals is None else panel.decimals(decimals)
+
+
+def name(title: str, text: str, query: Query) -> Any:
+    """The labels of a metric that is always 1, as `query.legend` writes them."""
+    return (
+        number(title, text, query, "none")
+        .text_mode(options.BigValueTextMode.NAME)
+        .graph_mode(options.BigValueGraphMode.NONE)
+    )
+
+
+def chart(
+    title: str,
+    text: str,
+    queries: Sequence[Query],
+    unit: str,
+    *,
+    width: int = 8,
+    stack: bool = False,
+    steps: Steps = (),
+    top: float | None = None,
+) -> Any:
+    """Lines over time, from nought; `stack` fills them one upon another."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(text)
+        .unit(unit)
+        .span(width)
+        .height(8)
+        .min(0)
+        .line_width(1)
+        .fill_opacity(60 if stack else 10)
+        .show_points(options.VisibilityMode.NEVER)
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(True)
+            .placement(options.LegendPlacement.BOTTOM)
+            .display_mode(options.LegendDisplayMode.LIST)
+        )
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(options.TooltipDisplayMode.MULTI)
+            .sort(options.SortOrder.NONE if stack else options.SortOrder.DESCENDING)
+        )
+        .thresholds(_thresholds(steps))
+    )
+    if stack:
+        panel = panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
+    if steps:
+        panel = panel.thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED)
+        )
+    if top is not None:
+        panel = panel.max(top)
+    return _with_targets(panel, queries)
+
+
+def bars(title: str, text: str, queries: Sequence[Query], unit: str, *, width: int, steps: Steps) -> Any:
+    """One bar a query, now, in the order given."""
+    panel = (
+        bargauge.Panel()
+        .title(title)
+        .description(text)
+        .unit(unit)
+        .span(width)
+        .height(10)
+        .min(0)
+        .no_value("0")
+        .orientation(options.VizOrientation.HORIZONTAL)
+        .display_mode(options.BarGaugeDisplayMode.BASIC)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(_thresholds(steps))
+    )
+    return _with_targets(panel, queries)
+
+
+def spread(title: str, text: str, metric: str, unit: str, *, width: int = 8) -> Any:
+    """How a histogram's values are spread over its buckets, over time."""
+    target = _target(Query(f"sum by (le) (increase({metric}_bucket{{@}}[_]))", "{{le}}"), "A").format(
+        PromQueryFormat.HEATMAP
+    )
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(text)
+        .unit(unit)
+        .span(width)
+        .height(8)
+        .calculate(False)
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Blues")
+            .steps(64)
+            .exponent(0.5)
+        )
+        .cell_gap(1)
+        .y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(options.AxisPlacement.LEFT))
+        .mode(options.TooltipDisplayMode.SINGLE)
+        .show_legend()
+        .with_target(target)
+    )
+
+
+def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[Any]]]) -> build.Dashboard:
+    """A dashboard of titled rows; the panels of a row fill its lines of 24 columns from left to right."""
+    made = (
+        build.Dashboard(f"Patchbay / {title}")
+        .uid(f"patchbay-{uid}")
+        .description(text)
+        .tags([TAG])
+        .timezone("browser")
+        .readonly()
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .time("now-1h", "now")
+        .refresh("10s")
+        .link(
+            build.DashboardLink("Patchbay")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .as_dropdown(True)
+            .include_vars(True)
+            .keep_time(True)
+        )
+        .with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(_labels("namespace", "Namespace", "patchbay_build_info"))
+        .with_variable(_labels("instance", "Instance", 'patchbay_build_info{namespace=~"$namespace"}'))
+    )
+    count = 0
+    for heading, panels in rows:
+        count += 1
+        made = made.with_row(build.Row(heading).id(count))
+        for panel in panels:
+            count += 1
+            made = made.with_panel(panel.id(count).datasource(SOURCE))
+    return made
+
+
+def _labels(label: str, title: str, metric: str) -> build.QueryVariable:
+    """All values by default, the absent one among them: compose knows no namespaces."""
+    return (
+        build.QueryVariable(label)
+        .label(title)
+        .datasource(SOURCE)
+        .query(f"label_values({metric}, {label})")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(VariableOption(text="All", value="$__all", selected=True))
+    )
+
+
+def _thresholds(steps: Steps) -> build.ThresholdsConfig:
+    made = [
+        Threshold(value=None, color=GREEN),
+        *(Threshold(value=value, color=colour) for value, colour in steps),
+    ]
+    return build.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def _target(query: Query, ref: str) -> prometheus.Dataquery:
+    return (
+        prometheus.Dataquery()
+        .expr(written(query.expr))
+        .legend_format(query.legend)
+        .ref_id(ref)
+        .datasource(SOURCE)
+    )
+
+
+def _with_targets(panel: Any, queries: Sequence[Query]) -> Any:
+    for index, query in enumerate(queries):
+        panel = panel.with_target(_target(query, chr(ord("A") + index)))
+    return panel

@@ -1,0 +1,64 @@
+"""The queries of the dashboards as they are committed, made ready for Prometheus itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BOARDS = Path(__file__).parent.parent / "patchbay" / "files" / "dashboards"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    board: str
+    row: str
+    panel: str
+    kind: str
+    unit: str
+    legend: str
+    expr: str
+    """As Grafana has it."""
+
+    def over(self, window: str) -> str:
+        """For every instance, with rates over `window`."""
+        return ready(self.expr, window)
+
+
+def ready(expr: str, window: str) -> str:
+    """A query as Grafana has it, for every instance, with rates over `window`."""
+    return expr.replace("$__rate_interval", window).replace("$namespace", ".*").replace("$instance", ".*")
+
+
+def boards() -> dict[str, Any]:
+    return {file.stem: json.loads(file.read_text()) for file in sorted(BOARDS.glob("*.json"))}
+
+
+def panels(board: Any) -> Iterator[tuple[str, Any]]:
+    """(title of its row, panel), top to bottom."""
+    row = ""
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+        else:
+            yield row, panel
+
+
+def targets() -> list[Target]:
+    """Every query of every dashboard."""
+    return [
+        Target(
+            name,
+            row,
+            panel["title"],
+            panel["type"],
+            panel["fieldConfig"]["defaults"].get("unit", "none"),
+            target.get("legendFormat", ""),
+            target["expr"],
+        )
+        for name, board in boards().items()
+        for row, panel in panels(board)
+        for target in panel["targets"]
+    ]

@@ -1,0 +1,92 @@
+"""Stages: where a request's time goes, along its critical path."""
+
+from __future__ import annotations
+
+from helm.dashboards.panels import RED, YELLOW, Query, bars, board, chart
+from service.metrics import STAGES
+
+STAGE = "patchbay_stage_duration_seconds"
+WAITING = "admission|encode_queue|engine_wait"
+
+
+def waterfall(share: float) -> list[Query]:
+    """A quantile of each stage among the requests that were in it, in the order in which a request meets them."""
+    return [
+        Query(
+            f'histogram_quantile({share}, sum by (le) (rate({STAGE}_bucket{{@, stage="{stage}"}}[_])))', stage
+        )
+        for stage in STAGES
+    ]
+
+
+def dashboard() -> object:
+    seconds = f"sum(rate({STAGE}_sum{{@, stage"
+    requests = f'sum(rate({STAGE}_count{{@, stage="total"}}[_]))'
+    slow = ((0.5, YELLOW), (2, RED))
+    return board(
+        "stages",
+        "Stages",
+        "Where does a request's time go? The stages of each request sum to its total.",
+        [
+            (
+                "Waterfall",
+                [
+                    bars(
+                        "Median",
+                        "Of the requests that were in a stage, half were there for less.",
+                        waterfall(0.5),
+                        "s",
+                        width=12,
+                        steps=slow,
+                    ),
+                    bars(
+                        "95th percentile",
+                        "Of the requests that were in a stage, 95 % were there for less.",
+                        waterfall(0.95),
+                        "s",
+                        width=12,
+                        steps=slow,
+                    ),
+                ],
+            ),
+            (
+                "Over time",
+                [
+                    chart(
+                        "Mean request",
+                        "Seconds in each stage, averaged over all requests: they add up to the whole.",
+                        [Query(f'{seconds}="{stage}"}}[_])) / {requests}', stage) for stage in STAGES],
+                        "s",
+                        width=24,
+                        stack=True,
+                    ),
+                    chart("Median", "Of each stage.", waterfall(0.5), "s", width=12),
+                    chart("95th percentile", "Of each stage.", waterfall(0.95), "s", width=12),
+                ],
+            ),
+            (
+                "Waiting",
+                [
+                    chart(
+                        "Share of time spent waiting",
+                        "For visual tokens, for the encoder, for an engine that restarts.",
+                        [Query(f'{seconds}=~"{WAITING}"}}[_])) / {seconds}="total"}}[_]))', "waiting")],
+                        "percentunit",
+                        width=12,
+                        steps=((0.25, YELLOW), (0.5, RED)),
+                    ),
+                    chart(
+                        "Queues",
+                        "Requests that wait for visual tokens, images that wait for the encoder, and requests "
+                        "that wait in vLLM.",
+                        [
+                            Query("sum by (stage) (patchbay_queue_depth{@})", "{{stage}}"),
+                            Query("sum(vllm:num_requests_waiting{@})", "engine"),
+                        ],
+                        "none",
+                        width=12,
+                    ),
+                ],
+            ),
+        ],
+    )

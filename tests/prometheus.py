@@ -1,0 +1,97 @@
+"""A real Prometheus on loopback, configured like the one of docker-compose.yml, and promtool."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))
+CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+PATIENCE_SECONDS = 120
+
+
+def tool(name: str) -> str:
+    """Where `prometheus` or `promtool` is; skips the test where it is not."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        pytest.skip(f"no {name} here: `make setup-test` fetches it from Debian's packages")
+    return found
+
+
+class Prometheus:
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def ready(self) -> bool:
+        try:
+            return self._client.get("/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The vector that an expression comes to now. Fails on an error or a warning."""
+        reply = self._client.post("/api/v1/query", data={"query": expr}).json()
+        assert reply["status"] == "success" and not reply.get("warnings"), f"{expr}: {reply}"
+        result: list[dict[str, Any]] = reply["data"]["result"]
+        assert reply["data"]["resultType"] == "vector", expr
+        return result
+
+    def targets(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._client.get("/api/v1/targets").json()["data"]["activeTargets"]
+        return found
+
+    def rules(self) -> list[dict[str, Any]]:
+        groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def until(self, happened: Callable[[], bool], what: Callable[[], object]) -> None:
+        """Asks until it is so, and no longer than is allowed; `what` tells what is still amiss."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not happened():
+            assert time.monotonic() < deadline, what()
+            time.sleep(0.05)
+
+
+def config(address: str) -> dict[str, Any]:
+    """The committed one, faster, with the chart's rules, and one address in place of the names of compose."""
+    made: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    made["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+    made["rule_files"] = [str(file) for file in RULES]
+    for job in made["scrape_configs"]:
+        del job["dns_sd_configs"]
+        job["static_configs"] = [{"targets": [address]}]
+    return made
+
+
+@contextmanager
+def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus, ready, that scrapes `address` (host:port); its data lie in `folder`."""
+    program = tool("prometheus")
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config(address)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        own = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address={own}"], stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://{own}", timeout=60) as client:
+            prometheus = Prometheus(client)
+            prometheus.until(prometheus.ready, lambda: (folder / "log").read_text()[-2000:])
+            yield prometheus
+    finally:
+        process.terminate()
+        process.wait(60)
