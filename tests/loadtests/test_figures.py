@@ -6,8 +6,8 @@ import json
 import math
 from itertools import pairwise
 
+import msgpack
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,7 +65,6 @@ def test_workers_add_up_to_one_process(events: list[tuple[int, int, str, str]], 
 
 
 def test_what_is_packed_survives_locusts_messages() -> None:
-    msgpack = pytest.importorskip("msgpack")
     figures, other = Figures(), Figures()
     figures.count(9.9, "chat", f.RIGHT, 3)
     figures.value(9.9, "chat", f.FIRST_TOKEN, 0.1)

@@ -15,7 +15,6 @@ import pytest
 from tests.loadtests.fake_openai import Behaviour, answering
 
 ROOT = Path(__file__).parent.parent.parent
-pytest.importorskip("locust", reason="the extra `load` is not installed")
 # what a loaded machine delays is not what is tested here
 PATIENT = ("--slo-first-token-p95", "none", "--slo-late-p99", "none")
 SHORT = ("--count", "2", "--warm", "1", "--mix", "chat=3,conversation=3,gallery=1,text=2,repeated=2,broken=2")

@@ -26,6 +26,8 @@ NEED = Need(
     max_rows=GEOMETRY.max_rows,
     max_positions=162,
     max_patches=640,
+    tile_patches=64,
+    tile_pixel_bytes=3 * 112 * 112,
     kv_bytes_per_token=57_344,
     context=32_768,
     dtype="bfloat16",
@@ -99,7 +101,7 @@ def test_on_a_cpu_the_kv_cache_is_the_plans() -> None:
 def test_the_smallest_limit_is_the_bound() -> None:
     assert [limit.requests for limit in sized().limits] == sorted(limit.requests for limit in sized().limits)
     assert sized(inflight=3).at_once == 3 and sized(inflight=3).limits[0].knob == "max_inflight"
-    tight = sized(machine(gpu=18), inflight=10**6)
+    tight = sized(machine(gpu=19), inflight=10**6)
     assert tight.limits[0].name == "KV cache"
 
 
@@ -127,7 +129,7 @@ def test_the_ceiling_is_arithmetic_and_memory_traffic() -> None:
     assert sized(ceiling=False).ceiling is None
 
 
-@given(less=st.floats(18, 140), more=st.floats(0, 140), side=st.integers(16, 4000))
+@given(less=st.floats(19, 140), more=st.floats(0, 140), side=st.integers(16, 4000))
 def test_more_memory_never_holds_less(less: float, more: float, side: int) -> None:
     work = Workload((Kind(side, 1000),))
     small, large = sized(machine(less), work), sized(machine(less + more), work)
