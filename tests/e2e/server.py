@@ -45,6 +45,7 @@ class Server:
         while not self.ready():
             assert self.process.poll() is None, f"patchbay ended:\n{self.log.read_text()[-4000:]}"
             assert time.monotonic() < deadline, f"patchbay is not ready:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.2)  # nothing tells when a port is bound, and asking without pause slows the start
 
     def metric(self, name: str) -> float:
         """The value of one of Patchbay's metrics, summed over its labels."""
