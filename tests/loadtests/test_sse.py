@@ -28,7 +28,9 @@ def test_the_same_events_for_every_way_of_cutting(places: list[int]) -> None:
 
 
 @given(
-    st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), min_size=1), max_size=5),
+    st.lists(
+        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), min_size=1), max_size=5
+    ),
     st.sampled_from(["\n", "\r\n", "\r"]),
 )
 def test_what_was_written_is_read(events: list[list[str]], end: str) -> None:
