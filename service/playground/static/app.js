@@ -8,7 +8,7 @@ import { forget, MOST, read } from "./pictures.js";
 import * as view from "./view.js";
 
 const POLL = 2000; // milliseconds between two looks at a service that is not ready
-const state = { pictures: [], offer: null, ready: false, polling: false, running: null };
+const state = { pictures: [], offer: null, ready: false, polling: false, running: null, taking: Promise.resolve() };
 
 // --- the service ---
 
@@ -61,12 +61,23 @@ async function take(files, { append = false, questions = state.offer.questions }
   }
 }
 
-async function takeScene(scene) {
-  const response = await fetch(`playground/scenes/${scene.file}`);
-  const file = `${state.offer.folder}/${scene.file}`;
-  const blob = await response.blob();
-  await take([{ blob, file, alt: scene.alt, scene: scene.file }], { questions: scene.questions });
+function takeScene(scene) {
   byId("question").value = scene.questions[0];
+  next(async () => {
+    const file = `${state.offer.folder}/${scene.file}`;
+    try {
+      const response = await fetch(`playground/scenes/${scene.file}`);
+      const blob = await response.blob();
+      await take([{ blob, file, alt: scene.alt, scene: scene.file }], { questions: scene.questions });
+    } catch {
+      view.showError({ message: `${file} could not be fetched.` });
+    }
+  });
+}
+
+/** Pictures are taken one after the other, as they were chosen, and a question waits for them. */
+function next(taking) {
+  state.taking = state.taking.then(taking);
 }
 
 function remove(picture) {
@@ -88,6 +99,7 @@ function askThis(question) {
 }
 
 async function send() {
+  await state.taking;
   const question = byId("question").value.trim();
   if (state.running || !state.ready || !question) return;
   const detail = document.querySelector("input[name=detail]:checked").value;
@@ -158,7 +170,7 @@ async function copy() {
 // --- wiring ---
 
 function listen() {
-  receiveFiles(take);
+  receiveFiles((files, how) => next(() => take(files, how)));
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     send();

@@ -200,6 +200,22 @@ def test_a_picture_can_be_pasted(page: Page, tmp_path: Path) -> None:
     page.until("figcaption", "pasted.png")
 
 
+def test_a_question_waits_for_the_picture_that_was_chosen_last(page: Page, gateway: Gateway) -> None:
+    page.driver.execute_script(
+        "const real = window.fetch; window.fetch = (what, ...how) => String(what).endsWith('wide.jpg')"
+        " ? new Promise((go) => { window.arrive = () => go(real(what, ...how)); }) : real(what, ...how);"
+    )
+    page.button("Four shapes").click()
+    assert page.find("#question").get_attribute("value") == "What colour is the square?"
+    page.ask("Where is it?")
+    assert gateway.engine.asked == []
+    page.driver.execute_script("window.arrive()")
+    page.until("figcaption", "433 × 324")
+    (asked,) = gateway.engine.asked
+    assert asked["messages"][0]["content"][1]["text"] == "Where is it?"
+    assert page.complaints() == []
+
+
 def test_a_broken_picture_is_told_with_its_place(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture at all")
