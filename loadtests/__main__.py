@@ -9,9 +9,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from loadtests.options import add_options, from_namespace
+from loadtests.flags import add_options, from_namespace
+from loadtests.options import URL
 
-URL = "http://127.0.0.1:8000"
 EPILOG = """
 what to run
   python -m loadtests                                the capacity of what listens at 127.0.0.1:8000

@@ -21,13 +21,12 @@ from loadtests import library, server_side
 from loadtests.checks import Verdict
 from loadtests.client import Client
 from loadtests.figures import FAILED, REFUSED, WRONG, Figures
-from loadtests.options import Options
+from loadtests.options import URL, Options
 from loadtests.plans import plan_for
 from loadtests.report import report
 from loadtests.session import Answers, Asked, Session
 from loadtests.shape import PlanShape
-from loadtests.summary import Run, capacity_of, lines_of, summary
-from loadtests.summary import told as told_number
+from loadtests.summary import Run, capacity_of, lines_of, summary, words
 from loadtests.users import Visitor
 
 log = logging.getLogger("loadtests")
@@ -116,16 +115,15 @@ class Conductor:
                 self._shape.ready = True
 
     def _meet(self) -> None:
-        url = self._environment.host or "http://127.0.0.1:8000"
         if isinstance(self._environment.runner, WorkerRunner) and self._session is not None:
             # Locust tells a worker of the same start again when the first users come
             return
-        client = Client(url, api_key=self._options.api_key, timeout=self._options.timeout)
+        client = Client(self._url, api_key=self._options.api_key, timeout=self._options.timeout)
         try:
             self._model = client.model()
         except OSError as error:
             raise OSError(
-                f"nobody answers at {url} ({error}). Run `make serve`, or name another with --url"
+                f"nobody answers at {self._url} ({error}). Run `make serve`, or name another with --url"
             ) from None
         session = Session(self._options, self._library, client, self._model, self._tell_locust)
         if not isinstance(self._environment.runner, MasterRunner | WorkerRunner):
@@ -202,7 +200,7 @@ class Conductor:
         runner = self._environment.runner
         run = Run(
             options=self._options,
-            url=self._environment.host or "",
+            url=self._url,
             model=self._model,
             began=self._began,
             ended=self._ended or time.time(),
@@ -219,22 +217,16 @@ class Conductor:
         return report(self._run(), self._figures) if self._began else "Nothing was measured yet."
 
     @property
+    def _url(self) -> str:
+        return (self._environment.host or URL).rstrip("/")
+
+    @property
     def _metrics_url(self) -> str:
-        return self._options.metrics_url or f"{(self._environment.host or '').rstrip('/')}/metrics"
+        return self._options.metrics_url or f"{self._url}/metrics"
 
     def _quit(self, **_: Any) -> None:
         if not self._began and self._environment.process_exit_code is None:
             self._environment.process_exit_code = COULD_NOT
-
-
-def words(told: dict[str, Any]) -> str:
-    """The verdict for a terminal."""
-    lines = ["PASSED" if told["passed"] else "FAILED"]
-    for line in told["objectives"]:
-        mark = "" if line["held"] else "   <- broken"
-        asked = f"{line['direction']} {told_number(line['limit'])}"
-        lines.append(f"  {line['name']:<40}{told_number(line['value'], line['never']):>14}   {asked}{mark}")
-    return "\n".join(lines)
 
 
 def _exception(verdict: Verdict) -> Failed | None:

@@ -14,7 +14,7 @@ from locust import events, runners
 from locust.env import Environment
 
 from loadtests.conductor import Conductor
-from loadtests.options import add_options, from_namespace
+from loadtests.flags import add_options, from_namespace
 from loadtests.users import Broken, Chat, Conversation, Gallery, Huge, Repeated, Text
 
 __all__ = ["Broken", "Chat", "Conversation", "Gallery", "Huge", "Repeated", "Text"]

@@ -6,6 +6,7 @@ of time at one level, with what was judged of it. Knows nothing of Locust and ne
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,6 +37,10 @@ class Stage:
         return kept(self.lines)
 
 
+Part = tuple[str, float, Callable[[float], float]]
+"""Name, seconds, and the level as a function of the share of them that has passed."""
+
+
 class Plan(Protocol):
     stages: list[Stage]
 
@@ -48,7 +53,7 @@ class Plan(Protocol):
         ...
 
 
-class Timed:
+class Timed(ABC):
     """Stages known beforehand, each judged (or not) by objectives of its own when all is over."""
 
     def __init__(self, options: Options) -> None:
@@ -56,9 +61,9 @@ class Timed:
         self._began: float | None = None
         self.stages: list[Stage] = []
 
-    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
-        """Name, seconds, and the level as a function of the share of them that has passed."""
-        raise NotImplementedError
+    @abstractmethod
+    def parts(self) -> list[Part]:
+        """One after another, without a gap."""
 
     def level(self, now: float, figures: Figures) -> float | None:
         if self._began is None:
@@ -86,7 +91,7 @@ class Timed:
 class Ramp(Timed):
     """From nothing to the rate in a straight line."""
 
-    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+    def parts(self) -> list[Part]:
         o = self._options
         return [("ramp", o.seconds, lambda passed: o.rate * passed)]
 
@@ -97,7 +102,7 @@ class Soak(Timed):
     DRIFT = 1.5
     """How much slower the last third's p95 may be than the first's."""
 
-    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+    def parts(self) -> list[Part]:
         o = self._options
         names = ("first third", "second third", "last third")
         return [("warm-up", o.warm, lambda _: o.rate)] + [(n, o.seconds / 3, lambda _: o.rate) for n in names]
@@ -124,7 +129,7 @@ class Soak(Timed):
 class Spike(Timed):
     """Calm, a burst, calm again. In the burst refusals are right; errors and wrong answers never are."""
 
-    def parts(self) -> list[tuple[str, float, Callable[[float], float]]]:
+    def parts(self) -> list[Part]:
         o = self._options
         calm, peak = (lambda _: o.rate), (lambda _: o.peak)
         return [

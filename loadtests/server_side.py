@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import urllib.request
 
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 COUNTERS = {
@@ -38,18 +39,19 @@ def differences(before: str | None, after: str | None) -> dict[str, float]:
     """Named figures of the time between two scrapes; empty without both, or where these are not Patchbay's."""
     if before is None or after is None or "patchbay_" not in after:
         return {}
-    found = {name: _sum(after, *of) - _sum(before, *of) for name, of in COUNTERS.items()}
-    found |= {name: _sum(after, *of) for name, of in GAUGES.items()}
+    began, ended = (list(text_string_to_metric_families(text)) for text in (before, after))
+    found = {name: _sum(ended, *of) - _sum(began, *of) for name, of in COUNTERS.items()}
+    found |= {name: _sum(ended, *of) for name, of in GAUGES.items()}
     looked_up = found["cache hits"] + found["cache misses"]
     if looked_up:
         found["cache hit share"] = found["cache hits"] / looked_up
     return found
 
 
-def _sum(text: str, name: str, labels: dict[str, str]) -> float:
+def _sum(families: list[Metric], name: str, labels: dict[str, str]) -> float:
     return sum(
         sample.value
-        for family in text_string_to_metric_families(text)
+        for family in families
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )

@@ -11,7 +11,7 @@ from typing import Any
 from loadtests import figures as f
 from loadtests.figures import MEASURES, Cell, Figures
 from loadtests.options import Options
-from loadtests.plans import Stage, Steps
+from loadtests.plans import Plan, Stage, Steps
 from loadtests.slo import Line, judge, kept
 
 VERSION = 1
@@ -35,7 +35,7 @@ class Run:
     capacity: float | None = None
 
 
-def lines_of(run: Run, plan: Any, figures: Figures) -> list[Line]:
+def lines_of(run: Run, plan: Plan | None, figures: Figures) -> list[Line]:
     """A plan's verdict, or the objectives over all but the warm-up where users came without one; and whether all
     requests came home."""
     if plan is None:
@@ -115,6 +115,16 @@ def told(value: float | None, beyond: bool = False) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def words(found: Mapping[str, Any]) -> str:
+    """A summary's verdict for a terminal."""
+    lines = ["PASSED" if found["passed"] else "FAILED"]
+    for line in found["objectives"]:
+        mark = "" if line["held"] else "   <- broken"
+        asked = f"{line['direction']} {told(line['limit'])}"
+        lines.append(f"  {line['name']:<40}{told(line['value'], line['never']):>14}   {asked}{mark}")
+    return "\n".join(lines)
+
+
 def answered_per_second(stage: Stage, figures: Figures) -> float:
     """Requests due in the stage that were answered, rightly or not, over its seconds."""
     cell = _over(figures, stage)
@@ -149,5 +159,5 @@ def _over(figures: Figures, stage: Stage) -> Cell:
     return figures.over(stage.start, stage.end)
 
 
-def capacity_of(plan: Any) -> float | None:
+def capacity_of(plan: Plan | None) -> float | None:
     return plan.capacity if isinstance(plan, Steps) else None

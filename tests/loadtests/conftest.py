@@ -3,7 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtests.options import Options, add_options, from_namespace
+from loadtests.flags import add_options, from_namespace
+from loadtests.options import Options
 
 
 @pytest.fixture

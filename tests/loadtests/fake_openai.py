@@ -9,8 +9,8 @@ import base64
 import hashlib
 import io
 import json
+import math
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,19 +22,33 @@ from PIL import Image
 from service.errors import ImageError, InvalidImage
 from service.ingest.probe import ImageLimits, probe
 
+CROWD = 3
+
 
 @dataclass
 class Behaviour:
-    """`places`: requests at once, more are refused with 429; `seconds` that one of them takes; `wrong_above`: with more
-    than so many at once it answers something else; `swallows_broken`: it takes broken images for good ones."""
+    """Sound, unless `sound_for` says for how many requests: all later ones are held until `CROWD` of them are there at
+    once, and from then on every third is refused as for want of room, every third is answered with something else, and
+    broken images are taken for good ones."""
 
-    places: int = 1000
-    seconds: float = 0.0
-    wrong_above: int = 1000
-    swallows_broken: bool = False
-    inside: int = 0
+    sound_for: float = math.inf
+    held: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    crowded: threading.Event = field(default_factory=threading.Event)
+
+    def enter(self, body: dict[str, Any]) -> int | None:
+        """Notes a request, and holds it while there is no crowd. None: it is answered soundly; else its number."""
+        with self.lock:
+            self.bodies.append(body)
+            number = len(self.bodies)
+            if number <= self.sound_for:
+                return None
+            self.held += 1
+            if self.held == CROWD:
+                self.crowded.set()
+        self.crowded.wait()
+        return number
 
 
 def look_at(url: str) -> None:
@@ -72,27 +86,19 @@ class Handler(BaseHTTPRequestHandler):
         return self._json(200 if self.path == "/livez" else 404, {})
 
     def do_POST(self) -> None:
-        behaviour = self.behaviour
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with behaviour.lock:
-            behaviour.bodies.append(body)
-            behaviour.inside += 1
-            inside = behaviour.inside
-        try:
-            if inside > behaviour.places:
-                return self._json(429, {"error": {"message": "full", "code": "queue_full"}}, retry_after="1")
+        number = self.behaviour.enter(body)
+        if number is None:
             try:
-                if not behaviour.swallows_broken:
-                    for url in images(body):
-                        look_at(url)
+                for url in images(body):
+                    look_at(url)
             except ImageError as error:
                 return self._json(400, {"error": {"message": error.message, "code": error.code}})
-            time.sleep(behaviour.seconds)
-            word = hashlib.sha256(question(body).encode()).hexdigest()[:6]
-            return self._stream(word if inside <= behaviour.wrong_above else "lost", body)
-        finally:
-            with behaviour.lock:
-                behaviour.inside -= 1
+        elif number % 3 == 0:
+            return self._json(429, {"error": {"message": "full", "code": "queue_full"}}, retry_after="1")
+        lost = number is not None and number % 3 == 1
+        word = "lost" if lost else hashlib.sha256(question(body).encode()).hexdigest()[:6]
+        return self._stream(word, body)
 
     def _stream(self, words: str, body: dict[str, Any]) -> None:
         details = {"image_tokens": 16 * len(images(body))}

@@ -164,6 +164,7 @@ def test_combinations_that_cannot_work_are_refused(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (("--count", "0"), "not above zero"),
         (("--mix", "cats=1"), "chat, conversation"),
         (("--mix", "chat=-1"), "whole number"),
         (("--mix", "chat=0"), "nothing any weight"),

@@ -53,6 +53,20 @@ async def test_a_running_answer_ends_before_the_server_does() -> None:
         await serving
 
 
+async def test_no_part_of_an_answer_waits_for_the_clients_acknowledgement() -> None:
+    site = Site()
+    site.go_on.set()
+    with listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(site.server._serve([listening]))
+        async with httpx.AsyncClient(timeout=30) as client:
+            await client.get(f"http://127.0.0.1:{listening.getsockname()[1]}")
+            (connection,) = site.server.server_state.connections
+            accepted = connection.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        site.told_to_stop()
+        await serving
+
+
 async def test_the_admin_server_answers_until_the_first_has_ended_and_not_longer() -> None:
     api = FastAPI()
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
