@@ -13,6 +13,9 @@ from loadtests.flags import add_options, from_namespace
 from loadtests.options import URL
 
 EPILOG = """
+values
+  RATE in requests/s (users, with --model closed), S in seconds, MS in milliseconds or none, SHARE from 0 to 1
+
 what to run
   python -m loadtests                                the capacity of what listens at 127.0.0.1:8000
   python -m loadtests --shape soak --rate 5 --seconds 3600
@@ -31,6 +34,7 @@ def main() -> int:
     """Checks, then becomes Locust. Returns only when there is nothing to become."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
+        usage="%(prog)s [--url URL] [--shape SHAPE] [--rate RATE] [option ...]",
         description="Puts load on a running Patchbay, checks every answer, and says whether its objectives were kept.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 28
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 26, 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def chart(
     drawn += [_series(each, across, up) for each in series]
     legend = "".join(f'<span class="{each.colour}">{html.escape(each.name)}</span>' for each in series)
     if limit is not None:
-        legend += f'<span class="limit">objective: {limit:g}</span>'
+        legend += f'<span class="limit">objective: {_figure(limit)}</span>'
     return (
         f"<figure><figcaption>{html.escape(title)}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">{"".join(drawn)}</svg>'
@@ -92,13 +92,15 @@ def _grid(across: Scale, up: Scale, x: str, y: str) -> str:
     for value in up.ticks():
         at = up(value)
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_figure(value)}</text>')
     for value in across.ticks(8):
-        parts.append(f'<text x="{across(value):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{value:g}</text>')
+        parts.append(
+            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_figure(value)}</text>'
+        )
     parts.append(
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 1}" text-anchor="end" class="axis">{html.escape(x)}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end" class="axis">{html.escape(x)}</text>'
     )
-    parts.append(f'<text x="{LEFT + 4}" y="{TOP + 2}" class="axis">{html.escape(y)}</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 12}" class="axis">{html.escape(y)}</text>')
     return "".join(parts)
 
 
@@ -114,6 +116,10 @@ def _series(series: Series, across: Scale, up: Scale) -> str:
         path += f"H{x:.1f}V{y:.1f}" if series.steps else f"L{x:.1f} {y:.1f}"
     dashed = " dashed" if series.dashed else ""
     return f'<path class="{series.colour} line{dashed}" d="{path}"/>'
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def _nice(step: float) -> float:

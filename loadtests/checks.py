@@ -8,6 +8,8 @@ from typing import Any
 from loadtests.figures import FAILED, REFUSED, RIGHT, WRONG
 
 FINISHED = ("stop", "length")
+ONE_PIECE = 1.0
+"""Milliseconds in which an answer came whole: they tell the client's speed and not the service's."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,18 @@ class Reply:
     last: float | None = None
     gaps: list[float] = field(default_factory=list)
     total: float = 0.0
+
+    @property
+    def made(self) -> int:
+        """Tokens of the answer."""
+        return int(self.usage.get("completion_tokens") or 0)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of those after the first; None where there are none, or where all came in one piece."""
+        if self.made < 2 or self.first is None or self.last is None or self.last - self.first <= ONE_PIECE:
+            return None
+        return 1000 * (self.made - 1) / (self.last - self.first)
 
 
 @dataclass(frozen=True, slots=True)

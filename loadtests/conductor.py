@@ -56,6 +56,7 @@ class Conductor:
         self._ended: float | None = None
         self._metrics_before: str | None = None
         self._model = ""
+        self._verdict = ""
 
     @property
     def _works(self) -> bool:
@@ -80,6 +81,8 @@ class Conductor:
         if self._leads:
             events.test_stop.add_listener(self._stop)
             events.quitting.add_listener(self._quit)
+            # below Locust's own tables, where it is seen
+            events.quit.add_listener(lambda **_: self._verdict and log.info("%s", self._verdict))
             if self._plan is not None:
                 self._raise_shape()
             if environment.web_ui is not None:
@@ -159,7 +162,7 @@ class Conductor:
     def _tell_locust(self, asked: Asked) -> None:
         """The same in Locust's own tables and web page; first tokens have rows of their own."""
         reply, verdict, events = asked.reply, asked.verdict, self._environment.events
-        fields = {"name": asked.kind, "response_length": int(reply.usage.get("completion_tokens") or 0)}
+        fields = {"name": asked.kind, "response_length": reply.made}
         kind = "refused" if verdict.end == REFUSED else "answer"
         events.request.fire(
             request_type=kind, response_time=reply.total, exception=_exception(verdict), context={}, **fields
@@ -182,8 +185,9 @@ class Conductor:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
         (folder / "report.html").write_text(report(run, self._figures))
-        log.info("\n%s", words(told))
-        log.info("%s and summary.json", folder / "report.html")
+        self._verdict = f"{folder / 'report.html'} and summary.json\n{words(told)}"
+        if self._environment.web_ui is not None:
+            log.info("%s", self._verdict)
         self._environment.process_exit_code = 0 if told["passed"] else 1
         if self._shape is not None:
             self._plan = plan_for(self._options)

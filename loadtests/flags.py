@@ -65,54 +65,63 @@ def mix(text: str) -> dict[str, int]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Enters every option, in groups, which also keeps them, and the key, off Locust's web page."""
-    _load(parser.add_argument_group("what load"))
+    _load(parser.add_argument_group("what load", _listed(SHAPES)))
+    _visits(parser.add_argument_group("who asks what", _listed(KINDS)))
     _questions(parser.add_argument_group("what is asked, and when an answer is right"))
     _objectives(parser.add_argument_group("objectives; exit status 1 when one is not kept"))
     _places(parser.add_argument_group("where to look"))
 
 
 def _load(load: Any) -> None:
-    load.add_argument("--shape", choices=SHAPES, default="steps", help=_list(SHAPES))
+    load.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default="steps",
+        metavar="SHAPE",
+        help="one of the above (default steps)",
+    )
     load.add_argument(
         "--model",
         choices=("open", "closed"),
         default="open",
         help="open: requests come when they are due, however slow the server is, as from many people who know nothing "
-        "of each other; levels are requests/s. closed: each user waits for its answer and thinks before it asks again, "
-        "so that a slow server is asked less; levels are users. Only open finds a capacity (default open)",
+        "of each other; a RATE is in requests/s. closed: each user waits for its answer and thinks before it asks "
+        "again, so that a slow server is asked less; a RATE is a number of users. Only open finds a capacity "
+        "(default open)",
     )
-    _number(
-        load, "--rate", 2, "first level of steps, top of ramp, level of spike and soak: requests/s, or users"
+    _add(load, "--rate", "RATE", 2, "first level of steps, top of ramp, level of spike and soak")
+    _add(load, "--peak", "RATE", 20, "top of spike")
+    _add(load, "--most", "RATE", 1000, "steps try nothing above it")
+    _add(
+        load, "--seconds", "S", 20, "length of one step, of the ramp, of each part of the spike, of the soak"
     )
-    _number(load, "--peak", 20, "top of spike")
-    _number(load, "--most", 1000, "steps try nothing above it")
-    _number(
-        load, "--seconds", 20, "length of one step, of the ramp, of each part of the spike, or of the soak"
-    )
-    _number(load, "--warm", 5, "seconds at the beginning of a step or run that are not judged")
-    _number(
+    _add(load, "--warm", "S", 5, "beginning of a step or run that is not judged")
+    _add(load, "--tail", "S", 5, "a step goes on so that its last requests can end under its own load")
+    _add(load, "--growth", "FACTOR", 1.5, "from one step to the next, until one breaks")
+    _add(
         load,
-        "--tail",
-        5,
-        "seconds for which a step goes on so that its last requests can end under its own load",
+        "--precision",
+        "FACTOR",
+        0.1,
+        "steps end when the rate that broke is this share above the one that held",
     )
-    _number(load, "--growth", 1.5, "factor from one step to the next, until one breaks")
-    _number(
-        load, "--precision", 0.1, "steps end when the rate that broke is this share above the one that held"
-    )
-    _number(
+    _add(
         load,
         "--unit",
+        "RATE",
         0.1,
-        "requests/s of one Locust user with --model open; 1 for rates in the hundreds",
+        "of one Locust user with --model open; 1 for hundreds of requests a second",
     )
-    _number(load, "--think", 1, "mean seconds between answer and next question with --model closed")
-    load.add_argument(
+    _add(load, "--think", "S", 1, "mean time between answer and next question with --model closed")
+
+
+def _visits(visits: Any) -> None:
+    visits.add_argument(
         "--mix",
         type=mix,
         default=mix(MIX),
         metavar="KIND=WEIGHT,…",
-        help=f"share of each kind in the requests. {_list(KINDS)} (default {MIX})",
+        help=f"shares of these kinds in the requests (default {MIX})",
     )
 
 
@@ -131,62 +140,72 @@ def _questions(what: Any) -> None:
         help="alone: each question is first asked alone, and under load must be answered the same. world: what the "
         "scene shows. none: any answer that is whole (text, finish_reason, usage), for other models (default alone)",
     )
-    _number(what, "--count", 24, "different images of each kind, all made before the load begins", whole)
-    _number(what, "--seed", 1, "of images and questions: the same seed asks the same", int)
-    _number(what, "--max-tokens", 48, "most tokens of an answer", whole)
-    _number(what, "--timeout", 60, "seconds after which an answer counts as failed")
+    _add(what, "--count", "N", 24, "different images of each kind, all made before the load begins")
+    _add(what, "--seed", "SEED", 1, "of images and questions: the same seed asks the same")
+    _add(what, "--max-tokens", "N", 48, "most tokens of an answer")
+    _add(what, "--timeout", "S", 60, "time after which an answer counts as failed")
     what.add_argument(
         "--api-key",
         default=os.environ.get("LOADTEST_API_KEY", ""),
+        metavar="KEY",
         help="bearer key of the service (default: the variable LOADTEST_API_KEY)",
     )
 
 
 def _objectives(promise: Any) -> None:
     usual = Objectives()
-    _limit(
+    first, gap, total, late = (
+        usual.first_token_p95,
+        usual.inter_token_p95,
+        usual.total_p95,
+        usual.late_p99,
+    )
+    _add(
         promise,
         "--slo-first-token-p95",
-        usual.first_token_p95,
+        "MS",
+        first,
         "95 of 100 first tokens come within this, from when they were due",
     )
-    _limit(
-        promise,
-        "--slo-inter-token-p95",
-        usual.inter_token_p95,
-        "95 of 100 gaps between two events of a stream",
-    )
-    _limit(promise, "--slo-total-p95", usual.total_p95, "95 of 100 answers are whole within this")
-    _share(
+    _add(promise, "--slo-inter-token-p95", "MS", gap, "95 of 100 gaps between two events of a stream")
+    _add(promise, "--slo-total-p95", "MS", total, "95 of 100 answers are whole within this")
+    _add(
         promise,
         "--slo-errors",
+        "SHARE",
         usual.errors,
         "most failed requests; refusals with Retry-After are not failures",
     )
-    _share(
+    _add(
         promise,
         "--slo-refused",
+        "SHARE",
         usual.refused,
-        "most requests refused by admission (429, 503); not asked of a spike's peak",
+        "most requests refused by admission (429, 503); not asked of a spike's burst and recovery",
     )
-    _share(promise, "--slo-right", usual.right, "least answers that are right")
-    _limit(
+    _add(promise, "--slo-right", "SHARE", usual.right, "least answers that are right")
+    _add(
         promise,
         "--slo-late-p99",
-        usual.late_p99,
+        "MS",
+        late,
         "how late the load generator itself may be; beyond it figures are its own",
     )
-    _number(promise, "--min-capacity", 0, "steps: least rate that must hold", not_negative)
+    _add(promise, "--min-capacity", "LEAST", 0, "steps: the rate that must hold at least")
 
 
 def _places(out: Any) -> None:
     out.add_argument(
         "--metrics-url",
         default="",
+        metavar="URL",
         help="Patchbay's /metrics, where it has an admin port (default --url + /metrics)",
     )
     out.add_argument(
-        "--report-dir", default="load-report", help="gets report.html and summary.json (default load-report)"
+        "--report-dir",
+        default="load-report",
+        metavar="FOLDER",
+        help="gets report.html and summary.json (default load-report)",
     )
 
 
@@ -197,28 +216,25 @@ def from_namespace(parsed: argparse.Namespace) -> Options:
     return Options(**fields, objectives=Objectives(**limits))
 
 
-def _list(names: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in names.items())
+TYPES: Mapping[str, Callable[[str], float | None]] = {
+    "RATE": positive,
+    "S": positive,
+    "FACTOR": positive,
+    "N": whole,
+    "SEED": int,
+    "SHARE": share,
+    "MS": limit,
+    "LEAST": not_negative,
+}
+"""What a value in the help is called → how it is read."""
 
 
-def _number(
-    group: Any, flag: str, default: float, words: str, kind: Callable[[str], float] = positive
-) -> None:
-    group.add_argument(flag, type=kind, default=default, help=f"{words} (default {default:g})")
+def _listed(names: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<14}{meaning}" for name, meaning in names.items())
 
 
-def _share(group: Any, flag: str, default: float, words: str) -> None:
-    group.add_argument(
-        flag, type=share, default=default, help=f"{words}, as a share of 1 (default {default:g})"
-    )
-
-
-def _limit(group: Any, flag: str, default: float | None, words: str) -> None:
+def _add(group: Any, flag: str, value: str, default: float | None, words: str) -> None:
     shown = "none" if default is None else f"{default:g}"
     group.add_argument(
-        flag,
-        type=limit,
-        default=default,
-        metavar="MS",
-        help=f"{words}, in ms or none (default {shown})",
+        flag, type=TYPES[value], metavar=value, default=default, help=f"{words} (default {shown})"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -32,4 +33,7 @@ def _options(parser: ArgumentParser) -> None:
 @events.init.add_listener
 def _init(environment: Environment, **_: Any) -> None:
     assert environment.parsed_options is not None
+    if isinstance(environment.runner, runners.LocalRunner):
+        # four lines for each change of the level, beside which our one is not found
+        logging.getLogger("locust.runners").setLevel(logging.WARNING)
     Conductor(environment, from_namespace(environment.parsed_options)).attach()

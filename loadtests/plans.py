@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from loadtests.figures import FIRST_TOKEN, Figures
@@ -35,6 +35,11 @@ class Stage:
     @property
     def held(self) -> bool:
         return kept(self.lines)
+
+    @property
+    def broken(self) -> str:
+        """Which objectives were not kept, for people."""
+        return ", ".join(line.name.partition(",")[0] for line in self.lines if not line.held)
 
 
 Part = tuple[str, float, Callable[[float], float]]
@@ -83,9 +88,14 @@ class Timed(ABC):
         return self._worst()
 
     def _worst(self) -> list[Line]:
-        """Every promise that a stage did not keep, or those of the last stage where all did."""
-        broken = [line for stage in self.stages for line in stage.lines if not line.held]
-        return broken or (self.stages[-1].lines if self.stages else [])
+        """Every promise that a stage did not keep, or those of the last stage where all did, each by its stage."""
+
+        def named(stages: list[Stage]) -> list[Line]:
+            return [
+                replace(line, name=f"{stage.name}: {line.name}") for stage in stages for line in stage.lines
+            ]
+
+        return [line for line in named(self.stages) if not line.held] or named(self.stages[-1:])
 
 
 class Ramp(Timed):

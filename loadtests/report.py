@@ -15,7 +15,7 @@ from loadtests.style import STYLE
 from loadtests.summary import Run, answered_per_second, summary
 from loadtests.summary import told as told_number
 
-COLUMNS, QUANTILES = 90, 36
+COLUMNS, QUANTILES = 45, 30
 """Most points of a line over time: of counts, and of percentiles, which need more requests each."""
 
 
@@ -25,7 +25,7 @@ def report(run: Run, figures: Figures) -> str:
     verdict = "passed" if told["passed"] else "failed"
     parts = [
         f'<header class="{verdict}"><p class="verdict">{verdict}</p><h1>{_headline(told)}</h1>',
-        f"<p>{_words(run)}</p></header>",
+        f"{_limited(run)}<p>{_words(run)}</p></header>",
         "<h2>Objectives</h2>",
         _objectives(told["objectives"]),
         f"<h2>Requests, {html.escape(told['window'])}</h2>",
@@ -39,7 +39,7 @@ def report(run: Run, figures: Figures) -> str:
         rows = [(_text(each["reason"]), str(each["count"])) for each in told["reasons"]]
         parts += ["<h2>What went wrong, or was refused</h2>", _table(("what", "how often"), rows)]
     if run.server:
-        rows = [(_text(name), f"{value:,.6g}") for name, value in run.server.items()]
+        rows = [(_text(name), told_number(value)) for name, value in run.server.items()]
         parts += ["<h2>The service's own figures</h2>", _table(("counted from beginning to end", ""), rows)]
     parts += [
         "<h2>Options</h2>",
@@ -56,9 +56,18 @@ def report(run: Run, figures: Figures) -> str:
 def _headline(told: dict[str, Any]) -> str:
     if told["options"]["shape"] == "steps":
         capacity = told["capacity"]
-        return f"{capacity:.3g} requests/s" if capacity else "not even the lowest rate held"
+        return f"{capacity:.3g} requests/s held" if capacity else "not even the lowest rate held"
     done = told["figures"]
     return f"{done[f.RIGHT] + done[f.WRONG]:,} answers, first token p95 {_ms(done[f.FIRST_TOKEN]['p95'])} ms"
+
+
+def _limited(run: Run) -> str:
+    """What broke at the lowest rate that did."""
+    broke = [stage for stage in run.stages if not stage.held] if run.options.shape == "steps" else []
+    if not broke:
+        return ""
+    stage = min(broke, key=lambda stage: stage.level)
+    return f"<p>{stage.level:.3g} requests/s broke: {_text(stage.broken)}.</p>"
 
 
 def _words(run: Run) -> str:
@@ -94,7 +103,7 @@ def _kind(name: str, cell: dict[str, Any]) -> tuple[str, ...]:
     rest = (
         _ms(cell[f.INTER_TOKEN]["p95"]),
         _ms(cell[f.TOTAL]["p95"]),
-        "–" if speed is None else f"{speed:.0f}",
+        "–" if speed is None else f"{speed:,.0f}",
     )
     return (name, *counts, *first, *rest)
 
@@ -103,8 +112,8 @@ def _stages(stages: Sequence[Stage], figures: Figures) -> str:
     rows = []
     for stage in stages:
         cell = figures.over(stage.start, stage.end)
-        broken = ", ".join(line.name for line in stage.lines if not line.held)
-        mark = f'<b class="broken">{_text(broken)}</b>' if broken else '<b class="held">kept</b>'
+        broken = f'<b class="broken">{_text(stage.broken)}</b>'
+        mark = '<b class="held">kept</b>' if stage.held else broken
         first = (_quantile(cell, q) for q in (0.5, 0.95, 0.99))
         mark = mark if stage.lines else "not judged"
         rows.append(
@@ -131,22 +140,25 @@ def _over_time(run: Run, figures: Figures) -> list[str]:
     offered = [Series("offered", "c0", levels, steps=True, dashed=True)] if ours else []
     first = [
         Series(name, colour, [(at, q) for at, cell in wider if (q := cell.quantile(f.FIRST_TOKEN, share))])
-        for name, colour, share in (("p50", "c1", 0.5), ("p95", "c2", 0.95), ("p99", "c3", 0.99))
+        for name, colour, share in (("p99", "c0", 0.99), ("p95", "c2", 0.95), ("p50", "c1", 0.5))
     ]
     flying, total = [], 0
     for at, cell in windows:
         total += cell.counts[f.STARTED] - cell.counts[f.LEFT]
         flying.append((at, float(total)))
+    bad = (
+        ("refused, by the second in which they were due", "c2", rate(f.REFUSED)),
+        ("failed or wrong, by the second in which they were due", "c3", rate(f.FAILED, f.WRONG)),
+    )
     limit = run.options.objectives.first_token_p95
     seconds = "seconds"
     return [
         chart(
-            "Requests, by the second in which they were due",
+            "Requests",
             [
                 *offered,
-                Series("answered rightly", "c1", rate(f.RIGHT)),
-                Series("refused", "c2", rate(f.REFUSED)),
-                Series("failed or wrong", "c3", rate(f.FAILED, f.WRONG)),
+                Series("ended, by the second in which they did", "c1", rate(f.LEFT)),
+                *(Series(name, colour, points) for name, colour, points in bad if any(y for _, y in points)),
             ],
             x=seconds,
             y="requests/s" if ours else f"requests/s; levels in {unit}",

@@ -133,11 +133,9 @@ class Session:
         self._tokens(at, kind, reply)
 
     def _tokens(self, at: float, kind: str, reply: Reply) -> None:
-        made = int(reply.usage.get("completion_tokens") or 0)
         details = reply.usage.get("prompt_tokens_details") or {}
         self.figures.count(at, kind, f.PROMPT_TOKENS, int(reply.usage.get("prompt_tokens") or 0))
-        self.figures.count(at, kind, f.COMPLETION_TOKENS, made)
+        self.figures.count(at, kind, f.COMPLETION_TOKENS, reply.made)
         self.figures.count(at, kind, f.IMAGE_TOKENS, int(details.get("image_tokens") or 0))
-        if made > 1 and reply.first is not None and reply.last is not None and reply.last > reply.first:
-            rate = 1000 * (made - 1) / (reply.last - reply.first)
+        if (rate := reply.tokens_per_second) is not None:
             self.figures.value(at, kind, f.TOKENS_PER_SECOND, rate)

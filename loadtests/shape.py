@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from locust import LoadTestShape
@@ -9,6 +10,10 @@ from locust import LoadTestShape
 from loadtests.figures import Figures
 from loadtests.options import Options
 from loadtests.plans import CHANGE, Plan
+from loadtests.summary import stage_words
+
+log = logging.getLogger("loadtests")
+
 
 SETTLE = 7.0
 """Seconds of rest after which the last report of every worker has come; they report every three."""
@@ -30,12 +35,14 @@ class PlanShape(LoadTestShape):
         self._settle = SETTLE if distributed else 1.0
         self._over_since: float | None = None
         self._idle_since = 0.0
+        self._stages_told = 0
 
     def tick(self) -> tuple[int, float] | None:
         if not self.ready:
             return 0, CHANGE
         now = time.time()
         level = None if self._over_since is not None else self._plan.level(now, self._figures)
+        self._tell(now)
         if level is None:
             return self._drain(now)
         self._note(now, level)
@@ -58,6 +65,14 @@ class PlanShape(LoadTestShape):
         if home or passed > self._options.timeout + 2 * self._settle:
             return None
         return 0, CHANGE
+
+    def _tell(self, now: float) -> None:
+        """A line for each stage that is over, so that whoever waits sees where the run stands."""
+        for stage in self._plan.stages[self._stages_told :]:
+            if stage.end > now:
+                return
+            self._stages_told += 1
+            log.info("%s", stage_words(stage, self._options, self._figures))
 
     def _note(self, now: float, level: float) -> None:
         if not self.levels or self.levels[-1][1] != level:

@@ -22,9 +22,10 @@ thead th{white-space:normal;vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;white-space:normal}
 th{font-weight:600;color:var(--soft);font-size:13px}
 .held{color:var(--good)}.broken{color:var(--c3)}
-figure{margin:0 0 20px;padding:14px 16px;background:var(--card);border:1px solid var(--rule);border-radius:8px}
+figure{margin:0 0 20px;padding:14px 16px;background:var(--card);border:1px solid var(--rule);border-radius:8px;
+overflow-x:auto}
 figcaption{font-weight:600;margin-bottom:6px}
-svg{display:block;width:100%;height:auto}
+svg{display:block;width:100%;min-width:520px;height:auto}
 svg text{font-size:11px;fill:var(--soft)}
 svg .axis{font-size:10px}
 svg .grid{stroke:var(--rule);fill:none}

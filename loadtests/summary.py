@@ -125,6 +125,17 @@ def words(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def stage_words(stage: Stage, options: Options, figures: Figures) -> str:
+    """One line for a terminal, also before the stage is judged."""
+    cell = _over(figures, stage)
+    unit = "requests/s" if options.model == "open" else "users"
+    slow = cell.quantile(f.FIRST_TOKEN, 0.95)
+    verdict = f"; broken: {stage.broken}" if stage.broken else "; kept" if stage.lines else ""
+    first = f"{told(slow)} ms" if slow is not None and math.isfinite(slow) else told(None, slow == math.inf)
+    sent = f"{cell.counts[f.STARTED]:,} sent"
+    return f"{stage.name}, {stage.level:.3g} {unit}: {sent}, first token p95 {first}{verdict}"
+
+
 def answered_per_second(stage: Stage, figures: Figures) -> float:
     """Requests due in the stage that were answered, rightly or not, over its seconds."""
     cell = _over(figures, stage)

@@ -78,6 +78,7 @@ def images(body: dict[str, Any]) -> list[str]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     behaviour: Behaviour
 
     def do_GET(self) -> None:

@@ -103,6 +103,17 @@ def test_objectives_are_kept_or_broken_by_name(found: Cell, broken: list[str]) -
     assert kept(lines) == (not broken)
 
 
+@pytest.mark.parametrize(
+    ("made", "first", "last", "rate"),
+    [(5, 10.0, 30.0, 200.0), (5, 10.0, 10.5, None), (1, 10.0, 30.0, None), (5, None, None, None)],
+)
+def test_what_came_in_one_piece_has_no_speed(
+    made: int, first: float | None, last: float | None, rate: float | None
+) -> None:
+    reply = Reply(usage={"completion_tokens": made}, first=first, last=last)
+    assert reply.tokens_per_second == rate
+
+
 def test_what_is_not_asked_for_is_not_judged() -> None:
     lines = judge(cell([9e9], right=1), Objectives(first_token_p95=None, late_p99=None))
     assert kept(lines) and len(lines) == 3

@@ -79,7 +79,7 @@ def test_a_spike_forgives_refusals_in_its_burst_only(options: Parse) -> None:
     plan, figures = plan_for(options(*flags)), Figures()
     assert plan is not None
     play(plan, Service(20, refuses_above=4), figures)
-    assert "refused, share" in {line.name for line in plan.verdict(figures) if not line.held}
+    assert "calm: refused, share" in {line.name for line in plan.verdict(figures) if not line.held}
 
 
 def test_a_service_that_does_not_recover_breaks_the_spike(options: Parse) -> None:
@@ -87,7 +87,7 @@ def test_a_service_that_does_not_recover_breaks_the_spike(options: Parse) -> Non
     plan = plan_for(options("--shape", "spike", "--rate", "5", "--peak", "100", "--seconds", "10"))
     assert plan is not None
     play(plan, Service(6), figures)
-    assert "first token p95, ms" in {line.name for line in plan.verdict(figures) if not line.held}
+    assert "calm again: first token p95, ms" in {line.name for line in plan.verdict(figures) if not line.held}
 
 
 @pytest.mark.parametrize(("capacity", "drifts"), [(50, False), (9.9, True)])

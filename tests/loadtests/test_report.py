@@ -19,7 +19,7 @@ from loadtests.plans import Stage
 from loadtests.report import report
 from loadtests.server_side import differences
 from loadtests.slo import judge
-from loadtests.summary import Run, lines_of, summary, told
+from loadtests.summary import Run, lines_of, stage_words, summary, told
 
 Parse = Callable[..., Options]
 BEGAN = 1_700_000_000.0
@@ -131,7 +131,8 @@ def test_the_report_is_one_sound_page_with_the_figures(run: Run, figures: Figure
     page.feed(text)
     assert page.open == [] and page.loaded == []
     assert "<script" not in text and "url(" not in text and "@import" not in text
-    assert "failed" in text and "1 requests/s" in text
+    assert "failed" in text and "1 requests/s held" in text
+    assert "2 requests/s broke: refused, right answers." in text
     assert {"107", "cache hits", "said <b>'lost'</b>", "step 2", "right answers, share"} <= set(page.cells)
     assert "http://&lt;here&gt;" in text
 
@@ -146,6 +147,27 @@ def test_the_reports_charts_are_sound_and_inside_their_frames(run: Run, figures:
         for path in root.iter("path"):
             for letter, x, y in re.findall(r"([ML])([-\d.]+) ([-\d.]+)", path.get("d", "")):
                 assert letter and 0 <= float(x) <= width and 0 <= float(y) <= height
+
+
+def test_a_service_that_is_behind_is_seen_by_when_requests_ended(options: Parse) -> None:
+    found = Figures()
+    found.count(BEGAN, "chat", f.STARTED, 10)
+    found.count(BEGAN, "chat", f.RIGHT, 10)
+    found.count(BEGAN + 9, "chat", f.LEFT, 10)
+    run = Run(options("--shape", "users"), "http://x", "demo", BEGAN, BEGAN + 10)
+    (path,) = re.findall(r'class="c1 line" d="(.*?)"', report(run, found).partition("</svg>")[0])
+    heights = [float(y) for _, y in re.findall(r"[ML]([-\d.]+) ([-\d.]+)", path)]
+    assert heights.index(min(heights)) == len(heights) - 1
+
+
+def test_a_stage_that_is_over_is_told_in_a_line(run: Run, figures: Figures) -> None:
+    told = [stage_words(stage, run.options, figures) for stage in run.stages]
+    assert told == [
+        "step 1, 1 requests/s: 8 sent, first token p95 107 ms; kept",
+        "step 2, 2 requests/s: 2 sent, first token p95 108 ms; broken: refused, right answers",
+    ]
+    figures.count(BEGAN + 8, "chat", f.AWAITED, 50)
+    assert "first token p95 never;" in stage_words(run.stages[1], run.options, figures)
 
 
 def test_an_objective_that_no_token_met_is_told_as_never(run: Run, figures: Figures) -> None:
