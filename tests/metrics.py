@@ -18,7 +18,8 @@ def stands(metrics: Metrics) -> None:
     metrics.watch_cache(lambda: 4096, lambda: 3)
     metrics.watch_cache_evictions(lambda: 6)
     metrics.watch_encoder(lambda: True, lambda: 4)
-    metrics.watch_engine(lambda: True)
+    metrics.watch_engine(lambda: True, lambda: 2)
+    metrics.watch_starting(lambda: False)
     metrics.watch_draining(lambda: False)
 
 
@@ -33,5 +34,4 @@ def happens(metrics: Metrics) -> None:
     metrics.batch(items=3, patches=192, seconds=0.25)
     metrics.first_token(0.3)
     metrics.inter_token(0.02)
-    metrics.engine_restarted()
     metrics.handover_retried()

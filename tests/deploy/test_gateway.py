@@ -117,6 +117,7 @@ def test_the_gateway_answers_alone(gateway: str) -> None:
     assert httpx.get(f"{gateway}/livez").json() == {"status": "live"}
     ready = httpx.get(f"{gateway}/readyz")
     assert (ready.status_code, ready.json()["reasons"]["service"]) == (503, "starting")
+    assert "\npatchbay_starting 1.0\n" in httpx.get(f"{gateway}/metrics").text
     question = {"messages": [{"role": "user", "content": "Anybody there?"}]}
     refused = httpx.post(f"{gateway}/v1/chat/completions", json=question)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_unavailable")

@@ -53,6 +53,7 @@ def test_every_panel_and_every_rule_has_data_of_a_running_service(patchbay: Serv
         assert [rule for rule in prometheus.rules() if rule["health"] != "ok" or rule.get("lastError")] == []
         for target in targets():
             prometheus.query(target.over(WINDOW))
+        assert prometheus.query("patchbay_engine_up == 1 unless patchbay_starting == 1")
         (rate,) = prometheus.query(f"sum(rate(patchbay_encoder_batch_patches_sum[{WINDOW}]))")
         (made,) = prometheus.query(f"sum(rate(vllm:generation_tokens_total[{WINDOW}]))")
         assert float(rate["value"][1]) > 0 and float(made["value"][1]) > 0

@@ -78,8 +78,9 @@ def encoding(up: int, failures: str) -> Series:
     return of("encoder_up", f"{up}x20") | of("encoder_failures_total", failures)
 
 
-def engine(up: str, draining: int = 0) -> Series:
-    return of("engine_up", up) | of("draining", f"{draining}x20")
+def engine(up: str, starting: int = 0, restarts: str = "0x80", draining: int = 0) -> Series:
+    gauges = of("starting", f"{starting}x80") | of("draining", f"{draining}x80")
+    return of("engine_up", up) | gauges | of("engine_restarts_total", restarts)
 
 
 STOPPED = {f'{REQUESTS}"200"}}': "0+100x200", f'{REQUESTS}"503"}}': "0+10x60 600x140"}
@@ -134,8 +135,21 @@ CASES = (
     Case("PatchbayEncoderFailing", "image after image", True, "15m", encoding(1, "0+1x20")),
     Case("PatchbayEncoderFailing", "a gateway has no encoder", False, "10m", encoding(0, "0x20")),
     Case("PatchbayEncoderFailing", "well", False, "10m", CPU | encoding(1, "0 1 1x20")),
-    Case("PatchbayEngineDown", "down", True, "10m", engine("1 0x20")),
-    Case("PatchbayEngineDown", "a short start", False, "10m", engine("0x3 1x20")),
+    Case("PatchbayEngineDown", "it died", True, "10m", engine("1 0x20", restarts="0 0 1x20")),
+    Case("PatchbayEngineDown", "it does not answer", True, "10m", engine("1 0x20")),
+    Case(
+        "PatchbayEngineDown",
+        "a restart of four minutes",
+        False,
+        "10m",
+        engine("1 0x3 1x20", restarts="0 1x20"),
+    ),
+    Case("PatchbayEngineDown", "weights load for 20 minutes", False, "20m", engine("0x20 1x20", starting=1)),
+    Case("PatchbayEngineDown", "it died as they loaded", True, "20m", engine("0x20", 1, restarts="0x9 1x20")),
+    Case("PatchbayEngineDown", "and when they are there it dies", True, "40m", engine("0x20 1x9 0x20")),
+    Case("PatchbayEngineDown", "50 minutes of loading", False, "50m", engine("0x80", starting=1)),
+    Case("PatchbayEngineDown", "a start without end", True, "70m", engine("0x80", starting=1)),
+    Case("PatchbayEngineDown", "start after start", True, "70m", engine("0x30 stale _ 0x30 stale _ 0x9", 1)),
     Case("PatchbayEngineDown", "told to stop", False, "10m", engine("0x20", draining=1)),
     Case(
         "PatchbayEngineRestarting", "thrice", True, "20m", of("engine_restarts_total", "0 0 1 1 1 2 2 3x20")

@@ -38,6 +38,7 @@ GAUGES = {
     "encoder_up": set(),
     "encoder_info": {"device", "kernels", "body"},
     "engine_up": set(),
+    "starting": set(),
     "draining": set(),
     "build_info": {"version", "model", "engine"},
 }
@@ -89,6 +90,8 @@ def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
     assert bench.value("inter_token_latency_seconds_sum") == 0.02
     assert bench.value("handover_retries_total") == 1
     assert bench.value("cache_evictions_total") == 6
+    assert bench.value("engine_restarts_total") == 2
+    assert (bench.value("engine_up"), bench.value("starting"), bench.value("draining")) == (1, 0, 0)
     assert bench.value("cache_bytes") == 4096
     assert bench.value("cache_images") == 3
     assert bench.value("cache_capacity_bytes") == 8192
@@ -126,11 +129,11 @@ def test_what_alerts_count_is_there_before_it_happens(bench: Bench) -> None:
         assert bench.value("rejections_total", reason=reason) == 0
     for stage in ("body", "waiting", "streaming"):
         assert bench.value("cancelled_total", stage=stage) == 0
-    for name in ("cache_evictions_total", "encoder_failures_total"):
+    for name in ("cache_evictions_total", "encoder_failures_total", "engine_restarts_total"):
         assert bench.value(name) == 0
 
 
 def test_two_do_not_meet() -> None:
     one, other = Bench(), Bench()
-    one.metrics.engine_restarted()
-    assert (one.value("engine_restarts_total"), other.value("engine_restarts_total")) == (1, 0)
+    one.metrics.handover_retried()
+    assert (one.value("handover_retries_total"), other.value("handover_retries_total")) == (1, 0)
