@@ -141,7 +141,7 @@ CASES = (
         "PatchbayEngineDown",
         "a restart of four minutes",
         False,
-        "10m",
+        "4m",
         engine("1 0x3 1x20", restarts="0 1x20"),
     ),
     Case("PatchbayEngineDown", "weights load for 20 minutes", False, "20m", engine("0x20 1x20", starting=1)),
