@@ -74,7 +74,7 @@ class Patchbay:
         self.metrics.watch_inflight("request", lambda: self.admission.inflight)
         self.metrics.watch_queue("visual_tokens", lambda: self.admission.visual_waiting)
         self.metrics.watch_draining(lambda: self.admission.draining)
-        self.metrics.watch_engine(lambda: "engine" not in self.reasons())
+        self.metrics.watch_starting(lambda: not self.started.is_set())
         engine = f"vllm {ENGINE_VERSION}" if not prepared.external else "external"
         self.metrics.build(version=__version__, model=prepared.served_name, engine=engine)
 
@@ -187,7 +187,7 @@ class Patchbay:
             say(f"expecting an engine at {prepared.engine_url}; `patchbay check` shows how to start it")
         else:
             say("starting vLLM")
-        self._life = make_engine(prepared, ends, client, self._engine_is)
+        self._life = make_engine(prepared, ends, client, self.metrics)
         images: ImagePath = PassThrough(prepared.geometry)
         if arena is not None:
             say("loading the vision encoder")
@@ -217,10 +217,6 @@ class Patchbay:
         )
         await self_check(pipeline, prepared.geometry, prepared.served_name)
         self._pipeline = pipeline
-
-    def _engine_is(self, state: EngineState) -> None:
-        if state is EngineState.STARTING and self._pipeline is not None:
-            self.metrics.engine_restarted()
 
     def _retry_after(self) -> float:
         return self._life.unavailable().retry_after if self._life is not None else 5.0

@@ -110,7 +110,7 @@ class Metrics:
             "handover_retries",
             "Requests whose images were encoded once more, because the engine failed on their handles.",
         )
-        self._restarts = self._counter("engine_restarts", "Times the engine was started again.")
+        self._restarts = self._watched("engine_restarts", "Times the engine was started again.")
 
         self._stages = self._histogram(
             "stage_duration_seconds",
@@ -151,6 +151,9 @@ class Metrics:
             "encoder_info", "Always 1; what the encoder runs on.", "device", "kernels", "body"
         )
         self._engine_up = self._gauge("engine_up", "1 while the engine takes requests.")
+        self._starting = self._gauge(
+            "starting", "1 until the service is ready for the first time, or its start is given up."
+        )
         self._draining = self._gauge("draining", "1 while no new request is taken.")
         self._build = self._gauge("build_info", "Always 1; what runs here.", "version", "model", "engine")
         # a rate over what begins with its first event would miss that event
@@ -206,9 +209,6 @@ class Metrics:
     def inter_token(self, seconds: float) -> None:
         self._inter_token.observe(seconds)
 
-    def engine_restarted(self) -> None:
-        self._restarts.inc()
-
     def handover_retried(self) -> None:
         self._handover_retries.inc()
 
@@ -246,8 +246,13 @@ class Metrics:
         self._encoder_up.set_function(healthy)
         self._encoder_failures.read = failures
 
-    def watch_engine(self, read: Callable[[], bool]) -> None:
-        self._engine_up.set_function(read)
+    def watch_engine(self, up: Callable[[], bool], restarts: Callable[[], float] = lambda: 0.0) -> None:
+        """Nobody restarts an engine that somebody else started."""
+        self._engine_up.set_function(up)
+        self._restarts.read = restarts
+
+    def watch_starting(self, read: Callable[[], bool]) -> None:
+        self._starting.set_function(read)
 
     def watch_draining(self, read: Callable[[], bool]) -> None:
         self._draining.set_function(read)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -51,20 +50,21 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
 
 
 def make_engine(
-    prepared: Prepared, ends: AsyncExitStack, client: VLLMClient, on_state: Callable[[EngineState], None]
+    prepared: Prepared, ends: AsyncExitStack, client: VLLMClient, metrics: Metrics
 ) -> EngineSupervisor | ExternalEngine:
     """Begins to start the engine, or takes the one that somebody else starts; returns at once."""
     if prepared.external:
         engine = ExternalEngine(client)
         watching = asyncio.create_task(engine.watch(), name="engine watch")
         ends.callback(watching.cancel)
+        metrics.watch_engine(lambda: engine.answers)
         return engine
     supervisor = EngineSupervisor(
         launch(prepared.engine, os.environ),
         client.health,
-        on_state=on_state,
         pace=Pace(start_timeout=prepared.settings.engine_start_timeout),
     )
+    metrics.watch_engine(lambda: supervisor.state is EngineState.READY, lambda: supervisor.restarts)
     supervisor.start()
     ends.push_async_callback(supervisor.stop)
     return supervisor

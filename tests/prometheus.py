@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+
+from tests.e2e.server import free_port
 
 ROOT = Path(__file__).parent.parent
 RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))
@@ -61,7 +62,14 @@ class Prometheus:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not happened():
             assert time.monotonic() < deadline, what()
-            time.sleep(0.05)
+            time.sleep(0.05)  # Prometheus tells nobody when it has scraped: it can only be asked again
+
+    def until_answered(self, queries: Sequence[str]) -> None:
+        """Until each of them, one right after the other, comes to something."""
+        self.until(
+            lambda: all(self.query(expr) for expr in queries),
+            lambda: [expr for expr in queries if not self.query(expr)],
+        )
 
 
 def config(address: str) -> dict[str, Any]:
@@ -81,9 +89,7 @@ def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
     program = tool("prometheus")
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config(address)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        own = f"127.0.0.1:{probe.getsockname()[1]}"
+    own = f"127.0.0.1:{free_port()}"
     command = [program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, f"--web.listen-address={own}"], stdout=log, stderr=log)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helm.dashboards.panels import RED, YELLOW, Query, board, chart, number, quantiles
+from helm.dashboards.board import board
+from helm.dashboards.panels import RED, YELLOW, Query, chart, number, quantiles
 
 LOOKUPS = "rate(patchbay_cache_requests_total{@}[_])"
 HITS = 'sum(rate(patchbay_cache_requests_total{@, result="hit"}[_]))'

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helm.dashboards.panels import RED, YELLOW, Query, board, chart, name, number, quantiles, spread
+from helm.dashboards.board import board
+from helm.dashboards.panels import RED, YELLOW, Query, chart, name, number, quantiles, spread
 
 BUSY = "rate(patchbay_encoder_busy_seconds_total{@}[_])"
 PATCHES = "sum(rate(patchbay_encoder_batch_patches_sum{@}[_]))"

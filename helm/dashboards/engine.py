@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helm.dashboards.panels import RED, YELLOW, Query, board, chart, number, quantiles
+from helm.dashboards.board import board
+from helm.dashboards.panels import RED, YELLOW, Query, chart, number, quantiles
 
 PROMPT = "sum(rate(vllm:prompt_tokens_total{@}[_]))"
 MADE = "sum(rate(vllm:generation_tokens_total{@}[_]))"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helm.dashboards.panels import RECORDED, RED, YELLOW, Query, board, chart, number, quantiles
+from helm.dashboards.board import board
+from helm.dashboards.panels import RECORDED, RED, YELLOW, Query, chart, number, quantiles
 from helm.dashboards.slo import FIRST_TOKEN_SECONDS
 
 BURN = ((1, YELLOW), (6, RED))

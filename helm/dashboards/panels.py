@@ -1,7 +1,7 @@
-"""The few kinds of panel that the dashboards are made of, and how a dashboard is put together from rows of them.
+"""The few kinds of panel that the dashboards are made of.
 
 Queries are written short: `@` stands for the labels that the dashboard's variables choose, and `[_]` for the range
-over which Grafana takes rates. Knows no metric but the one that the variables are read from.
+over which Grafana takes rates. Knows no metric.
 """
 
 from __future__ import annotations
@@ -13,25 +13,15 @@ from typing import Any
 from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import common as options
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
-    DataSourceRef,
-    Threshold,
-    ThresholdsMode,
-    VariableOption,
-    VariableRefresh,
-    VariableSort,
-)
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, ThresholdsMode
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
+GREEN, YELLOW, RED = "green", "yellow", "red"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 CHOSEN = 'namespace=~"$namespace", instance=~"$instance"'
 RECORDED = 'namespace=~"$namespace"'
 """What recording rules leave of it."""
-TAG = "patchbay"
 
 Steps = Sequence[tuple[float, str]]
 """(from this value on, this colour); below the first it is green."""
@@ -178,56 +168,6 @@ def spread(title: str, text: str, metric: str, unit: str, *, width: int = 8) -> 
         .mode(options.TooltipDisplayMode.SINGLE)
         .show_legend()
         .with_target(target)
-    )
-
-
-def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[Any]]]) -> build.Dashboard:
-    """A dashboard of titled rows; the panels of a row fill its lines of 24 columns from left to right."""
-    made = (
-        build.Dashboard(f"Patchbay / {title}")
-        .uid(f"patchbay-{uid}")
-        .description(text)
-        .tags([TAG])
-        .timezone("browser")
-        .readonly()
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .time("now-1h", "now")
-        .refresh("10s")
-        .link(
-            build.DashboardLink("Patchbay")
-            .type(DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(True)
-            .include_vars(True)
-            .keep_time(True)
-        )
-        .with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_labels("namespace", "Namespace", "patchbay_build_info"))
-        .with_variable(_labels("instance", "Instance", 'patchbay_build_info{namespace=~"$namespace"}'))
-    )
-    count = 0
-    for heading, panels in rows:
-        count += 1
-        made = made.with_row(build.Row(heading).id(count))
-        for panel in panels:
-            count += 1
-            made = made.with_panel(panel.id(count).datasource(SOURCE))
-    return made
-
-
-def _labels(label: str, title: str, metric: str) -> build.QueryVariable:
-    """All values by default, the absent one among them: compose knows no namespaces."""
-    return (
-        build.QueryVariable(label)
-        .label(title)
-        .datasource(SOURCE)
-        .query(f"label_values({metric}, {label})")
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(VariableOption(text="All", value="$__all", selected=True))
     )
 
 

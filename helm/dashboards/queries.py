@@ -14,11 +14,7 @@ BOARDS = Path(__file__).parent.parent / "patchbay" / "files" / "dashboards"
 @dataclass(frozen=True, slots=True)
 class Target:
     board: str
-    row: str
     panel: str
-    kind: str
-    unit: str
-    legend: str
     expr: str
     """As Grafana has it."""
 
@@ -49,16 +45,8 @@ def panels(board: Any) -> Iterator[tuple[str, Any]]:
 def targets() -> list[Target]:
     """Every query of every dashboard."""
     return [
-        Target(
-            name,
-            row,
-            panel["title"],
-            panel["type"],
-            panel["fieldConfig"]["defaults"].get("unit", "none"),
-            target.get("legendFormat", ""),
-            target["expr"],
-        )
+        Target(name, panel["title"], target["expr"])
         for name, board in boards().items()
-        for row, panel in panels(board)
+        for _, panel in panels(board)
         for target in panel["targets"]
     ]

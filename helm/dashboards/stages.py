@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helm.dashboards.panels import RED, YELLOW, Query, bars, board, chart
+from helm.dashboards.board import board
+from helm.dashboards.panels import RED, YELLOW, Query, bars, chart
 from service.metrics import STAGES
 
 STAGE = "patchbay_stage_duration_seconds"

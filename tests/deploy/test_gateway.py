@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.deploy.images import ROOT
+from tests.deploy.processes import said_until
 from tests.e2e.server import free_port
 
 HIDING = """
@@ -92,14 +93,7 @@ def gateway(hidden: list[str]) -> Iterator[str]:
     process = subprocess.Popen(
         line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert process.stdout is not None
-    said = []
-    for text in process.stdout:
-        said.append(text)
-        if "expecting an engine" in text:
-            break
-    else:
-        pytest.fail("".join(said))
+    said_until(process, "expecting an engine")
     yield f"http://127.0.0.1:{port}"
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate()
@@ -122,7 +116,8 @@ def test_what_is_hidden_is_what_the_gateway_must_not_need(hidden: list[str]) -> 
 def test_the_gateway_answers_alone(gateway: str) -> None:
     assert httpx.get(f"{gateway}/livez").json() == {"status": "live"}
     ready = httpx.get(f"{gateway}/readyz")
-    assert (ready.status_code, ready.json()["reasons"]) == (503, {"service": "starting"})
+    assert (ready.status_code, ready.json()["reasons"]["service"]) == (503, "starting")
+    assert "\npatchbay_starting 1.0\n" in httpx.get(f"{gateway}/metrics").text
     question = {"messages": [{"role": "user", "content": "Anybody there?"}]}
     refused = httpx.post(f"{gateway}/v1/chat/completions", json=question)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_unavailable")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +16,11 @@ import httpx
 import pytest
 
 from tests.deploy.images import ROOT, context, environment, inherited
+from tests.deploy.processes import said_until
 from tests.e2e.server import free_port
 
 pytestmark = pytest.mark.e2e
 NOBODY = 10001
-SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -90,27 +89,17 @@ def served(image: Path, variables: dict[str, str]) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    url = f"http://127.0.0.1:{variables['PATCHBAY_PORT']}"
-    deadline = time.monotonic() + SECONDS
-    while not live(url):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-    yield url
+    said = said_until(process, "expecting an engine")
+    yield f"http://127.0.0.1:{variables['PATCHBAY_PORT']}"
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said += process.communicate(timeout=60)[0]
     assert "draining" in said and "Traceback" not in said
     assert {path: path.lstat().st_mtime_ns for path in (image / "opt").rglob("*")} == before
 
 
-def live(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/livez", timeout=30).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_it_lives_and_waits_for_its_engine(served: str) -> None:
-    assert httpx.get(f"{served}/readyz").json()["reasons"] == {"service": "starting"}
+    assert httpx.get(f"{served}/livez").status_code == 200
+    assert httpx.get(f"{served}/readyz").json()["reasons"]["service"] == "starting"
 
 
 def test_its_health_check_agrees(served: str, image: Path, variables: dict[str, str]) -> None:

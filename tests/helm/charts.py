@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,11 +39,20 @@ def profile(name: str) -> dict[str, Any]:
     return yaml.safe_load((CHART / "profiles" / f"{name}.yaml").read_text())
 
 
-def files(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dict[str, str]:
+def files(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> Mapping[str, str]:
     """Each template's text by its path in the chart, without those that render nothing."""
+    # a chart elsewhere is a copy that a test changes
+    render = _rendered_once if chart == CHART else _rendered
+    return render(json.dumps(values or {}), chart)
+
+
+def _rendered(values: str, chart: Path) -> Mapping[str, str]:
     with helm_python.Chart.load(chart) as loaded:
-        made = loaded.render(dict(values or {}), name=RELEASE, namespace=NAMESPACE)
+        made = loaded.render(json.loads(values), name=RELEASE, namespace=NAMESPACE)
     return {name.removeprefix("patchbay/templates/"): text for name, text in made.items() if text.strip()}
+
+
+_rendered_once = functools.cache(_rendered)
 
 
 def objects(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dict[str, Object]:
@@ -49,7 +60,8 @@ def objects(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dic
     made = {}
     for name, text in files(values, chart).items():
         if name.endswith(".yaml"):
-            (made[name],) = [document for document in yaml.safe_load_all(text) if document]
+            # the parser of C: dashboards are long
+            (made[name],) = [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
     return made
 
 

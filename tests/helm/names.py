@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "
 RECORDED = {"namespace", "service", "job"}
 
 
+@functools.cache
 def known() -> dict[str, set[str]]:
     """The labels of every series that may be asked for, by its name."""
     there: dict[str, set[str]] = {"up": {"job", "instance"}}

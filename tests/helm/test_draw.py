@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helm.dashboards.draw import DRAW, Recording, draw_row, told
+from helm.dashboards.draw import draw_row
+from helm.dashboards.paint import DRAW, told
 from helm.dashboards.queries import boards, panels, ready
+from helm.dashboards.recording import Recording
 
 ROWS = {
     (name, row): [panel for _, panel in members]

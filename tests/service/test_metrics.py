@@ -2,6 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.metrics import STAGES, TOTAL, Metrics
+from tests.metrics import happens, stands
 
 COUNTERS = {
     "requests": {"route", "model", "code"},
@@ -37,6 +38,7 @@ GAUGES = {
     "encoder_up": set(),
     "encoder_info": {"device", "kernels", "body"},
     "engine_up": set(),
+    "starting": set(),
     "draining": set(),
     "build_info": {"version", "model", "engine"},
 }
@@ -57,29 +59,9 @@ def bench() -> Bench:
 
 
 def use_everything(metrics: Metrics) -> None:
+    stands(metrics)
+    happens(metrics)
     metrics.request("/v1/chat/completions", "demo", 200, 1.5, {"fetch": 0.2, "other": 1.3})
-    metrics.rejected("queue_full")
-    metrics.cancelled("waiting")
-    metrics.media_error("url_not_allowed")
-    metrics.image(format="png", source="data", detail="high", pixels=640 * 480, tokens=160)
-    metrics.cache(hit=True)
-    metrics.batch(items=3, patches=192, seconds=0.25)
-    metrics.first_token(0.3)
-    metrics.inter_token(0.02)
-    metrics.engine_restarted()
-    metrics.handover_retried()
-    metrics.limits(requests=64, visual_tokens=9000)
-    metrics.cache_capacity(8192)
-    metrics.encoder(device="cuda", kernels="triton", body="transformers")
-    metrics.build(version="1", model="demo", engine="vllm")
-    metrics.watch_inflight("request", lambda: 2)
-    metrics.watch_queue("encode", lambda: 5)
-    metrics.watch_visual_tokens(lambda: 320)
-    metrics.watch_cache(lambda: 4096, lambda: 3)
-    metrics.watch_cache_evictions(lambda: 6)
-    metrics.watch_encoder(lambda: True, lambda: 4)
-    metrics.watch_engine(lambda: True)
-    metrics.watch_draining(lambda: False)
 
 
 def test_the_names_and_labels_that_dashboards_are_built_on(bench: Bench) -> None:
@@ -94,7 +76,7 @@ def test_the_names_and_labels_that_dashboards_are_built_on(bench: Bench) -> None
 def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
     use_everything(bench.metrics)
     assert bench.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
-    assert bench.value("images_total", format="png", source="data", detail="high") == 1
+    assert bench.value("images_total", format="png", source="url", detail="high") == 1
     assert bench.value("image_tokens_total") == 160
     assert bench.value("image_pixels_sum") == 640 * 480
     assert bench.value("cache_requests_total", result="hit") == 1
@@ -108,6 +90,8 @@ def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
     assert bench.value("inter_token_latency_seconds_sum") == 0.02
     assert bench.value("handover_retries_total") == 1
     assert bench.value("cache_evictions_total") == 6
+    assert bench.value("engine_restarts_total") == 2
+    assert (bench.value("engine_up"), bench.value("starting"), bench.value("draining")) == (1, 0, 0)
     assert bench.value("cache_bytes") == 4096
     assert bench.value("cache_images") == 3
     assert bench.value("cache_capacity_bytes") == 8192
@@ -145,11 +129,11 @@ def test_what_alerts_count_is_there_before_it_happens(bench: Bench) -> None:
         assert bench.value("rejections_total", reason=reason) == 0
     for stage in ("body", "waiting", "streaming"):
         assert bench.value("cancelled_total", stage=stage) == 0
-    for name in ("cache_evictions_total", "encoder_failures_total"):
+    for name in ("cache_evictions_total", "encoder_failures_total", "engine_restarts_total"):
         assert bench.value(name) == 0
 
 
 def test_two_do_not_meet() -> None:
     one, other = Bench(), Bench()
-    one.metrics.engine_restarted()
-    assert (one.value("engine_restarts_total"), other.value("engine_restarts_total")) == (1, 0)
+    one.metrics.handover_retried()
+    assert (one.value("handover_retries_total"), other.value("handover_retries_total")) == (1, 0)

@@ -1,0 +1,37 @@
+"""What a service under load tells its metrics: for tests of their names, and of the queries that ask for them."""
+
+from __future__ import annotations
+
+from service.metrics import Metrics
+
+
+def stands(metrics: Metrics) -> None:
+    """What the service is, and gauges as they read under load."""
+    metrics.build(version="1", model="demo", engine="vllm")
+    metrics.encoder(device="cuda", kernels="triton", body="transformers")
+    metrics.limits(requests=64, visual_tokens=9000)
+    metrics.cache_capacity(8192)
+    metrics.watch_inflight("request", lambda: 2)
+    metrics.watch_queue("encode", lambda: 5)
+    metrics.watch_queue("visual_tokens", lambda: 1)
+    metrics.watch_visual_tokens(lambda: 320)
+    metrics.watch_cache(lambda: 4096, lambda: 3)
+    metrics.watch_cache_evictions(lambda: 6)
+    metrics.watch_encoder(lambda: True, lambda: 4)
+    metrics.watch_engine(lambda: True, lambda: 2)
+    metrics.watch_starting(lambda: False)
+    metrics.watch_draining(lambda: False)
+
+
+def happens(metrics: Metrics) -> None:
+    """One of everything but requests."""
+    metrics.rejected("queue_full")
+    metrics.cancelled("waiting")
+    metrics.media_error("url_not_allowed")
+    metrics.media_error("media_fetch_failed")
+    metrics.image(format="png", source="url", detail="high", pixels=640 * 480, tokens=160)
+    metrics.cache(hit=True)
+    metrics.batch(items=3, patches=192, seconds=0.25)
+    metrics.first_token(0.3)
+    metrics.inter_token(0.02)
+    metrics.handover_retried()
