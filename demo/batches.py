@@ -19,21 +19,36 @@ from demo.questions import ASKERS, Question, count, number, two_images
 from demo.tokens import END, IMAGE_CONTEXT, IMAGE_END, IMAGE_START, SOFT_TOKENS, START
 
 IGNORE = -100
-WEIGHTS: dict[str, float] = {
-    "colour": 1.4,
-    "shape": 1.0,
-    "count": 4.5,
-    "presence": 1.3,
-    "position": 2.2,
-    "content": 0.7,
-    "relation": 0.5,
-    "description": 0.9,
-    "number": 0.1,
-}
-LOOKUP_WEIGHTS: dict[str, float] = dict.fromkeys(WEIGHTS, 0.02) | {"colour": 3.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a stage asks: the weight of each kind of question, and how much harder it asks than chance would."""
+
+    weights: Mapping[str, float]
+    larger_counts: float = 0.5
+    """Share of questions for a count that are the one with more to count of two: chance asks for ones half the time."""
+    crowded: float = 0.0
+    """Share of pictures with three things or more."""
+
+
+ALL = Asking(
+    {
+        "colour": 1.4,
+        "shape": 1.0,
+        "count": 4.5,
+        "presence": 1.3,
+        "position": 2.2,
+        "content": 0.7,
+        "relation": 0.5,
+        "description": 0.9,
+        "number": 0.1,
+    }
+)
+LOOKUP = Asking(dict.fromkeys(ALL.weights, 0.02) | {"colour": 3.0})
 """Questions that only a look at the right shape answers: a decoder that starts on a mixture learns to guess instead."""
-POLISH_WEIGHTS: dict[str, float] = WEIGHTS | {"presence": 3.5, "position": 3.5, "count": 3.5, "number": 0.1}
-"""What is learnt last is asked most in the end."""
+POLISH = Asking({**ALL.weights, "presence": 3.5, "position": 4.5}, larger_counts=0.0, crowded=0.5)
+"""What is learnt last is asked most in the end, of pictures full enough to confuse, and counts as chance has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +165,18 @@ def _number_of(question: Question | None) -> int:
 
 
 def ask_about(
-    rng: np.random.Generator, one: Sample, full: bool, blocks: int, weights: Mapping[str, float] = WEIGHTS
+    rng: np.random.Generator, one: Sample, full: bool, blocks: int, asking: Asking = ALL
 ) -> list[list[Question]]:
-    """Blocks of one or two turns about one picture, its writing among them if it has any.
-
-    Half the questions for a count are the one with more to count of two: ones are half of what chance asks for.
-    """
+    """Blocks of one or two turns about one picture, its writing among them if it has any."""
     scene = one.scene
     readable = full or scene.kind != "small"
     asked = [number(rng, scene, readable)] if scene.writing is not None else []
     kinds = [kind for kind in ASKERS if not (kind == "number" and asked)]
-    odds = np.array([weights[kind] for kind in kinds])
+    odds = np.array([asking.weights[kind] for kind in kinds])
     while len(asked) < blocks:
         kind = kinds[rng.choice(len(kinds), p=odds / odds.sum())]
         question = ASKERS[kind](rng, scene)
-        if kind == "count" and rng.random() < 0.5:
+        if kind == "count" and rng.random() < asking.larger_counts:
             question = max(question, count(rng, scene), key=_number_of)
         if question is not None:
             asked.append(question)
@@ -184,14 +196,14 @@ def picture_batch(
     samples: Sequence[Sample],
     full: bool,
     blocks: int = 6,
-    weights: Mapping[str, float] = WEIGHTS,
+    asking: Asking = ALL,
 ) -> Batch:
     """Several questions about each of `samples`, seen whole (`full`: all tiles) or as one tile."""
     views = [one.tiles if full else one.tiles[-1:] for one in samples]
     targets = [one.targets if full else one.targets[-1:] for one in samples]
     return writer.pack(
         [writer.prefix([len(view)], _system(rng)) for view in views],
-        [ask_about(rng, one, full, blocks, weights) for one in samples],
+        [ask_about(rng, one, full, blocks, asking) for one in samples],
         torch.cat(views),
         torch.from_numpy(np.concatenate(targets)),
     )

@@ -105,6 +105,11 @@ class Pool:
         picked = self.compact.pick(rng, compact) + self.sized.pick(rng, count - compact)
         return [picked[i] for i in rng.permutation(count)]
 
+    def crowded(self, rng: np.random.Generator, count: int) -> list[Sample]:
+        """`count` samples of one tile with three things or more."""
+        here = [one for one in self.compact.samples if len(one.scene.things) >= 3]
+        return [here[i] for i in rng.integers(len(here), size=count)]
+
     def written(self, rng: np.random.Generator, count: int) -> list[Sample]:
         """`count` samples of one tile with a number that can be read."""
         here = [one for one in self.compact.samples if one.scene.writing is not None]

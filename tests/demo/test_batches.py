@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer
 
-from demo.batches import IGNORE, WEIGHTS, Writer, ask_about, pair_batch, picture_batch, talk_batch
+from demo.batches import ALL, IGNORE, Asking, Writer, ask_about, pair_batch, picture_batch, talk_batch
 from demo.losses import CellHead, answer_loss, normalise, see, speak
 from demo.pool import sample
 from demo.questions import Question, count
@@ -89,15 +90,21 @@ def test_counts_are_asked_where_there_is_something_to_count() -> None:
     samples = [
         one for one in (sample("test", 0, i, "compact") for i in range(40)) if one.scene.kind == "shapes"
     ]
-    counting = dict.fromkeys(WEIGHTS, 0.0) | {"count": 1.0}
-    asked = [
-        int(turn.answer)
-        for one in samples
-        for block in ask_about(rng, one, full=False, blocks=60, weights=counting)
-        for turn in block
-    ]
+    counting = dict.fromkeys(ALL.weights, 0.0) | {"count": 1.0}
+
+    def mean(larger: float) -> float:
+        asking = Asking(counting, larger_counts=larger)
+        turns = [
+            turn
+            for one in samples
+            for block in ask_about(rng, one, full=False, blocks=60, asking=asking)
+            for turn in block
+        ]
+        return float(np.mean([int(turn.answer) for turn in turns]))
+
     by_chance = [int(count(rng, one.scene).answer) for one in samples for _ in range(60)]
-    assert np.mean(asked) > 1.04 * np.mean(by_chance)
+    assert mean(0.5) > 1.04 * np.mean(by_chance)
+    assert mean(0.0) == pytest.approx(np.mean(by_chance), rel=0.03)
 
 
 def test_both_losses_reach_every_part_of_the_model() -> None:
