@@ -153,11 +153,9 @@ def as_text(name: str, planned: ResourcePlan, need: Need, sizing: Sizing) -> lis
         "requests at once",
         f"  KV cache of {sizing.kv_tokens:,} tokens",
     ]
-    lines += [
-        f"  {limit.requests:>8,}  {limit.name:<24}  {'<- the bound: ' if limit is sizing.limits[0] else '': <2}"
-        f"{limit.knob if limit is sizing.limits[0] else ''}".rstrip()
-        for limit in sizing.limits
-    ]
+    bound, *others = sizing.limits
+    lines.append(f"  {bound.requests:>8,}  {bound.name:<24}  <- the bound: {bound.knob}")
+    lines += [f"  {limit.requests:>8,}  {limit.name}" for limit in others]
     return lines + _ceiling(sizing)
 
 
