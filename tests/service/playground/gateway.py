@@ -64,7 +64,8 @@ class Endless(fakes.Reply):
 class Gateway:
     """The real one, with the page, on a port of its own."""
 
-    def __init__(self, *api_keys: str) -> None:
+    def __init__(self, *api_keys: str, admin_port: bool = False) -> None:
+        """With `admin_port` its metrics are elsewhere."""
         self.engine = Engine()
         self.health = Health()
         metrics, geometry = Metrics(CollectorRegistry()), load_geometry(EMBEDDED_MODEL)
@@ -78,8 +79,13 @@ class Gateway:
             life=self.engine,
             metrics=metrics,
         )
-        page = playground_routes(SCENES)
-        self.api = Bench(pipeline=pipeline, health=self.health, api_keys=api_keys, playground=page).api
+        self.api = Bench(
+            pipeline=pipeline,
+            health=self.health,
+            api_keys=api_keys,
+            show_metrics=not admin_port,
+            playground=playground_routes(SCENES),
+        ).api
 
     @contextmanager
     def running(self) -> Iterator[str]:

@@ -183,7 +183,9 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(driver: webdriver.Chrome) -
         assert page.find("#key").get_attribute("value") == ""
 
 
-def test_a_start_is_waited_for(driver: webdriver.Chrome, gateway: Gateway) -> None:
+@pytest.mark.parametrize("admin_port", [False, True])
+def test_a_start_is_waited_for(driver: webdriver.Chrome, admin_port: bool) -> None:
+    gateway = Gateway(admin_port=admin_port)
     gateway.health.told = {"engine": "starting"}
     with gateway.running() as url:
         page = opened(driver, url)
