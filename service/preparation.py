@@ -57,7 +57,7 @@ def prepare(settings: Settings) -> Prepared:
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
     machine = inspect(settings.arena_dir)
     plan = make_plan(machine, need_of(checkpoint, geometry, dtype), wish_of(settings))
-    served_name = settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
+    served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
     spec = ArenaSpec.for_budget(plan.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)
@@ -119,6 +119,10 @@ def _engine(
         otlp_traces_url=traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else None,
         extra_args=settings.engine_args,
     )
+
+
+def served_name_of(settings: Settings, checkpoint: Checkpoint) -> str:
+    return settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
 
 
 def dtype_of(settings: Settings, checkpoint: Checkpoint) -> Dtype:

@@ -14,13 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
 
 ENV_PREFIX = "PATCHBAY_"
 EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "demo" / "model")
+EMBEDDED_ALIAS = "demo"
+"""Short for its folder; a folder of one's own with this name is `./demo`."""
 MIB = 1024**2
 
 
@@ -29,7 +31,8 @@ class Settings(BaseSettings):
 
     model: str = Field(
         EMBEDDED_MODEL,
-        description="Checkpoint to serve: a folder in Hugging Face format, or a hub id. Default: the embedded model.",
+        description="Checkpoint to serve: a folder in Hugging Face format, or a hub id. Default, or `demo`: the "
+        "embedded model.",
     )
     revision: str | None = Field(
         None, description="Revision of a hub checkpoint: a branch, a tag or a commit."
@@ -195,6 +198,11 @@ class Settings(BaseSettings):
     @property
     def shows_playground(self) -> bool:
         return self.embedded if self.playground is None else self.playground
+
+    @field_validator("model")
+    @classmethod
+    def _embedded_by_name(cls, value: str) -> str:
+        return EMBEDDED_MODEL if value == EMBEDDED_ALIAS else value
 
     @model_validator(mode="before")
     @classmethod

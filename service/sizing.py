@@ -1,8 +1,9 @@
 """What a planned machine holds of a given mix of images, and what no machine of its kind can pass.
 
 Divides what `make_plan` gave, with the geometry that serves requests: it has no plan of its own. Requests held at once
-are counted from memory; the ceiling is counted from a data sheet, and is a physical limit, not a forecast. Knows no
-checkpoint files and no settings; measures nothing.
+are counted from memory. The ceiling is what a data sheet's peaks allow where no image and no text comes twice, weights
+and KV cache are as planned, and one token is made a step: a limit, not a forecast. Knows no checkpoint files and no
+settings; measures nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.arena import ArenaSpec
+from service.compute import Compute
 from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
 from service.families.base import Geometry
 from service.fitting import fit
 from service.machine import Machine
-from service.plan import ENGINE_MINIMUM_BYTES, GIB, ITEM_BYTES, Need, ResourcePlan
+from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
 
 SEQUENCES = 256
 MANY_SEQUENCES = 1024
@@ -76,17 +78,35 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Peaks:
+    """Of a GPU, from its data sheet."""
+
+    flops: float
+    """Operations per second."""
+    bandwidth: float
+    """Bytes per second."""
+    compute: Compute
+    """What the checkpoint asks of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ceiling:
-    """Seconds of one request at the data sheet's peaks, at the batch that memory allows."""
+    """Seconds of one request of the mix at the data sheet's peaks."""
 
     encode: float
     prefill: float
     decode: float
+    traffic: float
+    """Of memory, while answers are decoded; it may go on beside the arithmetic of others."""
+
+    @property
+    def arithmetic(self) -> float:
+        return self.encode + self.prefill + self.decode
 
     @property
     def requests_per_second(self) -> float:
-        """One GPU does all three, one after the other."""
-        return 1 / (self.encode + self.prefill + self.decode)
+        """No more, whatever overlaps: each of the two is done by one GPU at its peak."""
+        return 1 / max(self.arithmetic, self.traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +131,35 @@ def size(
     need: Need,
     plan: ResourcePlan,
     geometry: Geometry,
-    arena: ArenaSpec,
+    arena: ArenaSpec | None,
     work: Workload,
     *,
     max_inflight: int,
-    peaks: tuple[float, float] | None = None,
+    max_sequences: int | None = None,
+    peaks: Peaks | None = None,
 ) -> Sizing:
-    """Holds `work` against `plan`. `peaks` is (FLOP/s, bytes/s) of the GPU.
+    """Holds `work` against `plan`.
 
-    Raises ContextLengthExceeded when a request of one of the kinds does not fit the model's context.
+    `arena` is None where the engine's own tower encodes. `max_sequences` is the engine's `--max-num-seqs`; None leaves
+    it to vLLM. Raises ContextLengthExceeded when a request of one of the kinds does not fit the model's context.
     """
     costs = tuple(_cost(geometry, kind, work.images, plan.max_model_len) for kind in work.kinds)
     mean = _mean(costs, work)
-    kv_tokens = _kv_bytes(machine, need, plan) // need.kv_bytes_per_token
-    limits = (
+    kv_tokens = _kv_bytes(machine, need, plan, own_tower=arena is None) // need.kv_bytes_per_token
+    sequences = max_sequences or _sequences(machine, plan)
+    limits = [
         Limit(
             "KV cache", int(kv_tokens / mean.context), "a larger GPU, or max_model_len and shorter answers"
         ),
-        Limit("soft tokens in the arena", int(arena.promised_rows / mean.rows), "arena_bytes"),
         Limit("requests inside", max_inflight, "max_inflight"),
-        Limit("sequences of the engine", _sequences(machine, plan), "-- --max-num-seqs"),
-    )
+        Limit("sequences of the engine", sequences, "-- --max-num-seqs"),
+    ]
+    if arena is not None:
+        limits.append(Limit("soft tokens in the arena", int(arena.promised_rows / mean.rows), "arena_bytes"))
     in_order = tuple(sorted(limits, key=lambda limit: limit.requests))
     ceiling = None
     if peaks is not None and in_order[0].requests > 0:
-        ceiling = _ceiling(need, mean, work, in_order[0].requests, *peaks)
+        ceiling = _ceiling(peaks, need, costs, work, most=min(max_inflight, sequences))
     return Sizing(costs, mean, kv_tokens, in_order, ceiling)
 
 
@@ -159,13 +183,14 @@ def _mean(costs: Sequence[KindCost], work: Workload) -> Mean:
     )
 
 
-def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan) -> int:
+def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan, *, own_tower: bool) -> int:
     """On a GPU, what the engine's share leaves beside its weights and the least that it needs to compute."""
     if plan.kv_cache_bytes is not None:
         return plan.kv_cache_bytes
     assert machine.gpu is not None and plan.gpu_memory_utilization is not None
     share = int(plan.gpu_memory_utilization * machine.gpu.memory_bytes)
-    return max(0, share - need.text_bytes - ENGINE_MINIMUM_BYTES)
+    weights = need.text_bytes + (need.vision_bytes if own_tower else 0)
+    return max(0, share - weights - ENGINE_MINIMUM_BYTES)
 
 
 def _sequences(machine: Machine, plan: ResourcePlan) -> int:
@@ -174,13 +199,20 @@ def _sequences(machine: Machine, plan: ResourcePlan) -> int:
     return MANY_SEQUENCES if large else SEQUENCES
 
 
-def _ceiling(need: Need, mean: Mean, work: Workload, at_once: int, flops: float, bandwidth: float) -> Ceiling:
-    """Two operations a weight and token or patch; each decoding step reads the weights once for all, and each KV."""
-    item = ITEM_BYTES[need.dtype]
-    half = mean.prompt + work.answer_tokens / 2
-    step = need.text_bytes / at_once + half * need.kv_bytes_per_token
-    return Ceiling(
-        encode=2 * need.vision_bytes / item * mean.patches / flops,
-        prefill=2 * need.text_bytes / item * mean.prompt / flops,
-        decode=work.answer_tokens * step / bandwidth,
-    )
+def _ceiling(peaks: Peaks, need: Need, costs: Sequence[KindCost], work: Workload, most: int) -> Ceiling:
+    """The first token of an answer comes with the prompt, and its last is not fed again. A step reads the weights once
+    for `most` requests, and of each the keys and values that it looks at."""
+    compute, flops = peaks.compute, peaks.flops
+    encode = prefill = decode = traffic = 0.0
+    total = sum(cost.kind.weight for cost in costs)
+    fed = work.answer_tokens - 1
+    for cost in costs:
+        share = cost.kind.weight / total
+        prompt = work.images * cost.positions + work.text_tokens
+        before, after = compute.looks(prompt), compute.looks(prompt + fed)
+        encode += share * work.images * cost.plan.patches * compute.patch / flops
+        prefill += share * (prompt * compute.token + before * compute.look + compute.head) / flops
+        decode += share * (fed * (compute.token + compute.head) + (after - before) * compute.look) / flops
+        steps = fed * compute.step_bytes / most + (after - before) * need.kv_bytes_per_token
+        traffic += share * steps / peaks.bandwidth
+    return Ceiling(encode, prefill, decode, traffic)

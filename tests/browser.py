@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,12 +124,18 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
+def _program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
 @contextmanager
 def chromium(flags: Sequence[str] = ()) -> Iterator[webdriver.Chrome]:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
+    browser = _program("chromium") or _program("google-chrome")
+    driver = _program("chromedriver")
     if browser is None or driver is None:
-        pytest.skip("no Chromium with ChromeDriver here (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip(
+            "no Chromium with ChromeDriver here: `make setup-test` fetches them from Debian's packages"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in (*FLAGS, *flags):

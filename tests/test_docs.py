@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.api.openapi import WHEN
+from service.api.error_table import WHEN
 from service.cli.api_page import api_page
 from service.cli.main import parser
 from service.cli.reference import metrics_page, table
@@ -17,6 +17,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
 def test_the_table_of_settings_is_the_code() -> None:
@@ -29,9 +30,6 @@ def test_the_table_of_metrics_is_the_code() -> None:
 
 def test_the_page_of_the_api_is_the_code() -> None:
     assert (ROOT / "docs" / "api.md").read_text() == api_page(), "run `make docs`"
-
-
-OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
 def test_settings_and_metrics_that_operators_read_of_exist() -> None:
@@ -88,6 +86,16 @@ def test_the_file_tree_names_real_places() -> None:
         named.append("/".join(stack))
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
+    modules = {f"service/{file.name}" for file in (ROOT / "service").glob("[!_]*.py")}
+    assert modules - set(named) == set()
+
+
+def test_who_follows_one_image_finds_each_name_in_its_file() -> None:
+    steps = re.findall(r"\[`[\w/.]+`\]\(([\w/.]+)\) `(?:\w+\.)?(\w+)`", README)
+    assert len(steps) > 10
+    assert [
+        (file, name) for file, name in steps if not re.search(rf"\bdef {name}\(", (ROOT / file).read_text())
+    ] == []
 
 
 def test_every_make_target_in_the_readme_exists() -> None:

@@ -19,6 +19,7 @@ FLOORS = [
             "service.gpus",
             "service.checkpoint",
             "service.plan",
+            "service.compute",
             "service.ingest",
             "service.image_header",
         ),

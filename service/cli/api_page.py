@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.api.error_table import WHEN, by_status
 from service.api.fields import NO_EFFECT, REFUSED
 from service.api.limits import RequestLimits
-from service.api.openapi import REF, WHEN, by_status, document
+from service.api.openapi import REF, document
 
 HEAD = """# API
 

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from service import __version__
-from service.cli import flags
+from service.cli import flags, plan_options
 from service.errors import PatchbayError
-from service.gpus import DATA_SHEETS
 
 SERVE = """Serve a vision-language model behind the OpenAI API.
 
@@ -46,9 +45,13 @@ of weights; downloads no weights, and needs neither a GPU nor the machine. Every
   patchbay plan OpenGVLab/InternVL3-8B-hf --gpu l40s --image 1920x1080:3 --image 640x480:1:low
                                                      three of the one for each of the other
   patchbay plan ./model --gpu l4 --image 800x600 --images-per-request 4 --answer-tokens 300 --json
+  patchbay plan demo --image 640x480 --rate 40 --measured load-report/summary.json
+                                                     replicas, from what `make load` found
+  patchbay plan ./model --gpu l4 --image 800x600 --values > values.yaml
+                                                     what to give the Helm chart
 
-The ceiling is what the GPU's data sheet allows, arithmetic and memory traffic alone: no machine passes it, and none
-reaches it. What yours does is measured by a load test.
+The ceiling is what the GPU's data sheet allows of arithmetic and of memory traffic, attention included, where no image
+and no text comes twice. What your machine does is measured by a load test.
 """
 
 
@@ -83,33 +86,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_settings(check)
 
     plan = _command(commands, "plan", "show what another machine would hold", PLAN)
-    plan.add_argument(
-        "--gpu", metavar="NAME", help="a data sheet: " + ", ".join(DATA_SHEETS) + "; none is a CPU"
-    )
-    plan.add_argument("--cores", type=int, default=16, metavar="N", help="CPU cores (default %(default)s)")
-    plan.add_argument(
-        "--memory", type=float, default=64, metavar="GIB", help="main memory (default %(default)g)"
-    )
-    plan.add_argument(
-        "--shared-memory", type=float, metavar="GIB", help="free in /dev/shm (default: half of the memory)"
-    )
-    plan.add_argument(
-        "--image",
-        action="append",
-        required=True,
-        metavar="WIDTHxHEIGHT[:WEIGHT[:DETAIL]]",
-        help="a kind of image, how often it comes (default 1), low, high or auto (default); may be repeated",
-    )
-    plan.add_argument(
-        "--images-per-request", type=int, default=1, metavar="N", help="in a request (default %(default)s)"
-    )
-    plan.add_argument(
-        "--text-tokens", type=int, default=64, metavar="N", help="beside the images (default %(default)s)"
-    )
-    plan.add_argument(
-        "--answer-tokens", type=int, default=128, metavar="N", help="of an answer (default %(default)s)"
-    )
-    plan.add_argument("--json", action="store_true", help="for machines")
+    plan_options.add_options(plan)
     flags.add_settings(plan)
     return root
 

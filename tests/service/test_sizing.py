@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.arena import ArenaSpec
+from service.compute import Compute
 from service.domain import Detail
 from service.errors import ContextLengthExceeded
 from service.families import load_geometry
 from service.gpus import DATA_SHEETS
 from service.machine import GPU, Machine
 from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Wish, make_plan
-from service.sizing import Kind, Sizing, Workload, size
+from service.sizing import Kind, Peaks, Sizing, Workload, size
 
 GEOMETRY = load_geometry("demo/model")
 NEED = Need(
@@ -33,7 +34,8 @@ NEED = Need(
     dtype="bfloat16",
 )
 WORK = Workload((Kind(1920, 1080),), text_tokens=64, answer_tokens=128)
-PEAKS = (DATA_SHEETS["h100"].flops, DATA_SHEETS["h100"].bandwidth)
+COMPUTE = Compute(patch=7e8, token=14e9, head=1e9, look=40, window=None, step_bytes=14e9)
+PEAKS = Peaks(DATA_SHEETS["h100"].flops, DATA_SHEETS["h100"].bandwidth, COMPUTE)
 
 
 def machine(gpu: float | None = 80, memory: float = 64) -> Machine:
@@ -115,18 +117,53 @@ def test_the_engines_own_bound_is_vllms(gpu: int, name: str, sequences: int) -> 
     assert {limit.name: limit.requests for limit in found.limits}["sequences of the engine"] == sequences
 
 
-def test_the_ceiling_is_arithmetic_and_memory_traffic() -> None:
+def test_the_ceiling_is_arithmetic_or_memory_traffic() -> None:
     found = sized()
-    ceiling, mean, at_once = found.ceiling, found.mean, found.at_once
+    ceiling, mean = found.ceiling, found.mean
     assert ceiling is not None
-    assert ceiling.encode == pytest.approx(NEED.vision_bytes * mean.patches / PEAKS[0])
-    assert ceiling.prefill == pytest.approx(NEED.text_bytes * mean.prompt / PEAKS[0])
-    read = NEED.text_bytes / at_once + (mean.prompt + 64) * NEED.kv_bytes_per_token
-    assert ceiling.decode == pytest.approx(128 * read / PEAKS[1])
-    assert ceiling.requests_per_second == pytest.approx(
-        1 / (ceiling.encode + ceiling.prefill + ceiling.decode)
-    )
+    look = 40 * mean.prompt**2 / 2
+    assert ceiling.encode == pytest.approx(7e8 * mean.patches / PEAKS.flops)
+    assert ceiling.prefill == pytest.approx((14e9 * mean.prompt + look + 1e9) / PEAKS.flops)
+    # the prompt brings the first of 128 tokens
+    looked = ((mean.prompt + 127) ** 2 - mean.prompt**2) / 2
+    assert ceiling.decode == pytest.approx((127 * 15e9 + 40 * looked) / PEAKS.flops)
+    read = 127 * 14e9 / 256 + looked * NEED.kv_bytes_per_token
+    assert ceiling.traffic == pytest.approx(read / PEAKS.bandwidth)
+    assert ceiling.arithmetic == ceiling.encode + ceiling.prefill + ceiling.decode
+    assert ceiling.requests_per_second == 1 / max(ceiling.arithmetic, ceiling.traffic)
     assert sized(ceiling=False).ceiling is None
+
+
+def test_the_ceiling_of_a_mix_is_that_of_its_kinds_by_weight() -> None:
+    low, high = Kind(640, 480, Detail.LOW, weight=3), Kind(1920, 1080, Detail.HIGH)
+    of_low, of_high, of_both = (
+        sized(work=Workload(kinds)).ceiling for kinds in ((low,), (high,), (low, high))
+    )
+    assert of_low and of_high and of_both
+    for name in ("encode", "prefill", "decode", "traffic"):
+        parts = 3 * getattr(of_low, name) + getattr(of_high, name)
+        assert getattr(of_both, name) == pytest.approx(parts / 4)
+
+
+def test_where_the_engines_tower_encodes_there_is_no_arena_and_less_room() -> None:
+    on = machine()
+    plan = make_plan(on, NEED, Wish(images="passthrough"))
+    found = size(on, NEED, plan, GEOMETRY, None, WORK, max_inflight=7)
+    assert {limit.name for limit in found.limits} == {
+        "KV cache",
+        "requests inside",
+        "sequences of the engine",
+    }
+    assert on.gpu is not None and plan.gpu_memory_utilization is not None
+    left = int(plan.gpu_memory_utilization * on.gpu.memory_bytes) - ENGINE_MINIMUM_BYTES
+    assert found.kv_tokens == (left - NEED.text_bytes - NEED.vision_bytes) // NEED.kv_bytes_per_token
+
+
+def test_the_operators_own_bound_on_sequences_is_kept() -> None:
+    on = machine()
+    plan = make_plan(on, NEED, Wish())
+    found = size(on, NEED, plan, GEOMETRY, None, WORK, max_inflight=300, max_sequences=9)
+    assert (found.limits[0].name, found.at_once) == ("sequences of the engine", 9)
 
 
 @given(less=st.floats(19, 140), more=st.floats(0, 140), side=st.integers(16, 4000))

@@ -11,9 +11,10 @@ import pytest
 
 from service import errors
 from service.api import RequestLimits
+from service.api.error_table import WHEN, by_status
 from service.api.errors import error_object
 from service.api.fields import ChatFields
-from service.api.openapi import REF, WHEN, by_status, document
+from service.api.openapi import REF, document
 from service.api.schema import parse_chat
 from service.errors import ConfigurationError, InvalidRequest, PatchbayError
 from tests.service.api.fakes import Bench

@@ -62,11 +62,11 @@ def test_people_see_the_bound_and_its_knob(capsys: pytest.CaptureFixture[str]) -
     out = told(capsys, *HD, "--gpu", "h200", "--max-inflight", "7")
     assert "7  requests inside           <- the bound: max_inflight" in out
     assert "1920x1080       1    high      9      576          144" in out
-    assert "ceiling by the data sheet, never reached" in out
+    assert "ceiling by the data sheet, for images and texts that come once" in out
 
 
 def test_without_a_gpu_there_is_no_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "measure with a load test" in told(capsys, *HD)
+    assert "No ceiling can be told for a CPU: measure with a load test." in told(capsys, *HD)
     assert json.loads(told(capsys, *HD, "--json"))["ceiling"] is None
 
 
@@ -112,6 +112,13 @@ def test_other_kinds_are_refused_with_what_came(text: str) -> None:
         (["--memory", "0"], "memory: got 0, allowed is more than 0 GiB"),
         (["--memory", "nan"], "memory: got nan"),
         (["--shared-memory", "-1"], "shared-memory: got -1"),
+        (["--rate", "0", "--measured", "1"], "rate: got 0, allowed is more than 0 requests/s"),
+        (["--rate", "5"], "rate and measured go together"),
+        (["--measured", "5"], "rate and measured go together"),
+        (["--rate", "5", "--measured", "0"], "measured: got 0"),
+        (["--values", "--engine-url", "http://a:1"], "engine_url names one elsewhere"),
+        (["--", "--max-num-seqs", "many"], "--max-num-seqs is a whole number above 0; got 'many'"),
+        (["--", "--max-num-seqs"], "--max-num-seqs is a whole number above 0; got ''"),
         (["--images-per-request", "9"], "images-per-request: got 9, and max_images allows 8"),
         (["--answer-tokens", "0"], "answer-tokens: got 0"),
         (["--max-inflight", "0"], "max_inflight"),
@@ -122,3 +129,43 @@ def test_impossible_wishes_are_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert words in refused(capsys, *HD, *arguments)
+
+
+def test_demo_is_the_embedded_model_wherever_one_stands(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = told(capsys, *HD)
+    monkeypatch.chdir(tmp_path)
+    assert told(capsys, "demo", *HD) == default
+    assert "name        patchbay-demo" in default
+    assert load({"model": "./demo"}, {}).embedded is False
+
+
+def test_replicas_follow_from_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = ["--rate", "100", "--measured", "12.5"]
+    out = told(capsys, *HD, "--gpu", "l4", *wanted)
+    assert "8  for 100 requests/s, where one bears 12.5 (as given)" in out
+    assert "9  where one may be away" in out
+    assert "above the ceiling" not in out
+    found = json.loads(told(capsys, *HD, *wanted, "--json"))["replicas"]
+    assert found == {"count": 8, "rate": 100, "measured": {"rate": 12.5, "source": "as given"}}
+
+
+def test_a_rate_that_no_such_machine_bears_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    out = told(capsys, *HD, "--gpu", "l4", "--rate", "100", "--measured", "1e9")
+    assert "What was measured is above the ceiling" in out
+
+
+@pytest.mark.parametrize("flags", [["--max-num-seqs", "5"], ["--max-num-seqs=5"], ["--max_num_seqs", "5"]])
+def test_the_engines_flags_bound_the_plan(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    out = told(capsys, *HD, "--gpu", "l4", "--", "--enable-lora", *flags)
+    assert "5  sequences of the engine   <- the bound: -- --max-num-seqs" in out
+
+
+def test_a_mixture_of_experts_gets_no_ceiling(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["num_experts"] = 8
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "No ceiling can be told for a mixture of experts" in told(capsys, str(folder), *HD, "--gpu", "l4")

@@ -2,103 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import subprocess
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from PIL import Image
-from prometheus_client import CollectorRegistry
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
-from service.admission import Admission
-from service.api.sse import DONE
 from service.app import SCENES
-from service.domain import EngineReply
 from service.errors import EngineUnavailable
-from service.families import load_geometry
-from service.handover import HandlePath
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.metrics import Metrics
-from service.pipeline import Pipeline, Served
-from service.playground import playground_routes
-from service.settings import EMBEDDED_MODEL
-from tests.browser import HANG, Page, chromium
-from tests.service import fakes
-from tests.service.api.fakes import Bench, Health
-from tests.service.fakes import event
-
-USAGE = {"prompt_tokens": 177, "completion_tokens": 2, "total_tokens": 179}
-
-
-class Engine(fakes.Engine):
-    """Answers every question with `words`; without any it goes on for ever."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: tuple[str, ...] = ("red",)
-        self.refuses: BaseException | None = None
-        self.given: list[fakes.Reply] = []
-
-    async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> EngineReply:
-        self.asked.append(payload)
-        if self.refuses is not None:
-            raise self.refuses
-        frames = [event(id="1", choices=[{"delta": {"content": word}}]) for word in self.words]
-        end = [
-            event(id="1", choices=[{"delta": {}, "finish_reason": "stop"}]),
-            event(choices=[], usage=USAGE),
-        ]
-        reply = Endless(event(id="1", choices=[{"delta": {"content": "well, "}}]))
-        self.given.append(fakes.Reply(*frames, *end, DONE) if self.words else reply)
-        return self.given[-1]
-
-
-class Endless(fakes.Reply):
-    async def body(self) -> Any:
-        async for chunk in super().body():
-            yield chunk
-        await asyncio.Event().wait()
-
-
-class Gateway:
-    """The real one, with the page, on a port of its own."""
-
-    def __init__(self, *api_keys: str) -> None:
-        self.engine = Engine()
-        self.health = Health()
-        metrics, geometry = Metrics(CollectorRegistry()), load_geometry(EMBEDDED_MODEL)
-        admission = Admission(max_inflight=4, max_visual_rows=1000)
-        pipeline = Pipeline(
-            Served(context=4096, fingerprint="model", request_timeout=600, restart_wait=0),
-            ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
-            geometry=geometry,
-            images=HandlePath(geometry, fakes.Encoder(), admission, metrics),
-            engine=self.engine,
-            life=self.engine,
-            metrics=metrics,
-        )
-        page = playground_routes(SCENES)
-        self.api = Bench(pipeline=pipeline, health=self.health, api_keys=api_keys, playground=page).api
-
-    @contextmanager
-    def running(self) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = uvicorn.Server(uvicorn.Config(self.api, log_config=None, timeout_graceful_shutdown=5))
-            thread = threading.Thread(target=server.run, args=([listening],))
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-            finally:
-                server.should_exit = True
-                thread.join(HANG)
+from tests.browser import Page, chromium
+from tests.service.playground.gateway import Gateway
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +183,9 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(driver: webdriver.Chrome) -
         assert page.find("#key").get_attribute("value") == ""
 
 
-def test_a_start_is_waited_for(driver: webdriver.Chrome, gateway: Gateway) -> None:
+@pytest.mark.parametrize("admin_port", [False, True])
+def test_a_start_is_waited_for(driver: webdriver.Chrome, admin_port: bool) -> None:
+    gateway = Gateway(admin_port=admin_port)
     gateway.health.told = {"engine": "starting"}
     with gateway.running() as url:
         page = opened(driver, url)

@@ -168,3 +168,26 @@ async def test_the_service_has_it_by_its_settings() -> None:
         api = Patchbay(prepare(settings), print).api()
         assert (await Call(api, "/", method="GET").run()).status == status
         assert (await Call(api, "/playground/scenes/shapes.jpg", method="GET").run()).status == status
+
+
+async def test_with_an_admin_port_the_page_still_finds_all_that_it_asks_for() -> None:
+    given = {
+        **{"images": "passthrough", "engine_url": "http://127.0.0.1:9", "playground": "true"},
+        "admin_port": "9009",
+    }
+    patchbay = Patchbay(prepare(load(given, {})), print)
+    api, admin = patchbay.api(), patchbay.admin_api()
+    assert (await Call(api, "/metrics", method="GET").run()).status == 404
+    asked = set(re.findall(r'reach\("([\w/]+)"|ROUTE = "([\w/]+)"', (STATIC / "chat.js").read_text()))
+    paths = {f"/{first or second}" for first, second in asked}
+    assert paths == {"/readyz", "/v1/models", "/v1/chat/completions"}
+    # an empty question is refused as a question, not as an unknown path
+    statuses = {path: (await Call(api, path, b"{}", method=verb(path)).run()).status for path in paths}
+    assert statuses == {"/readyz": 503, "/v1/models": 200, "/v1/chat/completions": 400}
+    assert (await Call(admin, "/", method="GET").run()).status == 404
+    told = [await Call(app, "/readyz", method="GET").run() for app in (api, admin)]
+    assert [json.loads(call.body)["reasons"] for call in told] == [{"service": "starting"}] * 2
+
+
+def verb(path: str) -> str:
+    return "POST" if path.endswith("/completions") else "GET"

@@ -1,0 +1,85 @@
+"""How many replicas a rate takes, from what one was measured to bear.
+
+Reads the `summary.json` of a load test. Knows no machine: whether the measured one is like the planned one is for
+whoever gives the figure to say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import ConfigurationError
+
+VERSION = 1
+"""Of the summary's form that is read here."""
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    rate: float
+    """Requests/s that one replica bore."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    count: int
+    rate: float
+    """Requests/s that are wanted."""
+    measured: Measured
+
+    @classmethod
+    def of(cls, rate: float, measured: Measured) -> Replicas:
+        """Capacity adds up: nothing is shared between replicas."""
+        # a quotient of decimals may miss a whole number by its last bit
+        return cls(math.ceil(rate / measured.rate * (1 - 1e-12)), rate, measured)
+
+
+def read_measured(given: str) -> Measured:
+    """A rate as a number, or the file of a load test, or its folder.
+
+    Raises ConfigurationError for what is neither, and for a test that broke its objectives.
+    """
+    try:
+        rate = float(given)
+    except ValueError:
+        return _of_summary(Path(given))
+    if not 0 < rate < math.inf:
+        raise ConfigurationError(f"measured: got {given}, allowed is more than 0 requests/s")
+    return Measured(rate, "as given")
+
+
+def _of_summary(path: Path) -> Measured:
+    file = path / SUMMARY if path.is_dir() else path
+    try:
+        summary = json.loads(file.read_text())
+        if summary["version"] != VERSION:
+            raise ConfigurationError(
+                f"measured: {file} has the form {summary['version']}, and form {VERSION} is read"
+            )
+        shape, rate = summary["options"]["shape"], _rate(summary)
+        source = f"{file}, {shape}, {summary['model']}"
+    except OSError as error:
+        raise ConfigurationError(
+            f"measured: {file} is neither a number nor a file that can be read ({error.strerror})"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigurationError(f"measured: {file} is no summary of a load test") from None
+    if not rate:
+        raise ConfigurationError(
+            f"measured: {file} has no rate at which the objectives were kept: find one with `make load`"
+        )
+    return Measured(rate, source)
+
+
+def _rate(summary: dict[str, Any]) -> float:
+    """The capacity that steps found, or the highest rate of answers in a stage that held; 0 for none."""
+    if summary["options"]["shape"] == "steps":
+        return float(summary["capacity"] or 0)
+    held = [stage["answered_per_second"] for stage in summary["stages"] if stage["judged"] and stage["held"]]
+    return float(max(held, default=0)) if summary["passed"] else 0.0

@@ -1,0 +1,89 @@
+"""The options of `patchbay plan` beside the settings, and the machine and the mix that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+
+from service.errors import ConfigurationError
+from service.gpus import DATA_SHEETS, DataSheet
+from service.machine import Machine
+from service.plan import GIB
+
+LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens": 1}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpu", metavar="NAME", help="a data sheet: " + ", ".join(DATA_SHEETS) + "; none is a CPU"
+    )
+    parser.add_argument("--cores", type=int, default=16, metavar="N", help="CPU cores (default %(default)s)")
+    parser.add_argument(
+        "--memory", type=float, default=64, metavar="GIB", help="main memory (default %(default)g)"
+    )
+    parser.add_argument(
+        "--shared-memory", type=float, metavar="GIB", help="free in /dev/shm (default: half of the memory)"
+    )
+    parser.add_argument(
+        "--image",
+        action="append",
+        required=True,
+        metavar="WIDTHxHEIGHT[:WEIGHT[:DETAIL]]",
+        help="a kind of image, how often it comes (default 1), low, high or auto (default); may be repeated",
+    )
+    parser.add_argument(
+        "--images-per-request", type=int, default=1, metavar="N", help="in a request (default %(default)s)"
+    )
+    parser.add_argument(
+        "--text-tokens", type=int, default=64, metavar="N", help="beside the images (default %(default)s)"
+    )
+    parser.add_argument(
+        "--answer-tokens", type=int, default=128, metavar="N", help="of an answer (default %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, metavar="R", help="requests/s that you want; needs --measured")
+    parser.add_argument(
+        "--measured",
+        metavar="R|FILE",
+        help="requests/s that one such machine bears, or the summary.json in which a load test says so",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for machines")
+    form.add_argument("--values", action="store_true", help="values of the Helm chart that fit the plan")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises ConfigurationError for what is out of range, or given without what it needs."""
+    for name, least in LEAST.items():
+        if (value := getattr(options, name)) < least:
+            raise ConfigurationError(f"{name.replace('_', '-')}: got {value}, allowed is {least} or more")
+    for name, unit in (("memory", " GiB"), ("shared_memory", " GiB"), ("rate", " requests/s")):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigurationError(f"{name.replace('_', '-')}: got {value:g}, allowed is more than 0{unit}")
+    if (options.rate is None) is not (options.measured is None):
+        raise ConfigurationError(
+            "rate and measured go together: the rate that you want, and the rate that one machine was measured to bear"
+        )
+
+
+def imagined(sheet: DataSheet | None, cores: int, memory: float, shared: float | None) -> Machine:
+    """The machine that was described; memory in GiB."""
+    return Machine(
+        cores=tuple(range(cores)),
+        memory_bytes=int(memory * GIB),
+        shared_memory_bytes=int((memory / 2 if shared is None else shared) * GIB),
+        gpu=sheet.gpu if sheet else None,
+    )
+
+
+def max_sequences(engine_args: Sequence[str]) -> int | None:
+    """`--max-num-seqs` among vLLM's flags. Raises ConfigurationError when it is no whole number above 0."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--max-num-seqs", "--max_num_seqs", dest="value", nargs="?", const="")
+    value = parser.parse_known_args(list(engine_args))[0].value
+    if value is None:
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigurationError(f"engine_args: --max-num-seqs is a whole number above 0; got {value!r}")
+    return int(value)

@@ -1,0 +1,75 @@
+"""What a checkpoint computes: operations for a patch and for a token, and the bytes that a step of the engine reads.
+
+Counted low, so that a time reckoned from it is not too long: of the tower its blocks alone, of the language model all
+but the tables of words, norms and biases of a thousandth among it; attention in both. Knows sizes from config.json;
+measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.plan import ITEM_BYTES, Need
+
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Operations are multiplications and additions, two for each weight that a matrix product uses."""
+
+    patch: float
+    """For one patch of an image: the tower's blocks, attention within the tile included."""
+    token: float
+    """For one token: the language model's layers without attention."""
+    head: float
+    """For one token of an answer: the product with the table of words."""
+    look: float
+    """Of attention, for one token and one that it looks back at."""
+    window: int | None
+    """Tokens that a token looks back at, at most; None: all."""
+    step_bytes: float
+    """Weights that one step of decoding reads."""
+
+    def looks(self, tokens: float) -> float:
+        """Pairs of a token and one that it looks back at, among the first `tokens`."""
+        near = tokens if self.window is None else min(tokens, self.window)
+        return near * near / 2 + (tokens - near) * near
+
+
+def compute_of(path: Path, need: Need) -> Compute | None:
+    """Of the checkpoint in the folder `path`, as `need` has its bytes; None for a mixture of experts, whose tokens
+    use a part of the weights that no size tells."""
+    config = json.loads((path / "config.json").read_text())
+    vision = config.get("vision_config") or {}
+    text = config.get("text_config") or config.get("llm_config") or config
+    if any(text.get(name) for name in EXPERTS):
+        return None
+    item = ITEM_BYTES[need.dtype]
+    width, heads = text["hidden_size"], text["num_attention_heads"]
+    table = text.get("vocab_size", 0) * width
+    tables = table if _is_tied(config, text) else 2 * table
+    layers = max(0.0, need.text_bytes / item - tables)
+    return Compute(
+        patch=_patch(vision, need.tile_patches),
+        token=2 * layers,
+        head=2 * table,
+        # scores and the mean weighed by them: two operations each for each number of a head
+        look=4 * heads * (text.get("head_dim") or width // heads) * text["num_hidden_layers"],
+        window=text.get("sliding_window"),
+        step_bytes=item * (layers + table),
+    )
+
+
+def _patch(vision: dict[str, Any], tile_patches: int) -> float:
+    """https://arxiv.org/abs/2010.11929: four products in attention, two in the MLP."""
+    width, depth = vision.get("hidden_size", 0), vision.get("num_hidden_layers", 0)
+    weights = 4 * width * width + 2 * width * vision.get("intermediate_size", 0)
+    return float(depth * (2 * weights + 4 * tile_patches * width))
+
+
+def _is_tied(config: dict[str, Any], text: dict[str, Any]) -> bool:
+    return bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))

@@ -1,0 +1,134 @@
+"""Values that `patchbay plan` prints: the chart takes them, and its pods make the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from service.checkpoint import read_checkpoint
+from service.cli.main import main
+from service.cli.values import OWN
+from service.families import load_geometry
+from service.gpus import DATA_SHEETS
+from service.machine import Machine
+from service.plan import GIB, MIB, ResourcePlan, make_plan
+from service.preparation import dtype_of, need_of, wish_of
+from service.settings import Settings, load
+from tests.helm.charts import CHART, objects, pod, profile, server, variables
+
+SCHEMA = yaml.safe_load((CHART / "values.schema.json").read_text())
+MODEL = Path("demo/model")
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["plan", *arguments[:1], "--image", "1920x1080", "--values", *arguments[1:]]) == 0
+    values: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    jsonschema.Draft202012Validator(SCHEMA).validate(values)
+    return values
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """As Helm lays one file of values over another."""
+    merged = dict(below)
+    for name, value in above.items():
+        inner = merged.get(name)
+        merged[name] = over(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+    return merged
+
+
+def number(quantity: str) -> int:
+    return int(quantity[:-2]) * {"Mi": MIB, "Gi": GIB}[quantity[-2:]]
+
+
+def plan_of(settings: Settings, machine: Machine) -> ResourcePlan:
+    checkpoint = read_checkpoint(settings.model)
+    geometry = load_geometry(checkpoint.path)
+    return make_plan(
+        machine, need_of(checkpoint, geometry, dtype_of(settings, checkpoint)), wish_of(settings)
+    )
+
+
+@pytest.mark.parametrize("gpu", ["l4", None])
+def test_a_pod_of_the_chart_makes_the_plan_that_was_printed(
+    capsys: pytest.CaptureFixture[str], gpu: str | None
+) -> None:
+    given = ["--cores", "6", "--memory", "24", "--shared-memory", "4", "--max-images", "3"]
+    values = printed(capsys, "demo", *given, *(["--gpu", gpu] if gpu else []))
+    made = objects(over(profile("one-gpu"), values) if gpu else values)
+    container = server(made)
+    shm = next(volume for volume in pod(made)["volumes"] if volume["name"] == "shm")["emptyDir"]
+    environment = {name: value for name, value in variables(container).items() if value is not None}
+    sheet = DATA_SHEETS[gpu].gpu if gpu else None
+    settings = load({}, {name: value for name, value in environment.items() if name.startswith("PATCHBAY_")})
+    memory = number(container["resources"]["limits"]["memory"])
+    # the node has more cores than were asked for, and the pod sees them all
+    there = plan_of(settings, Machine(tuple(range(96)), memory, int(shm["sizeLimit"]), sheet))
+    here = plan_of(load({}, {}), Machine(tuple(range(6)), 24 * GIB, 4 * GIB, sheet))
+    assert settings.max_images == 3 and settings.embedded
+    assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if gpu else None)
+    assert container["resources"]["requests"]["cpu"] == "6"
+    for name in (
+        *("device", "decode_workers", "encoder_threads", "encoder_batch_patches"),
+        *("encoder_gpu_bytes", "gpu_memory_utilization", "kv_cache_bytes", "max_model_len"),
+    ):
+        assert getattr(there, name) == getattr(here, name), name
+    assert 0 <= there.arena_bytes - here.arena_bytes < MIB
+
+
+def test_replicas_and_flags_are_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    values = printed(
+        capsys,
+        str(MODEL),
+        *(
+            "--gpu",
+            "l4",
+            "--rate",
+            "30",
+            "--measured",
+            "12.5",
+            "--drain-timeout",
+            "90",
+            "--admin-port",
+            "9100",
+        ),
+        *("--engine-start-timeout", "1200", "--", "--max-num-seqs", "64"),
+    )
+    made = objects(over(profile("one-gpu"), values))
+    assert made["deployment.yaml"]["spec"]["replicas"] == 3
+    assert server(made)["args"] == ["--", "--max-num-seqs", "64"]
+    found = variables(server(made))
+    assert found["PATCHBAY_MODEL"] == "/models/model"
+    assert (found["PATCHBAY_DRAIN_TIMEOUT"], found["PATCHBAY_ADMIN_PORT"]) == ("90", "9100")
+    assert found["PATCHBAY_ENGINE_START_TIMEOUT"] == "1200"
+    # three pods, one claim
+    assert made["persistentvolumeclaim.yaml"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_no_key_is_written_down(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", "--image", "8x8", "--values", "--api-keys", "sesame"])
+    assert "sesame" not in capsys.readouterr().out
+
+
+def test_how_it_is_used_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", str(MODEL), "--image", "8x8", "--values", "--gpu", "l4"])
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "# helm install patchbay helm/patchbay -f helm/patchbay/profiles/one-gpu.yaml -f THIS --set image."
+    )
+    assert "# The checkpoint's folder is expected at /models/model" in out
+
+
+def test_what_the_chart_has_under_other_names_is_known() -> None:
+    assert set(Settings.model_fields) - set(SCHEMA["$defs"]["settings"]["properties"]) == OWN
+
+
+def test_a_mix_that_cannot_be_served_gets_no_values(capsys: pytest.CaptureFixture[str]) -> None:
+    crowd = ["--image", "1920x1080:1:high", "--images-per-request", "8", "--max-model-len", "512"]
+    assert main(["plan", "--values", *crowd]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and "the model's context is 512" in told.err

@@ -1,0 +1,96 @@
+"""What is reckoned from sizes against what PyTorch counts while the model runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from service.checkpoint import read_checkpoint
+from service.compute import Compute, compute_of
+from service.families import load_geometry
+from service.plan import Need
+from service.preparation import need_of
+from service.settings import EMBEDDED_MODEL
+
+PATH = Path(EMBEDDED_MODEL)
+GEOMETRY = load_geometry(EMBEDDED_MODEL)
+CHECKPOINT = read_checkpoint(EMBEDDED_MODEL)
+NEED: Need = need_of(CHECKPOINT, GEOMETRY, "float32")
+TOKENS = 96
+
+
+def computed(need: Need = NEED, path: Path = PATH) -> Compute:
+    found = compute_of(path, need)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    with torch.device("meta"):
+        made = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(PATH))
+    assert isinstance(made, torch.nn.Module)
+    return made.eval()
+
+
+def counted(part: torch.nn.Module, **inputs: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part(**inputs)
+    return int(counter.get_total_flops())
+
+
+def test_a_patch_is_what_the_tower_computes_and_not_more(model: torch.nn.Module) -> None:
+    side = 112
+    tower = model.model.vision_tower
+    whole = counted(tower, pixel_values=torch.zeros(1, 3, side, side, device="meta"))
+    reckoned = computed().patch * NEED.tile_patches
+    # the tower embeds patches and has a class token beside them
+    assert 0.9 * whole < reckoned <= whole
+
+
+def test_a_token_is_what_the_language_model_computes(model: torch.nn.Module) -> None:
+    ids = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
+    whole = counted(model.model.language_model, input_ids=ids)
+    compute = computed()
+    # PyTorch counts all pairs where the mask leaves half of them
+    reckoned = TOKENS * compute.token + 2 * compute.looks(TOKENS) * compute.look
+    assert reckoned == pytest.approx(whole, rel=0.01)
+    config = json.loads((PATH / "config.json").read_text())["text_config"]
+    assert compute.head == 2 * config["vocab_size"] * config["hidden_size"]
+
+
+def test_a_step_reads_all_weights_but_a_table_that_is_only_looked_up() -> None:
+    assert computed().step_bytes == NEED.text_bytes
+    half = replace(NEED, text_bytes=NEED.text_bytes // 2, dtype="bfloat16")
+    assert computed(half).step_bytes == pytest.approx(NEED.text_bytes / 2)
+    assert computed(half).token == pytest.approx(computed().token)
+
+
+def changed(folder: Path, **text: object) -> Path:
+    config = json.loads((PATH / "config.json").read_text())
+    config["tie_word_embeddings"] = text.get("tie_word_embeddings", True)
+    config["text_config"] |= text
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_tables_that_are_not_shared_are_two(tmp_path: Path) -> None:
+    apart = computed(path=changed(tmp_path, tie_word_embeddings=False))
+    assert apart.token == computed().token - computed().head
+    assert apart.step_bytes == NEED.text_bytes - 4 * computed().head / 2
+
+
+def test_a_mixture_of_experts_is_not_reckoned(tmp_path: Path) -> None:
+    assert compute_of(changed(tmp_path, num_experts=128), NEED) is None
+
+
+def test_a_window_bounds_how_far_a_token_looks(tmp_path: Path) -> None:
+    near = computed(path=changed(tmp_path, sliding_window=10))
+    assert near.looks(8) == computed().looks(8) == 32
+    assert near.looks(30) == 50 + 20 * 10 and computed().looks(30) == 450
