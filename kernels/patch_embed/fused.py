@@ -9,13 +9,11 @@ README.md. Knows nothing of which backend was wanted; this is the only file that
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import triton
 import triton.language as tl
 
-from kernels.backend import BackendUnavailable
+from kernels.backend import BackendUnavailable, gpu
 from kernels.patch_embed import configs
 from kernels.patch_embed.configs import Config
 from kernels.patch_embed.fold import FoldedPatchEmbed
@@ -108,7 +106,7 @@ def patch_embed(tiles: torch.Tensor, folded: FoldedPatchEmbed, out: torch.Tensor
     if count == 0:
         return
     tensor_cores = folded.weight.dtype != torch.float32
-    config = configs.choose(*_gpu(tiles.device), count, tokens, hidden, tensor_cores=tensor_cores)
+    config = configs.choose(*gpu(tiles.device), count, tokens, hidden, tensor_cores=tensor_cores)
     columns = width // folded.patch_size
     with torch.cuda.device_of(tiles):
         patch_embed_kernel[(configs.programs(config, count, tokens, hidden),)](
@@ -144,12 +142,3 @@ def constants(
         "BLOCK_HIDDEN": config.block_hidden,
         "BLOCK_K": config.block_k,
     }
-
-
-@cache
-def _gpu(device: torch.device) -> tuple[int, int]:
-    """Compute capability and multiprocessors; of an H200 where there is none (the interpreter)."""
-    if device.type != "cuda":
-        return 90, 132
-    properties = torch.cuda.get_device_properties(device)
-    return properties.major * 10 + properties.minor, properties.multi_processor_count
