@@ -15,6 +15,7 @@ from torch import nn
 from kernels.backend import Backend
 from kernels.blocks import Body, FusedBlocks, UnsupportedLayer, choose_body, read_layer
 from kernels.encoder.towers import Encoder, Shuffle
+from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import normalise
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project
@@ -102,9 +103,10 @@ class Model:
         return lambda values: self.project(self.tower(values).last_hidden_state)
 
     def transformers_front(self) -> Call:
-        if self.encoder.merge == 1:
-            return lambda tiles: self.tower.embeddings(self.pixel_values(tiles))
-        return lambda tiles: self.tower.patch_embed(self.pixel_values(tiles))
+        """Normalisation as its image processors do it, then its modules up to the first layer."""
+        embed = self.tower.embeddings if self.encoder.merge == 1 else self.tower.patch_embed
+        before = self.parts.before or nn.Identity()
+        return lambda tiles: before(embed(self.pixel_values(tiles)))
 
     def choose_body(self) -> Body:
         """What the service's "auto" takes here."""
@@ -115,15 +117,23 @@ class Model:
         return choose_body(self.device, self.dtype)
 
     def ours(self, backend: Backend) -> Call:
-        """`kernels.patch_embed`, then `kernels.blocks` or transformers' layers, `kernels.project`."""
+        """Our front, then `kernels.blocks` or transformers' layers, `kernels.project`."""
         front = self.our_front(backend)
         if self.encoder.merge > 1:
             return self._ours_packed(front)
         body = self._body()
-        before, after, back = self.parts.before, self.parts.after, self.our_projection(backend)
-        return lambda tiles: back(after(body(before(front(tiles)))))
+        after, back = self.parts.after, self.our_projection(backend)
+        return lambda tiles: back(after(body(front(tiles))))
 
     def our_front(self, backend: Backend) -> Call:
+        """Pixels to what the first layer takes: `kernels.patch_embed`, and `kernels.layer_norm` for CLIP."""
+        embed, norm = self._our_embed(backend), self.parts.before
+        if norm is None:
+            return embed
+        parameters = norm.weight, norm.bias, norm.eps
+        return lambda tiles: layer_norm(embed(tiles), *parameters, backend=backend)
+
+    def _our_embed(self, backend: Backend) -> Call:
         p, size, pixels = self.parts, self.encoder.patch, self.encoder.pixels
         folded: FoldedPatchEmbed = fold_patch_embed(
             p.weight, p.bias, MEAN, STD, p.position, p.cls, dtype=self.dtype, device=self.device

@@ -58,7 +58,8 @@ class Parts:
     bias: torch.Tensor | None
     position: torch.Tensor | None
     cls: torch.Tensor | None
-    before: nn.Module
+    before: nn.LayerNorm | None
+    """between the embeddings and the first layer (CLIP)"""
     layers: nn.ModuleList
     after: nn.Module
     mask: bool = True
@@ -73,7 +74,7 @@ def _vit(tower: Any) -> Parts:
         conv.bias,
         at.position_embeddings,
         at.cls_token,
-        nn.Identity(),
+        None,
         tower.layers,
         tower.layernorm,
     )
@@ -90,9 +91,7 @@ def _clip(tower: Any) -> Parts:
 def _siglip(tower: Any) -> Parts:
     at = tower.embeddings
     conv, table = at.patch_embedding, at.position_embedding.weight
-    return Parts(
-        conv.weight, conv.bias, table, None, nn.Identity(), tower.encoder.layers, tower.post_layernorm
-    )
+    return Parts(conv.weight, conv.bias, table, None, None, tower.encoder.layers, tower.post_layernorm)
 
 
 def _internvl(tower: Any) -> Parts:
@@ -100,12 +99,12 @@ def _internvl(tower: Any) -> Parts:
     conv, layers = at.patch_embeddings.projection, tower.encoder.layer
     return Parts(
         *(conv.weight, conv.bias, at.position_embeddings, at.cls_token),
-        *(nn.Identity(), layers, tower.layernorm, False),
+        *(None, layers, tower.layernorm, False),
     )
 
 
 def _qwen(tower: Any) -> Parts:
-    return Parts(tower.patch_embed.proj.weight, None, None, None, nn.Identity(), tower.blocks, nn.Identity())
+    return Parts(tower.patch_embed.proj.weight, None, None, None, None, tower.blocks, nn.Identity())
 
 
 class Shuffle(nn.Module):
