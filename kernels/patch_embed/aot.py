@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from kernels.cubin import Cost, compile_for
-from kernels.patch_embed import configs
+from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.configs import Config
 
 PATCH_SIZES = {"bf16": (14, 16, 32), "fp32": (14,)}
@@ -37,6 +37,8 @@ def compile_all() -> Iterator[Compiled]:
             for config in (used.many, used.few):
                 for patch_size in patch_sizes:
                     yield compile_one(architecture, dtype, patch_size, config)
+    for entry in tuned.load():
+        yield compile_one(entry.capability, "bf16", entry.patch_size, entry.config)
 
 
 def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) -> Compiled:
