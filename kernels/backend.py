@@ -6,6 +6,7 @@ Knows devices and processors; nothing of what the kernels compute.
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -77,6 +78,15 @@ def product_dtype(dtype: torch.dtype, device: torch.device | str) -> torch.dtype
         return dtype
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if dtype == torch.bfloat16 and native else torch.float32
+
+
+@cache
+def gpu(device: torch.device) -> tuple[int, int]:
+    """Compute capability without its dot, and multiprocessors; an H200's where there is none (the interpreter)."""
+    if device.type != "cuda":
+        return 90, 132
+    properties = torch.cuda.get_device_properties(device)
+    return properties.major * 10 + properties.minor, properties.multi_processor_count
 
 
 def _interpreted() -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from kernels.encoder import bench as encoder
-from kernels.encoder.models import ENCODERS
+from kernels.encoder.towers import ENCODERS
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
 from kernels.rows import Machine, Report, Row, describe_machine, table, write

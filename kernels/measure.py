@@ -71,7 +71,8 @@ def _timer(call: Call, device: torch.device, mode: str) -> Callable[[], float]:
     return once
 
 
-def _graph_timer(call: Call, device: torch.device) -> Callable[[], float]:
+def captured(call: Call, device: torch.device) -> Call:
+    """The call as one CUDA graph; each replay writes into the same result."""
     with torch.cuda.device(device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -81,16 +82,26 @@ def _graph_timer(call: Call, device: torch.device) -> Callable[[], float]:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            call()
+            result = call()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def _graph_timer(call: Call, device: torch.device) -> Callable[[], float]:
+    replay = captured(call, device)
     flush = torch.empty(L2_FLUSH_BYTES, dtype=torch.uint8, device=device)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
-    def replay() -> float:
+    def timed() -> float:
         flush.zero_()
         start.record()
-        graph.replay()
+        replay()
         end.record()
         end.synchronize()
         return float(start.elapsed_time(end)) * 1e-3
 
-    return replay
+    return timed

@@ -220,5 +220,6 @@ def _settle(future: asyncio.Future[Reply[R]], outcome: Reply[R] | PatchbayError)
 def _guarded(hook: Callable[..., None], *values: object) -> None:
     try:
         hook(*values)
+    # whatever it is: hooks set up and count, and no image is to fail for that
     except Exception:
         logger.exception("a hook of the batcher failed")

@@ -1,4 +1,5 @@
 """The whole encoder around the kernels: six public vision towers with random weights, ours against transformers'.
 
-`models.py` builds them, `bench.py` holds them against each other. Nothing here serves requests.
+`towers.py` builds them, `models.py` has the ways through them, `bench.py` holds these against each other. Nothing here
+serves requests.
 """

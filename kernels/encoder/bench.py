@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
-from kernels.encoder.models import ENCODERS, VIT_B, Encoder, Model
-from kernels.measure import Call, alternate, percentiles, relative_error
+from kernels.encoder.models import Model
+from kernels.encoder.towers import ENCODERS, VIT_B, Encoder
+from kernels.measure import Call, alternate, captured, percentiles, relative_error
 from kernels.rows import Machine, Report, Row
 from kernels.runner import Cuda, Device, Form, Runner, chunk_tiles, ladder
 
@@ -75,7 +76,7 @@ def whole(case: Case) -> dict[str, Call]:
     tiles, ours, theirs = case.tiles, case.model.ours(case.backend), case.model.transformers()
     calls: dict[str, Call] = {"ours": lambda: ours(tiles), "transformers": lambda: theirs(tiles)}
     if tiles.is_cuda and case.model.encoder.merge == 1:  # Qwen's forward asks the host for window bounds
-        calls["ours, graph"] = _graphed(calls["ours"])
+        calls["ours, graph"] = captured(calls["ours"], tiles.device)
     return calls
 
 
@@ -290,22 +291,3 @@ def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[E
         if not batches or batch in batches:
             selection.setdefault(encoder, []).append(batch)
     return selection
-
-
-def _graphed(call: Call) -> Call:
-    """The call as one CUDA graph, which writes into the same rows each time."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # capture needs everything compiled and allocated
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        rows = call()
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return rows
-
-    return replay

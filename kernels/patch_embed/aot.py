@@ -11,16 +11,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from kernels.cubin import resources, tensor_core_instructions
-from kernels.patch_embed import configs
+from kernels.cubin import Cost, compile_for
+from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.configs import Config
 
 PATCH_SIZES = {"bf16": (14, 16, 32), "fp32": (14,)}
 """By operand dtype; fp16 compiles to the same code as bf16 but for the name of its matrix instruction."""
-ALIGNED = [["tt.divisibility", 16]]
-"""What the launcher finds for pointers and strides of ordinary tensors, and tells the compiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +26,7 @@ class Compiled:
     dtype: str
     patch_size: int
     config: Config
-    registers: int
-    """Per thread."""
-    spill_bytes: int
-    """Stack and local memory per thread; 0 is what we want."""
-    shared_bytes: int
-    tensor_core_instructions: int
+    cost: Cost
 
 
 def compile_all() -> Iterator[Compiled]:
@@ -45,43 +37,24 @@ def compile_all() -> Iterator[Compiled]:
             for config in (used.many, used.few):
                 for patch_size in patch_sizes:
                     yield compile_one(architecture, dtype, patch_size, config)
+    for entry in tuned.load():
+        yield compile_one(entry.capability, "bf16", entry.patch_size, entry.config)
 
 
 def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) -> Compiled:
     """Compile for packed pixels, a class token and ordinary alignment, as the service calls it."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     from kernels.patch_embed import fused
 
-    kernel: Any = fused.patch_embed_kernel
-    constants = fused.constants(patch_size, pixel_stride=3, columns=24, prefix=1, config=config)
-    names: list[str] = kernel.arg_names
-    pointers = {"tiles": "*u8", "weight": f"*{dtype}", "offset": "*fp32", "out": f"*{dtype}"}
-    source = ASTSource(
-        kernel,
-        {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in names},
-        constexprs={(names.index(name),): value for name, value in constants.items()},
-        attrs={
-            (position,): ALIGNED
-            for position, name in enumerate(names)
-            if name not in constants and name not in fused.RUNTIME
-        },
-    )
-    options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    usage = resources(compiled.asm["cubin"])
-    return Compiled(
+    cost = compile_for(
         architecture,
-        dtype,
-        patch_size,
-        config,
-        registers=usage["REG"],
-        spill_bytes=usage["STACK"] + usage["LOCAL"],
-        shared_bytes=int(compiled.metadata.shared),
-        tensor_core_instructions=tensor_core_instructions(compiled.asm["ptx"]),
+        fused.patch_embed_kernel,
+        constants=fused.constants(patch_size, pixel_stride=3, columns=24, prefix=1, config=config),
+        types={"tiles": "*u8", "weight": f"*{dtype}", "offset": "*fp32", "out": f"*{dtype}"},
+        runtime=fused.RUNTIME,
+        warps=config.warps,
+        stages=config.stages,
     )
+    return Compiled(architecture, dtype, patch_size, config, cost)
 
 
 def _table(rows: list[Compiled]) -> str:
@@ -93,8 +66,8 @@ def _table(rows: list[Compiled]) -> str:
         c = r.config
         blocks = f"{c.block_tokens}×{c.block_hidden}×{c.block_k}"
         lines.append(
-            f"| {r.architecture} | {r.dtype} | {r.patch_size} | {blocks} | {c.warps} | {r.registers} "
-            f"| {r.spill_bytes} | {r.shared_bytes / 1024:.0f} |"
+            f"| {r.architecture} | {r.dtype} | {r.patch_size} | {blocks} | {c.warps} | {r.cost.registers} "
+            f"| {r.cost.spill_bytes} | {r.cost.shared_bytes / 1024:.0f} |"
         )
     return "\n".join(lines)
 
@@ -107,7 +80,7 @@ def main() -> int:
     as_json = parser.parse_args().json
     rows = list(compile_all())
     print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
-    return 1 if any(row.spill_bytes for row in rows) else 0
+    return 1 if any(row.cost.spill_bytes for row in rows) else 0
 
 
 if __name__ == "__main__":

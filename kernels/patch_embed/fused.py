@@ -15,8 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.backend import BackendUnavailable
-from kernels.patch_embed import configs
+from kernels.backend import BackendUnavailable, gpu
+from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.configs import Config
 from kernels.patch_embed.fold import FoldedPatchEmbed
 
@@ -91,8 +91,12 @@ def patch_embed_kernel(
     tl.store(rows + channel[None, :], acc.to(out.dtype.element_ty), mask=inside)
 
 
-def patch_embed(tiles: torch.Tensor, folded: FoldedPatchEmbed, out: torch.Tensor) -> None:
+def patch_embed(
+    tiles: torch.Tensor, folded: FoldedPatchEmbed, out: torch.Tensor, config: Config | None = None
+) -> None:
     """Write the tokens of `tiles` into `out`, both already checked, in one launch on the current stream.
+
+    `config` is what a search tries; by default the committed tables say.
 
     Raises:
         ValueError: one tile, or the tokens of one tile, span 2 GiB or more (offsets within a tile are 32-bit).
@@ -108,7 +112,10 @@ def patch_embed(tiles: torch.Tensor, folded: FoldedPatchEmbed, out: torch.Tensor
     if count == 0:
         return
     tensor_cores = folded.weight.dtype != torch.float32
-    config = configs.choose(*_gpu(tiles.device), count, tokens, hidden, tensor_cores=tensor_cores)
+    if config is None and tensor_cores:
+        config = _tuned(tiles.device, folded.patch_size, hidden, count * tokens)
+    if config is None:
+        config = configs.choose(*gpu(tiles.device), count, tokens, hidden, tensor_cores=tensor_cores)
     columns = width // folded.patch_size
     with torch.cuda.device_of(tiles):
         patch_embed_kernel[(configs.programs(config, count, tokens, hidden),)](
@@ -147,9 +154,8 @@ def constants(
 
 
 @cache
-def _gpu(device: torch.device) -> tuple[int, int]:
-    """Compute capability and multiprocessors; of an H200 where there is none (the interpreter)."""
+def _tuned(device: torch.device, patch_size: int, hidden: int, tokens: int) -> Config | None:
+    """What a search found for this GPU, if it did."""
     if device.type != "cuda":
-        return 90, 132
-    properties = torch.cuda.get_device_properties(device)
-    return properties.major * 10 + properties.minor, properties.multi_processor_count
+        return None
+    return tuned.find(tuned.load(), torch.cuda.get_device_name(device), patch_size, hidden, tokens)

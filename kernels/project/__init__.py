@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from kernels.backend import Backend, BackendUnavailable, choose_backend, require_backend
+from kernels.backend import Backend, BackendUnavailable, choose_backend, gpu, require_backend
 from kernels.project import cpu, cublas, reference
 from kernels.project.configs import entry
 from kernels.project.contract import check_out, count_rows
@@ -103,6 +103,5 @@ def choose_provider(folded: FoldedProjector, rows: int) -> Provider:
     weight = folded.linears[0].weight
     if weight.device.type != "cuda":
         return "fused"
-    major, minor = torch.cuda.get_device_capability(weight.device)
-    table = entry(10 * major + minor, tensor_cores=weight.dtype != torch.float32)
+    table = entry(gpu(weight.device)[0], tensor_cores=weight.dtype != torch.float32)
     return "fused" if rows <= table.fused_rows else "cublas"

@@ -13,12 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kernels.cubin import resources, tensor_core_instructions
+from kernels.cubin import Cost, compile_for
 from kernels.project import configs
 from kernels.project.configs import Config
-
-ALIGNED = [["tt.divisibility", 16]]
-"""What the launcher finds for pointers and strides of ordinary tensors, and tells the compiler."""
 
 PLAIN = {"SKIP": 0, "FACTOR": 1, "SIDE": 0, "PARTS": 1, "GROUPS": 1, "NORMED": 0, "CENTRED": 0}
 SHUFFLE = {"SKIP": 1, "FACTOR": 2, "SIDE": 32, "PARTS": 4}
@@ -42,12 +39,7 @@ class Compiled:
     dtype: str
     layer: str
     config: Config
-    registers: int
-    """Per thread."""
-    spill_bytes: int
-    """Stack and local memory per thread; 0 is what we want."""
-    shared_bytes: int
-    tensor_core_instructions: int
+    cost: Cost
 
 
 def compile_all() -> Iterator[Compiled]:
@@ -96,34 +88,16 @@ def _compile(
     pointers: dict[str, str],
     runtime: list[str],
 ) -> Compiled:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    names: list[str] = kernel.arg_names
-    source = ASTSource(
-        kernel,
-        {name: "constexpr" if name in fixed else pointers.get(name, "i32") for name in names},
-        constexprs={(names.index(name),): value for name, value in fixed.items()},
-        attrs={
-            (position,): ALIGNED
-            for position, name in enumerate(names)
-            if name not in fixed and name not in runtime
-        },
-    )
-    options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    usage = resources(compiled.asm["cubin"])
-    return Compiled(
+    cost = compile_for(
         architecture,
-        dtype,
-        layer,
-        config,
-        registers=usage["REG"],
-        spill_bytes=usage["STACK"] + usage["LOCAL"],
-        shared_bytes=int(compiled.metadata.shared),
-        tensor_core_instructions=tensor_core_instructions(compiled.asm["ptx"]),
+        kernel,
+        constants=fixed,
+        types=pointers,
+        runtime=runtime,
+        warps=config.warps,
+        stages=config.stages,
     )
+    return Compiled(architecture, dtype, layer, config, cost)
 
 
 def _table(rows: list[Compiled]) -> str:
@@ -135,8 +109,8 @@ def _table(rows: list[Compiled]) -> str:
         c = r.config
         blocks = f"{c.block_rows}×{c.block_width}×{c.block_k}"
         lines.append(
-            f"| {r.architecture} | {r.dtype} | {r.layer} | {blocks} | {c.warps} | {r.registers} "
-            f"| {r.spill_bytes} | {r.shared_bytes / 1024:.0f} |"
+            f"| {r.architecture} | {r.dtype} | {r.layer} | {blocks} | {c.warps} | {r.cost.registers} "
+            f"| {r.cost.spill_bytes} | {r.cost.shared_bytes / 1024:.0f} |"
         )
     return "\n".join(lines)
 
@@ -149,7 +123,7 @@ def main() -> int:
     as_json = parser.parse_args().json
     rows = list(compile_all())
     print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
-    return 1 if any(row.spill_bytes for row in rows) else 0
+    return 1 if any(row.cost.spill_bytes for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ Knows nothing of which backend was wanted; this is the only file that imports tr
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import triton
 import triton.language as tl
 
-from kernels.backend import BackendUnavailable
+from kernels.backend import BackendUnavailable, gpu
 from kernels.project import configs
 from kernels.project.configs import Config
 from kernels.project.fold import ALIGNMENT, FoldedProjector, Product
@@ -315,12 +313,3 @@ def constants(hidden: int, config: Config) -> dict[str, int]:
         "BLOCK_K": config.block_k,
         "TOGETHER": 8,
     }
-
-
-@cache
-def gpu(device: torch.device) -> tuple[int, int]:
-    """Compute capability and multiprocessors; of an H200 where there is none (the interpreter)."""
-    if device.type != "cuda":
-        return 90, 132
-    properties = torch.cuda.get_device_properties(device)
-    return properties.major * 10 + properties.minor, properties.multi_processor_count

@@ -194,7 +194,7 @@ class Runner:
             self._device.settle()
         except Exception as error:
             self._graphs.clear()
-            raise CaptureFailed(f"{type(error).__name__}: {error}") from error
+            raise CaptureFailed(_told(error)) from error
         self._static, self._ring = static, ring
 
     def _buffers(self, tiles: int) -> _Buffers:
@@ -223,3 +223,9 @@ def _pieces(views: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Tile by tile: uint8 [height, width, 3]"""
     for view in views:
         yield from view
+
+
+def _told(error: BaseException) -> str:
+    """With what came before it: leaving a capture that failed raises once more, and says only that it failed."""
+    told = f"{type(error).__name__}: {error}"
+    return told if error.__context__ is None else f"{told}, after {_told(error.__context__)}"

@@ -11,18 +11,19 @@ import torch
 
 from kernels import bench
 from kernels.encoder import bench as encoder_bench
+from kernels.encoder.towers import clip, internvl
 from kernels.measure import WARM_UP, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
-from kernels.patch_embed.bench import Shape
 
 CPU = torch.device("cpu")
+TINY = internvl("tiny/14-56", 56, 32, 0, 2, 64, 32)
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "KERNELS", {"patch_embed": patch_embed_bench.run})
-    monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((Shape("tiny/14-56", 56, 14, 32), 4),))
+    monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((TINY, 4),))
     monkeypatch.setattr(encoder_bench, "ON_CPU", ())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -37,7 +38,7 @@ def test_green_gate_writes_a_row_per_provider_mode_and_dtype(
         (dtype, mode, provider)
         for dtype in ("bf16", "fp32")
         for mode in ("eager", "processor")
-        for provider in ("cpu", "eager", "gemm")
+        for provider in ("cpu", "eager", "transformers", "gemm")
     ]
     for row in rows:
         assert 0 < row["p20_us"] <= row["p50_us"] <= row["p80_us"] <= row["p99_us"]
@@ -54,9 +55,10 @@ def test_red_gate_reports_no_time_and_fails(
 ) -> None:
     def forgetful(*arguments: object, out: torch.Tensor | None = None, **options: object) -> torch.Tensor:
         tokens = patch_embed(*arguments, **options)  # type: ignore[arg-type]
-        if out is not None:
-            out[:, :-1] = tokens[:, :-1]  # the last token is never written
-        return tokens
+        if out is None:
+            return tokens
+        out[:, :-1] = tokens[:, :-1]  # the last token is never written
+        return out
 
     monkeypatch.setattr(patch_embed_bench, "patch_embed", forgetful)
     written = tmp_path / "rows.json"
@@ -65,6 +67,22 @@ def test_red_gate_reports_no_time_and_fails(
     assert "GATE RED, not timed: patch_embed tiny/14-56 batch 4 bf16: backend 'cpu' is off by inf" in (
         capsys.readouterr().err
     )
+
+
+def test_a_layer_norm_in_front_of_the_blocks_is_part_of_every_provider() -> None:
+    case = patch_embed_bench.Case.draw(clip("clip/14-56", 56, 32, 0, 2, 64, 32), 2, torch.float32, CPU)
+    exact = case.in_fp64()
+    assert exact.mean(-1).abs().max() < 0.1  # the parameters move it a little
+    for name, call in patch_embed_bench.providers(case, "cpu").items():
+        assert relative_error(call(), exact) < 1e-6, name
+
+
+def test_another_form_of_the_chain_that_is_wrong_is_named_too() -> None:
+    case = patch_embed_bench.Case.draw(TINY, 1, torch.bfloat16, CPU)
+    errors = {"cpu": 1e-3, "eager": 2e-3, "transformers": 2.9e-3, "compile": 3.1e-3}
+    assert patch_embed_bench.gate(case, "cpu", errors) == [
+        "patch_embed tiny/14-56 batch 1 bf16: 'compile' is off by 3.100e-03, allowed are 3.000e-03"
+    ]
 
 
 def test_rows_go_to_csv_or_json_only(capsys: pytest.CaptureFixture[str]) -> None:

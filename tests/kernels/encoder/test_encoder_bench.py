@@ -12,7 +12,8 @@ import torch
 from kernels import bench
 from kernels.backend import product_dtype
 from kernels.encoder import bench as encoder_bench
-from kernels.encoder.models import Encoder, Model, clip, internvl, qwen, siglip, vit
+from kernels.encoder.models import Model
+from kernels.encoder.towers import Encoder, clip, internvl, qwen, siglip, vit
 from kernels.measure import relative_error
 from tests.kernels.runner.fakes import Host
 

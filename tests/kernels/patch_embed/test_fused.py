@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kernels.measure import relative_error
-from kernels.patch_embed import BackendUnavailable, configs, patch_embed
+from kernels.patch_embed import BackendUnavailable, configs, fused, patch_embed
 from kernels.patch_embed.configs import Choice, Config
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     table = {capability: only(choice) for capability, choice in configs.TENSOR_CORES.items()}
     monkeypatch.setattr(configs, "TENSOR_CORES", table)
     monkeypatch.setattr(configs, "EXACT", only(configs.EXACT))
+    monkeypatch.setattr(fused, "_tuned", lambda *_: None)
 
 
 @pytest.mark.usefixtures("blocks")
@@ -47,6 +48,22 @@ def test_every_token_is_written_and_right(case: Case, dtype: torch.dtype) -> Non
     out = case.poisoned(dtype, DEVICE)
     assert patch_embed(placed(tiles), folded, backend="triton", out=out) is out
     assert relative_error(out.cpu(), layer.exact(tiles)) < ROUNDING[dtype]
+
+
+def test_what_a_search_found_is_taken(plain: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def found(*layer: object) -> Config:
+        asked.append(layer)
+        return Config(32, 32, 64, 4, 1)
+
+    monkeypatch.setattr(fused, "_tuned", found)
+    monkeypatch.setattr(configs, "choose", None)
+    layer, tiles = plain.layer(), plain.pixels()
+    folded = layer.fold(torch.float16, DEVICE, weight_dtype=torch.float16)
+    tokens = patch_embed(tiles.to(DEVICE), folded, backend="triton")
+    assert relative_error(tokens.cpu(), layer.exact(tiles)) < ROUNDING[torch.float16]
+    assert asked == [(folded.weight.device, 14, 96, 2 * 5)]
 
 
 @pytest.mark.parametrize("how", ["crop", "odd crop", "rgba", "every second tile", "transposed"])

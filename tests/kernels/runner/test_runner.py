@@ -131,6 +131,21 @@ def test_a_capture_that_fails_is_told_and_tried_anew() -> None:
             one.run([tiles(1)])
 
 
+def test_a_capture_that_fails_tells_what_broke_it() -> None:
+    """As CUDA does it: the call raises, and so does the capture when it is left."""
+
+    class Leaving(Host):
+        def capture(self, call: Any) -> Any:
+            try:
+                raise ValueError("the forward asks the host")
+            finally:
+                raise RuntimeError("capture invalidated")
+
+    message = "RuntimeError: capture invalidated, after ValueError: the forward asks the host"
+    with pytest.raises(CaptureFailed, match=message):
+        runner(Leaving()).run([tiles(1)])
+
+
 @pytest.mark.parametrize(
     ("views", "message"),
     [

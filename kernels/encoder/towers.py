@@ -1,0 +1,219 @@
+"""Public vision towers as their configurations say, with random weights, and how each family names its parts.
+
+Nothing is downloaded. Knows nothing of kernels or of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    ViTConfig,
+    ViTModel,
+)
+from transformers.models.internvl.configuration_internvl import InternVLVisionConfig
+from transformers.models.internvl.modeling_internvl import InternVLVisionModel
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One tower and how its family names the parts."""
+
+    name: str
+    side: int
+    """of the square picture, in pixels"""
+    patch: int
+    hidden: int
+    build: Callable[[], nn.Module]
+    """the tower with random weights, fp32"""
+    parts: Callable[[Any], Parts]
+    projector: Callable[[], nn.Module] | None = None
+    """from hidden states [images, tokens, hidden] without class token"""
+    merge: int = 1
+    """patches in this many rows and columns follow each other (Qwen); 1 is row by row"""
+
+    @property
+    def pixels(self) -> int:
+        """The side without what is too little for a patch."""
+        return self.side // self.patch * self.patch
+
+    @property
+    def patches(self) -> int:
+        return (self.side // self.patch) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    position: torch.Tensor | None
+    cls: torch.Tensor | None
+    before: nn.LayerNorm | None
+    """between the embeddings and the first layer (CLIP)"""
+    layers: nn.ModuleList
+    after: nn.Module
+    mask: bool = True
+    """whether a layer is called with an attention mask, None here"""
+
+
+def _vit(tower: Any) -> Parts:
+    at = tower.embeddings
+    conv = at.patch_embeddings.projection
+    return Parts(
+        conv.weight,
+        conv.bias,
+        at.position_embeddings,
+        at.cls_token,
+        None,
+        tower.layers,
+        tower.layernorm,
+    )
+
+
+def _clip(tower: Any) -> Parts:
+    at = tower.embeddings
+    table, cls = at.position_embedding.weight, at.class_embedding
+    return Parts(
+        at.patch_embedding.weight, None, table, cls, tower.pre_layrnorm, tower.encoder.layers, nn.Identity()
+    )
+
+
+def _siglip(tower: Any) -> Parts:
+    at = tower.embeddings
+    conv, table = at.patch_embedding, at.position_embedding.weight
+    return Parts(conv.weight, conv.bias, table, None, None, tower.encoder.layers, tower.post_layernorm)
+
+
+def _internvl(tower: Any) -> Parts:
+    at = tower.embeddings
+    conv, layers = at.patch_embeddings.projection, tower.encoder.layer
+    return Parts(
+        *(conv.weight, conv.bias, at.position_embeddings, at.cls_token),
+        *(None, layers, tower.layernorm, False),
+    )
+
+
+def _qwen(tower: Any) -> Parts:
+    return Parts(tower.patch_embed.proj.weight, None, None, None, None, tower.blocks, nn.Identity())
+
+
+class Shuffle(nn.Module):
+    """Four neighbouring patches in one row: [images, patches, hidden] → [images, patches / 4, 4 · hidden]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images, patches, hidden = x.shape
+        half = round(patches**0.5) // 2
+        grid = x.reshape(images, half, 2, half, 2, hidden).transpose(2, 3)
+        return grid.reshape(images, half * half, 4 * hidden)
+
+
+def _build(model: Any, config: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        tower: nn.Module = model._from_config(config, attn_implementation="sdpa")
+        return tower.eval().requires_grad_(False)
+
+    return build
+
+
+def vit(name: str, side: int, patch: int, hidden: int, layers: int, heads: int, mlp: int) -> Encoder:
+    config = ViTConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=mlp,
+        image_size=side,
+        patch_size=patch,
+    )
+
+    def build() -> nn.Module:
+        tower: nn.Module = ViTModel(config, add_pooling_layer=False)
+        return tower.eval().requires_grad_(False)
+
+    return Encoder(name, side, patch, hidden, build, _vit)
+
+
+def clip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+    """With LLaVA-1.5's projector, [hidden] → [text]."""
+    config = CLIPVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=side,
+        patch_size=14,
+    )
+
+    def projector() -> nn.Module:
+        return nn.Sequential(nn.Linear(hidden, text), nn.GELU(), nn.Linear(text, text))
+
+    return Encoder(name, side, 14, hidden, _build(CLIPVisionModel, config), _clip, projector)
+
+
+def siglip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+    """With PaliGemma's projector."""
+    config = SiglipVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=side,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    return Encoder(
+        *(name, side, 14, hidden), _build(SiglipVisionModel, config), _siglip, lambda: nn.Linear(hidden, text)
+    )
+
+
+def internvl(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+    """With InternVL 2.5's projector."""
+    config = InternVLVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        attention_bias=True,
+        image_size=[side, side],
+        patch_size=[14, 14],
+    )
+
+    def projector() -> nn.Module:
+        linears = nn.Linear(4 * hidden, text), nn.GELU(), nn.Linear(text, text)
+        return nn.Sequential(Shuffle(), nn.LayerNorm(4 * hidden), *linears)
+
+    return Encoder(name, side, 14, hidden, _build(InternVLVisionModel, config), _internvl, projector)
+
+
+def qwen(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+    """Qwen2.5-VL: windows of 112 pixels but in every eighth layer; its merger belongs to the tower."""
+    config = Qwen2_5_VLVisionConfig(
+        depth=layers,
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_heads=heads,
+        out_hidden_size=text,
+        fullatt_block_indexes=list(range(7, layers, 8)),
+    )
+    model = Qwen2_5_VisionTransformerPretrainedModel
+    return Encoder(name, side, 14, hidden, _build(model, config), _qwen, merge=2)
+
+
+VIT_B = vit("ViT-B/16-224", 224, 16, 768, 12, 12, 3072)
+ENCODERS = (
+    VIT_B,
+    clip("CLIP-ViT-L/14-336", 336, 1024, 24, 16, 4096, 4096),
+    siglip("SigLIP-so400m/14-384", 384, 1152, 27, 16, 4304, 2048),
+    internvl("InternViT-300M/14-448", 448, 1024, 24, 16, 4096, 896),
+    qwen("Qwen2.5-VL/14-448", 448, 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-1008", 1008, 1280, 32, 16, 3420, 3584),
+)

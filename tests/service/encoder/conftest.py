@@ -1,0 +1,39 @@
+"""An encoder around the fakes, with a real arena."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.arena import ArenaSpec, ArenaStore
+from service.encoder import LocalEncoder
+from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower
+
+
+@pytest.fixture
+def decode() -> FakeDecode:
+    return FakeDecode()
+
+
+@pytest.fixture
+def tower() -> FakeTower:
+    return FakeTower()
+
+
+@pytest.fixture
+async def arena(tmp_path: Path) -> AsyncIterator[ArenaStore]:
+    spec = ArenaSpec(WIDTH, "float32", page_rows=4, pages=4, slots=4, max_pages=2)
+    arena = ArenaStore(str(tmp_path / "arena"), spec)
+    yield arena
+    arena.close()
+
+
+@pytest.fixture
+async def encoder(decode: FakeDecode, tower: FakeTower, arena: ArenaStore) -> AsyncIterator[LocalEncoder]:
+    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET)
+    yield encoder
+    decode.open.set()
+    tower.release()
+    await encoder.close()

@@ -1,0 +1,116 @@
+"""A decoder and a tower that do what the test says, images for them, and how their rows are seen."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kernels.backend import Backend
+from kernels.blocks import Body
+from service.arena import ArenaLease, ArenaReader, ArenaStore
+from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
+from service.encoder import LocalEncoder
+from service.errors import InvalidImage
+from service.families.towers import Views
+from service.timeline import StageTimings
+
+HANG = 20.0
+WIDTH = 3
+ROWS = 2
+BUDGET = 8
+
+
+def job(name: str, tiles: int = 1, path: str = "messages[0]", side: int = 2) -> ImageJob:
+    """An image of `tiles` tiles whose pixels are all the code of its name's last letter; two patches a tile."""
+    plan = TilePlan(
+        "high", tuple(View(side, side, side, side) for _ in range(tiles)), ROWS * tiles, 2 * tiles
+    )
+    image = ImageBytes(name.encode(), ImageFormat.PNG, 2, 2, "data")
+    return ImageJob(name.encode().hex().rjust(64, "0"), image, plan, path)
+
+
+def rows_of(name: str, tiles: int = 1) -> torch.Tensor:
+    """What FakeTower makes of `job(name, tiles)`."""
+    return torch.arange(ROWS * tiles * WIDTH).reshape(-1, WIDTH).float() + 100 * ord(name[-1])
+
+
+class FakeDecode:
+    def __init__(self) -> None:
+        self.decoded: list[bytes] = []
+        self.cancelled = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> list[npt.NDArray[np.uint8]]:
+        self.decoded.append(image.data)
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if image.data.startswith(b"damaged"):
+            raise InvalidImage("The image could not be decoded.", param=path)
+        return [np.full((1, 2, 2, 3), image.data[-1], dtype=np.uint8) for _ in plan.views]
+
+
+class FakeTower:
+    """Each row tells which image, tile and column it is of; `spoil` may break what comes out."""
+
+    width = WIDTH
+    dtype = torch.float32
+    device = torch.device("cpu")
+    backend: Backend = "reference"
+    body: Body = "transformers"
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        """Per batch, the tiles of each image."""
+        self.threads: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(1000)
+        self.spoil: Callable[[list[torch.Tensor]], list[torch.Tensor]] = lambda rows: rows
+
+    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
+        self.batches.append([sum(map(len, views)) for views in images])
+        self.threads.append(torch.get_num_threads())
+        self.entered.release()
+        assert self.let_go.acquire(timeout=HANG)
+        return self.spoil([rows_of(chr(int(v[0][0, 0, 0, 0])), sum(map(len, v))) for v in images])
+
+    def bucket(self, plan: TilePlan) -> Hashable:
+        return plan.views[0].tile_width
+
+    def blank(self, patches: int) -> list[torch.Tensor]:
+        return [torch.zeros(max(1, patches // 2), 2, 2, 3, dtype=torch.uint8)]
+
+    def hold(self) -> None:
+        while self.let_go.acquire(blocking=False):
+            pass
+
+    def release(self) -> None:
+        self.let_go.release(1000)
+
+    async def busy(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=HANG)
+
+
+def start(encoder: LocalEncoder, job: ImageJob) -> asyncio.Task[ArenaLease]:
+    return asyncio.create_task(encoder.encode(job, StageTimings()))
+
+
+def stored(arena: ArenaStore, job: ImageJob) -> torch.Tensor | None:
+    """The rows as the engine would read them."""
+    reader = ArenaReader(arena.path, width=WIDTH)
+    entry = reader.find(job.key)
+    return None if entry is None else torch.from_numpy(reader.read(entry)).view(torch.float32)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(HANG):
+        while not condition():
+            await asyncio.sleep(0)
