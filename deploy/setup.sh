@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv ready to serve (`setup.sh serve`) or to test as well (`setup.sh test`); says what it does, and does
-# nothing twice. PYTHON names the interpreter; install.sh reads TORCH_INDEX.
+# Makes .venv ready to serve and to measure the embedded model (`setup.sh serve`), or to test as well (`setup.sh test`);
+# says what it does, and does nothing twice. PYTHON names the interpreter; install.sh reads TORCH_INDEX.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,12 +15,12 @@ fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
   fail "Python 3.11 or 3.12 is needed; '$python' is $("$python" --version 2>&1 || echo missing). Set PYTHON=/path/to/python3.11."
 
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then build=cuda; else build=cpu; fi
-extra=
+extra=demo
 [ "$purpose" = test ] && extra=dev
 
 # what is installed is named by what it was made from, so that a changed pyproject.toml installs again; an environment
 # that can test can serve
-wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/install.sh deploy/*torchvision*.py | sha256sum | cut -c1-16)
+wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/setup.sh deploy/install.sh deploy/*torchvision*.py | sha256sum | cut -c1-16)
 for done in .venv/.ready-*; do
   case $done in
     .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;
