@@ -118,17 +118,18 @@ def make_server(
     *,
     log_level: str,
     drain_timeout: float,
+    idle_timeout: int,
     admin: Admin | None = None,
 ) -> DrainingServer:
     # what the drain did not end is cut off
-    config = _config(api, log_level, grace=5)
+    config = _config(api, log_level, idle_timeout, grace=5)
     beside = None
     if admin is not None:
-        beside = (Beside(_config(admin.api, log_level, grace=1)), admin.listening)
+        beside = (Beside(_config(admin.api, log_level, idle_timeout, grace=1)), admin.listening)
     return DrainingServer(config, admission, drain_timeout, beside)
 
 
-def _config(api: FastAPI, log_level: str, grace: int) -> uvicorn.Config:
+def _config(api: FastAPI, log_level: str, idle_timeout: int, grace: int) -> uvicorn.Config:
     return uvicorn.Config(
         api,
         # its lines take the form of all others
@@ -136,6 +137,7 @@ def _config(api: FastAPI, log_level: str, grace: int) -> uvicorn.Config:
         log_level=log_level,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=idle_timeout,
         timeout_graceful_shutdown=grace,
         h11_max_incomplete_event_size=64 * 1024,
     )

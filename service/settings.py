@@ -145,6 +145,12 @@ class Settings(BaseSettings):
     keepalive: float = Field(
         15.0, gt=0, description="Seconds of silence after which a stream carries a keep-alive comment."
     )
+    idle_timeout: int = Field(
+        75,
+        ge=1,
+        description="Seconds that a connection without a request stays open. More than any proxy in front keeps it: "
+        "else a request meets a connection that is being closed, and clients see a 502.",
+    )
     drain_timeout: float = Field(
         60.0, ge=0, description="Seconds that running requests have to end after a SIGTERM."
     )

@@ -60,6 +60,7 @@ async def _serve(prepared: Prepared, listening: socket.socket, admin: socket.soc
         patchbay.admission,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         drain_timeout=settings.drain_timeout,
+        idle_timeout=settings.idle_timeout,
         admin=Admin(patchbay.admin_api(), admin) if admin is not None else None,
     )
     watch = asyncio.create_task(_announce(patchbay, server, say))

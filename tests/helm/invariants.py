@@ -114,7 +114,11 @@ def the_grace_outlasts_the_drain(made: Made) -> None:
     served = server(made)["lifecycle"]["preStop"]["sleep"]["seconds"]
     drained = int(variables(server(made))["PATCHBAY_DRAIN_TIMEOUT"] or 0)
     made_server = make_server(
-        FastAPI(), Admission(max_inflight=1, max_visual_rows=1), log_level="info", drain_timeout=1
+        FastAPI(),
+        Admission(max_inflight=1, max_visual_rows=1),
+        log_level="info",
+        drain_timeout=1,
+        idle_timeout=1,
     )
     assert "timeout(self._grace + 5)" in inspect.getsource(Child.end)
     stopped = (made_server.config.timeout_graceful_shutdown or 0) + Pace().grace + 5

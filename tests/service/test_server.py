@@ -16,7 +16,9 @@ pytestmark = pytest.mark.anyio
 class Site:
     """An application whose one route answers when it is told to, and its server."""
 
-    def __init__(self, drain_timeout: float = 60.0, admin: Admin | None = None) -> None:
+    def __init__(
+        self, drain_timeout: float = 60.0, idle_timeout: int = 75, admin: Admin | None = None
+    ) -> None:
         self.admission = Admission(max_inflight=4, max_visual_rows=1)
         self.entered, self.go_on = asyncio.Event(), asyncio.Event()
         api = FastAPI()
@@ -29,7 +31,12 @@ class Site:
                 return "done"
 
         self.server: DrainingServer = make_server(
-            api, self.admission, log_level="error", drain_timeout=drain_timeout, admin=admin
+            api,
+            self.admission,
+            log_level="error",
+            drain_timeout=drain_timeout,
+            idle_timeout=idle_timeout,
+            admin=admin,
         )
         self.server._loop = asyncio.get_running_loop()
 
@@ -63,6 +70,20 @@ async def test_no_part_of_an_answer_waits_for_the_clients_acknowledgement() -> N
             (connection,) = site.server.server_state.connections
             accepted = connection.transport.get_extra_info("socket")
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        site.told_to_stop()
+        await serving
+
+
+async def test_a_connection_without_a_request_is_kept_as_long_as_it_is_told() -> None:
+    site = Site(idle_timeout=4000)
+    site.go_on.set()
+    with listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(site.server._serve([listening]))
+        async with httpx.AsyncClient(timeout=30) as client:
+            await client.get(f"http://127.0.0.1:{listening.getsockname()[1]}")
+            (connection,) = site.server.server_state.connections
+            left = connection.timeout_keep_alive_task.when() - asyncio.get_running_loop().time()
+            assert 3000 < left <= 4000
         site.told_to_stop()
         await serving
 
