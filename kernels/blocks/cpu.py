@@ -1,7 +1,8 @@
 """The blocks on a CPU: four products with packed weights, and attention as two more.
 
-A few images go through all blocks together, so that their activations stay in the cache and memory is asked for in
-amounts that the allocator keeps. Knows nothing of threads: torch's own are used.
+Each thread takes its share of the images through all blocks, so that none waits for another after every operation; what
+cannot be shared evenly is done by all of torch's threads together. A few images go through at a time, so that their
+activations stay in the cache and memory is asked for in amounts that the allocator keeps.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from kernels.blocks.crew import Crew
 from kernels.blocks.fold import PackedBlock, pack
 from kernels.blocks.reference import Block
 
@@ -29,15 +31,28 @@ class FusedBlocks:
     def __init__(self, blocks: Sequence[Block], dtype: torch.dtype) -> None:
         with torch.inference_mode():
             self._blocks = [pack(block, dtype) for block in blocks]
+        self._crew: Crew | None = None
 
     @torch.inference_mode()
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """[images, tokens, hidden], contiguous, in the dtype of the weights: changed in place, and returned."""
+        threads = torch.get_num_threads()
+        apart = len(hidden) // threads * threads if threads > 1 else 0
+        if apart:
+            if self._crew is None or self._crew.size != threads:
+                self._crew = Crew(threads)
+            self._crew.each(self._through, hidden[:apart].chunk(threads))
+        self._through(hidden[apart:])
+        return hidden
+
+    @torch.inference_mode()
+    def _through(self, hidden: torch.Tensor) -> None:
+        if not len(hidden):
+            return
         together = max(1, ROWS_TOGETHER // hidden.shape[1])
         for images in torch.split(hidden, together):
             for block in self._blocks:
                 _run(images, block)
-        return hidden
 
 
 def _run(hidden: torch.Tensor, p: PackedBlock) -> None:

@@ -119,6 +119,18 @@ def test_the_result_lies_where_the_input_lay_and_each_image_is_its_own() -> None
         assert torch.allclose(fused(image[None].clone())[0], together, atol=1e-6)
 
 
+@pytest.mark.parametrize("images", [1, 2, 3, 7])
+def test_shared_among_threads_the_images_are_the_same(images: int) -> None:
+    case = replace(CASES[0], images=images)
+    blocks, hidden = case.blocks(), case.hidden_states()
+    alone = FusedBlocks(blocks, torch.float32)(hidden.clone())
+    fused = FusedBlocks(blocks, torch.float32)
+    for threads in (3, 2):
+        torch.set_num_threads(threads)
+        assert torch.allclose(fused(hidden.clone()), alone, atol=1e-6)
+        assert torch.get_num_threads() == threads
+
+
 def test_scores_are_made_a_few_heads_at_a_time_and_their_memory_is_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
