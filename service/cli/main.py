@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -102,7 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if engine_args:
         options.engine_args = tuple(engine_args)
     try:
-        return _run(options)
+        status = _run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # `patchbay check | head`: the reader has enough, and Python's own flush at the end must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except PatchbayError as error:
         print(f"patchbay {options.command}: {error.message}", file=sys.stderr)
         return 1
