@@ -1,7 +1,7 @@
 """Encoded images to tiles in a fixed number of sandboxed processes, for asyncio.
 
-One image at a time for each process; whoever waits can leave at no cost. A crash or a hang is the fault of one image
-and ends that one alone. No torch here: the workers import it.
+One image at a time for each process; small images overtake large ones, within bounds; whoever waits can leave at no
+cost. A crash or a hang is the fault of one image and ends that one alone. No torch here: the workers import it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from service.decode.forkserver import CannotStart, ForkServer, WorkerSpec
 from service.decode.process import Crashed, DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong
+from service.decode.turns import Turns
 from service.domain import ImageBytes, TilePlan, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage, PatchbayError
 
 _ABANDONED_SECONDS = 0.5
 """A decoding that nobody waits for any more may take this long to end by itself."""
+_PATIENCE_PER_PIXEL = 100e-9
+"""Seconds that an image lets others pass for each of its pixels: five times what decoding and cutting one takes."""
 
 
 class DecodePool:
@@ -40,9 +43,7 @@ class DecodePool:
         self._places = [DecodeProcess(self._spec, self._server) for _ in range(workers)]
         # the fork server is started from one of these threads, which live as long as the pool: it dies with its starter
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._idle: asyncio.LifoQueue[DecodeProcess] = asyncio.LifoQueue()
-        for place in self._places:
-            self._idle.put_nowait(place)
+        self._turns = Turns(self._places)
         self._closed = False
 
     async def start(self) -> None:
@@ -65,9 +66,9 @@ class DecodePool:
             raise ValueError(
                 f"the plan's tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}"
             )
-        place = await self._idle.get()
+        place = await self._turns.take(_PATIENCE_PER_PIXEL * image.width * image.height)
         if self._closed:
-            self._idle.put_nowait(place)
+            self._turns.give_back(place)
             raise EncoderFailed("The decoder is shutting down.", param=path)
         try:
             return await self._run(place, image, plan.views)
@@ -81,7 +82,7 @@ class DecodePool:
         def done(job: asyncio.Future[Tiles]) -> None:
             if not job.cancelled():
                 job.exception()  # seen, even if the one who waited has left
-            self._idle.put_nowait(place)
+            self._turns.give_back(place)
 
         job.add_done_callback(done)
         try:
