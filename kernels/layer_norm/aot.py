@@ -5,12 +5,11 @@ Exits with 1 if any form spills. Triton brings ptxas and cuobjdump; neither a GP
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from kernels import spills
 from kernels.cubin import Cost, compile_for
 
 ARCHITECTURES = (80, 90, 100)
@@ -54,25 +53,12 @@ def compile_one(architecture: int, dtype: str, width: int) -> Compiled:
     return Compiled(architecture, dtype, width, warps, cost)
 
 
-def _table(rows: list[Compiled]) -> str:
-    lines = ["| sm | dtype | hidden | warps | registers | spilled |", "|---" * 6 + "|"]
-    lines += [
-        f"| {r.architecture} | {r.dtype} | {r.width} | {r.warps} | {r.cost.registers} | {r.cost.spill_bytes} |"
-        for r in rows
-    ]
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
-    as_json = parser.parse_args().json
-    rows = list(compile_all())
-    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
-    return 1 if any(row.cost.spill_bytes for row in rows) else 0
-
+COLUMNS: dict[str, Callable[[Compiled], object]] = {
+    "sm": lambda row: row.architecture,
+    "dtype": lambda row: row.dtype,
+    "hidden": lambda row: row.width,
+    "warps": lambda row: row.warps,
+}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(spills.main(__doc__, compile_all, COLUMNS))

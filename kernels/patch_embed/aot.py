@@ -6,12 +6,11 @@ exits with 1 if any configuration spills. Triton brings ptxas and cuobjdump; nei
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from kernels import spills
 from kernels.cubin import Cost, compile_for
 from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.configs import Config
@@ -57,31 +56,15 @@ def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) 
     return Compiled(architecture, dtype, patch_size, config, cost)
 
 
-def _table(rows: list[Compiled]) -> str:
-    lines = [
-        "| sm | dtype | P | tokens×hidden×K | warps | registers | spilled | shared KB |",
-        "|---" * 8 + "|",
-    ]
-    for r in rows:
-        c = r.config
-        blocks = f"{c.block_tokens}×{c.block_hidden}×{c.block_k}"
-        lines.append(
-            f"| {r.architecture} | {r.dtype} | {r.patch_size} | {blocks} | {c.warps} | {r.cost.registers} "
-            f"| {r.cost.spill_bytes} | {r.cost.shared_bytes / 1024:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
-    as_json = parser.parse_args().json
-    rows = list(compile_all())
-    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
-    return 1 if any(row.cost.spill_bytes for row in rows) else 0
-
+COLUMNS: dict[str, Callable[[Compiled], object]] = {
+    "sm": lambda row: row.architecture,
+    "dtype": lambda row: row.dtype,
+    "P": lambda row: row.patch_size,
+    "tokens×hidden×K": lambda row: (
+        f"{row.config.block_tokens}×{row.config.block_hidden}×{row.config.block_k}"
+    ),
+    "warps": lambda row: row.config.warps,
+}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(spills.main(__doc__, compile_all, COLUMNS))

@@ -6,13 +6,12 @@ with 1 if any configuration spills. Triton brings ptxas and cuobjdump; neither a
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from kernels import spills
 from kernels.cubin import Cost, compile_for
 from kernels.project import configs
 from kernels.project.configs import Config
@@ -100,31 +99,13 @@ def _compile(
     return Compiled(architecture, dtype, layer, config, cost)
 
 
-def _table(rows: list[Compiled]) -> str:
-    lines = [
-        "| sm | dtype | layer | rows×width×K | warps | registers | spilled | shared KB |",
-        "|---" * 8 + "|",
-    ]
-    for r in rows:
-        c = r.config
-        blocks = f"{c.block_rows}×{c.block_width}×{c.block_k}"
-        lines.append(
-            f"| {r.architecture} | {r.dtype} | {r.layer} | {blocks} | {c.warps} | {r.cost.registers} "
-            f"| {r.cost.spill_bytes} | {r.cost.shared_bytes / 1024:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
-    as_json = parser.parse_args().json
-    rows = list(compile_all())
-    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else _table(rows))
-    return 1 if any(row.cost.spill_bytes for row in rows) else 0
-
+COLUMNS: dict[str, Callable[[Compiled], object]] = {
+    "sm": lambda row: row.architecture,
+    "dtype": lambda row: row.dtype,
+    "layer": lambda row: row.layer,
+    "rows×width×K": lambda row: f"{row.config.block_rows}×{row.config.block_width}×{row.config.block_k}",
+    "warps": lambda row: row.config.warps,
+}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(spills.main(__doc__, compile_all, COLUMNS))

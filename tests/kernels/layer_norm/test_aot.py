@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
+from tests.kernels.compiled import rows
+
 
 @pytest.fixture(scope="module")
 def compiled() -> list[dict[str, Any]]:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "kernels.layer_norm.aot", "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [row | row.pop("cost") for row in json.loads(done.stdout)]
+    return rows("kernels.layer_norm.aot")
 
 
 def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,15 +9,12 @@ import pytest
 from kernels.project import configs
 from kernels.project.configs import EXACT, TENSOR_CORES, choose, entry, programs
 from kernels.project.fold import ALIGNMENT
+from tests.kernels.compiled import rows
 
 
 @pytest.fixture(scope="module")
 def compiled() -> list[dict[str, Any]]:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "kernels.project.aot", "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [row | row.pop("cost") for row in json.loads(done.stdout)]
+    return rows("kernels.project.aot")
 
 
 def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:
