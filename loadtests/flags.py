@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loadtests.options import KINDS, SHAPES, Options
+from loadtests.options import KINDS, SERVERS, SHAPES, Options
 from loadtests.slo import Objectives
 
 MIX = "chat=8,conversation=3,gallery=2,text=3,repeated=2,huge=1,broken=1"
@@ -139,6 +139,13 @@ def _questions(what: Any) -> None:
         default="alone",
         help="alone: each question is first asked alone, and under load must be answered the same. world: what the "
         "scene shows. none: any answer that is whole (text, finish_reason, usage), for other models (default alone)",
+    )
+    what.add_argument(
+        "--server",
+        choices=SERVERS,
+        default="patchbay",
+        help="other: any server with OpenAI's API; its usage need not count image tokens, and a broken image may be "
+        "refused with any 4xx. --answers none asks no more of anyone (default patchbay)",
     )
     _add(what, "--count", "N", 24, "different images of each kind, all made before the load begins")
     _add(what, "--seed", "SEED", 1, "of images and questions: the same seed asks the same")

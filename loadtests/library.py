@@ -70,12 +70,13 @@ def build(options: Options) -> Library:
 
 def expected(script: Script, turn: int, alone: str | None, options: Options) -> Expected:
     """What is right for one turn; `alone` is what was answered to it alone, if that is known."""
-    ours = options.answers != "none"
+    judged = options.answers != "none"
+    ours = judged and options.server == "patchbay"
     return Expected(
         codes=script.codes,
         any_code=bool(script.codes) and not ours,
         alone=alone,
-        truth=script.turns[turn].truth if ours else None,
+        truth=script.turns[turn].truth if judged else None,
         image_tokens=ours and bool(script.images),
     )
 

@@ -18,6 +18,7 @@ KINDS = {
     "huge": "an image of 24 megapixels",
     "broken": "an image that must be refused with the right 4xx",
 }
+SERVERS = ("patchbay", "other")
 SHAPES = {
     "steps": "rates grow until an objective breaks; finds the capacity",
     "ramp": "from nothing to --rate in --seconds",
@@ -50,6 +51,7 @@ class Options:
     mix: Mapping[str, int]
     images: str
     answers: str
+    server: str
     count: int
     seed: int
     max_tokens: int

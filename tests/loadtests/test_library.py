@@ -99,3 +99,14 @@ def test_another_model_is_asked_for_no_truth(options: Parse) -> None:
     library = build(chosen)
     assert expected(library["text"][0], 0, None, chosen).truth is None
     assert expected(library["broken"][0], 0, None, chosen).any_code
+
+
+@pytest.mark.parametrize(("server", "ours"), [("patchbay", True), ("other", False)])
+def test_another_server_is_judged_by_its_answers_and_not_by_patchbays_words(
+    server: str, ours: bool, options: Parse
+) -> None:
+    chosen = options("--server", server, "--count", "1", "--mix", "chat=1,broken=1")
+    library = build(chosen)
+    chat = expected(library["chat"][0], 0, "red", chosen)
+    assert chat.image_tokens == ours and chat.alone == "red" and chat.truth is not None
+    assert expected(library["broken"][0], 0, None, chosen).any_code != ours
