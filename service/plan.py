@@ -31,6 +31,8 @@ SMALL_MODEL_BYTES = 256 * MIB
 CPU_BATCH_PATCHES = 2048
 GPU_BATCH_PATCHES = 64 * 577
 """64 images of CLIP ViT-L/14-336: beyond it an H200's tower is compute bound."""
+FEWEST_DECODERS = 2
+"""Also on one core: one is kept for small images, and the system divides the time."""
 ARENA_ITEMS = (8, 4096)
 """Largest images that the arena must and need hold."""
 
@@ -128,7 +130,7 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     arena = _arena_bytes(machine, need, wish)
     cores = len(machine.cores)
     threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
-    workers = wish.decode_workers or max(1, cores - 1 if device == "cuda" else cores // 2)
+    workers = wish.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, wish, batch) if device == "cuda" else 0
     encoder_gpu, share = _gpu_split(machine, need, wish, batch, graphs) if device == "cuda" else (0, None)
     kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None

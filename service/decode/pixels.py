@@ -18,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from service.decode.storage import make_room, pixels_of
 from service.domain import ImageFormat
 from service.image_header import jpeg_scans, read_header
 
@@ -45,7 +46,8 @@ _UPRIGHT = {
 
 
 def decode(data: bytes, width: int, height: int) -> Pixels:
-    """uint8 [height, width, 3], sRGB as stored (colour profiles are not applied).
+    """uint8 [height, width, 3], or of a large image [height, width, 4], where the fourth byte says nothing; sRGB as
+    stored (colour profiles are not applied).
 
     `width` and `height` are what the header promised, as displayed. Raises ValueError when the bytes do not hold that
     image, and whatever Pillow raises.
@@ -55,6 +57,7 @@ def decode(data: bytes, width: int, height: int) -> Pixels:
         raise ValueError("the header gives another size than was announced")
     if header.format is ImageFormat.JPEG and jpeg_scans(data) > _MOST_SCANS:
         raise ValueError("a JPEG of too many scans")
+    make_room(width, height)
     with _READERS[header.format](io.BytesIO(data)) as image:
         if image.size != (header.stored_width, header.stored_height):
             raise ValueError("the decoder finds another size than the header")
@@ -62,10 +65,9 @@ def decode(data: bytes, width: int, height: int) -> Pixels:
         pixels = to_rgb(image)
     if header.orientation in _UPRIGHT:
         pixels = pixels.transpose(_UPRIGHT[header.orientation])
-    array: Pixels = np.asarray(pixels)
-    if array.shape != (height, width, 3):
+    if pixels.size != (width, height):
         raise ValueError("the decoded image has another size than its header")
-    return array
+    return pixels_of(pixels)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -77,7 +79,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(image, mask=image.getchannel("A"))
         return canvas
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

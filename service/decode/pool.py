@@ -1,7 +1,8 @@
 """Encoded images to tiles in a fixed number of sandboxed processes, for asyncio.
 
-One image at a time for each process; small images overtake large ones, within bounds; whoever waits can leave at no
-cost. A crash or a hang is the fault of one image and ends that one alone. No torch here: the workers import it.
+One image at a time for each process. Small images overtake large ones, within bounds, and large ones never hold all
+processes where there are two or more. Whoever waits can leave at no cost. A crash or a hang is the fault of one image
+and ends that one alone. No torch here: the workers import it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from service.errors import ConfigurationError, EncoderFailed, InvalidImage, Patc
 _ABANDONED_SECONDS = 0.5
 """A decoding that nobody waits for any more may take this long to end by itself."""
 _PATIENCE_PER_PIXEL = 100e-9
-"""Seconds that an image lets others pass for each of its pixels: five times what decoding and cutting one takes."""
+"""Seconds that an image lets others pass for each of its pixels: many times what decoding and cutting one takes."""
+_LARGE_PIXELS = 4_000_000
+"""Images of more may not take the last process."""
 
 
 class DecodePool:
@@ -43,7 +46,8 @@ class DecodePool:
         self._places = [DecodeProcess(self._spec, self._server) for _ in range(workers)]
         # the fork server is started from one of these threads, which live as long as the pool: it dies with its starter
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._turns = Turns(self._places)
+        kept = 1 if workers > 1 else 0
+        self._turns = Turns(self._places, brief=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, kept=kept)
         self._closed = False
 
     async def start(self) -> None:

@@ -39,9 +39,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that end leave no zombies
     Image.MAX_IMAGE_PIXELS = setup["max_pixels"]
-    warnings.simplefilter(
-        "ignore"
-    )  # among them torch's, that Pillow's bytes are read-only: nobody writes them
+    # among them torch's, that Pillow's bytes are read-only: nobody writes them
+    warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     torch.set_num_threads(1)
     warm_up()

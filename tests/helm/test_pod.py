@@ -9,6 +9,7 @@ import pytest
 from service import preparation
 from service.engine.flags import check_flags
 from service.machine import GPU, Machine
+from service.plan import FEWEST_DECODERS
 from service.preparation import prepare
 from service.settings import EMBEDDED_MODEL, load
 from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables
@@ -54,7 +55,7 @@ def test_the_resource_plan_works_out(name: str, monkeypatch: pytest.MonkeyPatch)
     plan = prepare(settings).plan
     assert plan.arena_bytes == arena or settings.images == "passthrough"
     assert plan.device == ("cuda" if machine.gpu else "cpu")
-    assert plan.decode_workers + plan.encoder_threads <= cores
+    assert plan.decode_workers <= max(FEWEST_DECODERS, cores - plan.encoder_threads)
     assert int(shm["sizeLimit"]) < memory / 2
 
 

@@ -111,6 +111,22 @@ def test_the_input_is_left_as_it_was_and_may_be_any_view() -> None:
     assert torch.equal(pixels, before)
 
 
+@settings(max_examples=25)
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 99))
+def test_a_fourth_byte_is_not_looked_at(width: int, height: int, seed: int) -> None:
+    pixels = picture(width, height, seed)
+    other = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (height, width, 1), dtype=np.uint8))
+    grid = planned(*grid_of(width, height, 9))
+    for plain, padded in zip(cut(pixels, grid), cut(torch.cat((pixels, other), 2), grid), strict=True):
+        assert torch.equal(plain, padded) and padded.is_contiguous()
+
+
+def test_a_padded_image_of_the_views_size_loses_its_padding() -> None:
+    pixels = picture(10, 7)
+    (tiles,) = cut(torch.cat((pixels, pixels[..., :1]), 2), planned(1, 1, 10, 7))
+    assert torch.equal(tiles[0], pixels) and tiles.is_contiguous()
+
+
 def test_the_layout_in_memory_does_not_change_the_pixels() -> None:
     pixels = picture(333, 222)
     chw = torch.nn.functional.interpolate(
@@ -127,14 +143,15 @@ def test_the_layout_in_memory_does_not_change_the_pixels() -> None:
     "pixels",
     [
         torch.zeros(4, 4, 3),
-        torch.zeros(3, 4, 4, dtype=torch.uint8),
+        torch.zeros(3, 4, 5, dtype=torch.uint8),
+        torch.zeros(4, 4, 2, dtype=torch.uint8),
         torch.zeros(4, 4, dtype=torch.uint8),
         torch.zeros(0, 4, 3, dtype=torch.uint8),
         torch.zeros(1, 4, 4, 3, dtype=torch.uint8),
     ],
 )
 def test_other_tensors_are_refused(pixels: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"uint8 \[h, w, 3\]"):
+    with pytest.raises(ValueError, match=r"uint8 \[h, w, 3 or 4\]"):
         cut(pixels, planned(1, 1))
 
 

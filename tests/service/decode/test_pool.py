@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from PIL import Image
 
 from service.decode import DecodePool
 from service.decode.pixels import decode
+from service.decode.process import DecodeProcess, Tiles
 from service.domain import ImageBytes, ImageFormat, TilePlan, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage
 from service.tiling import cut
@@ -125,6 +127,23 @@ async def test_tiny_and_thin_images_are_images(pool: DecodePool, size: tuple[int
     image = image_bytes(Image.new("RGB", size, (9, 99, 199)))
     for view in await pool.tiles(image, PLAN, PATH):
         assert (view == [9, 99, 199]).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+async def test_large_photographs_are_cut_where_they_lie(pool: DecodePool, orientation: int) -> None:
+    """Twice, as the second meets the first one's memory."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for seed in (1, 2):
+        photo = picture(seed, 3200, 2704)
+        image = image_bytes(photo, "JPEG", exif=exif.tobytes())
+        if orientation == 6:
+            image = replace(image, width=2704, height=3200)
+        decoded = Image.open(io.BytesIO(image.data))
+        upright = decoded.transpose(Image.Transpose.ROTATE_270) if orientation == 6 else decoded
+        expected = cut(torch.from_numpy(np.array(upright)), PLAN)
+        for ours, theirs in zip(await pool.tiles(image, PLAN, PATH), expected, strict=True):
+            assert np.array_equal(ours, theirs.numpy())
 
 
 async def test_animations_of_many_frames_cost_one(pool: DecodePool) -> None:
@@ -241,6 +260,27 @@ async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone
         await lone.tiles(image, PLAN, PATH)
         counts.append(len(os.listdir("/proc/self/fd")))
     assert len(set(counts)) == 1
+
+
+async def test_large_images_never_hold_all_workers(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them wait for one worker until a small one, which came last, has used the other."""
+    ended, small_ended = [], threading.Event()
+
+    def slow(place: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+        if image.width > 1000:
+            assert small_ended.wait(60)
+        ended.append(image.width)
+        return []
+
+    monkeypatch.setattr(DecodeProcess, "tiles", slow)
+    plain = image_bytes(picture())
+    images = [replace(plain, width=width, height=width) for width in (2101, 2102, 90)]
+    asked = [asyncio.create_task(pool.tiles(image, PLAN, PATH)) for image in images]
+    await asked[-1]
+    assert ended == [90]
+    small_ended.set()
+    await asyncio.gather(*asked)
+    assert ended == [90, 2101, 2102]
 
 
 async def test_who_leaves_the_queue_frees_the_place(lone: DecodePool) -> None:

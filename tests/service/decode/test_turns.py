@@ -28,7 +28,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.turns = Turns(["place"], self.clock)
+        self.turns = Turns(["place"], clock=self.clock)
         self.served: list[str] = []
         self.asking: dict[str, asyncio.Task[None]] = {}
 
@@ -92,10 +92,58 @@ async def test_who_leaves_at_the_moment_of_its_turn_hands_it_on() -> None:
     assert await queue.turns.take(1) == "place"
 
 
-@given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=12), st.integers(1, 3))
-def test_no_place_is_lost_or_used_twice(asked: list[tuple[float, bool]], count: int) -> None:
+async def test_the_last_place_is_kept_for_brief_work() -> None:
+    turns = Turns([1, 2, 3], brief=0.5, kept=1)
+    first, second = await turns.take(9), await turns.take(9)
+    third = asyncio.create_task(turns.take(0.6))
+    await asyncio.sleep(0)
+    brief = await turns.take(0.5)
+    assert {first, second, brief} == {1, 2, 3} and not third.done()
+    turns.give_back(brief)
+    await asyncio.sleep(0)
+    assert not third.done()
+    turns.give_back(first)
+    assert await third == first
+    assert await turns.take(0.1) == brief
+
+
+async def test_brief_work_may_use_every_place_and_long_work_waits_for_its_turn_among_it() -> None:
+    clock = Clock()
+    turns = Turns([1, 2], brief=0.5, kept=1, clock=clock)
+    taken = [await turns.take(0.5), await turns.take(0.5)]
+    long = asyncio.create_task(turns.take(2))
+    await asyncio.sleep(0)
+    clock.now = 1.9
+    late = asyncio.create_task(turns.take(0.5))
+    await asyncio.sleep(0)
+    turns.give_back(taken[0])
+    assert await long == taken[0] and not late.done()
+    turns.give_back(taken[1])
+    assert await late == taken[1]
+
+
+async def test_a_long_one_that_left_holds_no_place_back() -> None:
+    turns = Turns([1, 2], brief=0.5, kept=1)
+    first = await turns.take(9)
+    waiting = [asyncio.create_task(turns.take(9)) for _ in range(2)]
+    await asyncio.sleep(0)
+    turns.give_back(first)  # to the first of them, which leaves before it runs
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    assert await waiting[1] == first
+
+
+@pytest.mark.parametrize(("places", "kept"), [(1, 1), (2, 2), (0, 1)])
+def test_places_that_are_all_kept_are_refused(places: int, kept: int) -> None:
+    with pytest.raises(ValueError, match="none is left"):
+        Turns(range(places), kept=kept)
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=12), st.integers(1, 3), st.booleans())
+def test_no_place_is_lost_or_used_twice(asked: list[tuple[float, bool]], count: int, keeps: bool) -> None:
     async def run() -> None:
-        turns, used, most = Turns(range(count)), set[int](), 0
+        turns = Turns(range(count), brief=5.0, kept=int(keeps and count > 1))
+        used, most = set[int](), 0
 
         async def work(patience: float) -> None:
             nonlocal most
@@ -103,9 +151,11 @@ def test_no_place_is_lost_or_used_twice(asked: list[tuple[float, bool]], count: 
             assert place not in used
             used.add(place)
             most = max(most, len(used))
-            await asyncio.sleep(0)
-            used.remove(place)
-            turns.give_back(place)
+            try:
+                await asyncio.sleep(0)
+            finally:
+                used.remove(place)
+                turns.give_back(place)
 
         tasks = [asyncio.create_task(work(patience)) for patience, _ in asked]
         await asyncio.sleep(0)
