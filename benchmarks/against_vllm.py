@@ -27,7 +27,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.sides import Side, patchbay, serving, vllm_alone
+from benchmarks.processes import serving
+from benchmarks.sides import Side, patchbay, vllm_alone
 from kernels.rows import describe_machine
 from service.settings import EMBEDDED_MODEL
 
@@ -207,7 +208,8 @@ def main() -> int:
         ]
         # who begins changes from round to round
         for side in sides if number % 2 else reversed(sides):
-            with serving(side, options.logs / f"{side.name}.log"):
+            log = options.logs / f"{side.name}.log"
+            with serving(side.argv, side.environment, log, side.ready):
                 for rate in options.rate or (2.0, 6.0):
                     turns += read(load(side, options, rate), side.name, rate, number)
                     print(f"round {number}, {side.name}, {rate:g} requests/s: done", file=sys.stderr)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.server import free_port
+from benchmarks.processes import free_port
 
 ROOT = Path(__file__).parent.parent
 RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))

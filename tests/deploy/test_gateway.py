@@ -19,9 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.processes import free_port
 from tests.deploy.images import ROOT
 from tests.deploy.processes import said_until
-from tests.e2e.server import free_port
 
 HIDING = """
 import json, sys

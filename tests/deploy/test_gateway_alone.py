@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.processes import free_port
 from tests.deploy.images import ROOT, context, environment, inherited
 from tests.deploy.processes import said_until
-from tests.e2e.server import free_port
 
 pytestmark = pytest.mark.e2e
 NOBODY = 10001

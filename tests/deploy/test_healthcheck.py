@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from benchmarks.processes import free_port
 from tests.deploy.images import ROOT
-from tests.e2e.server import free_port
 
 SCRIPT = ROOT / "deploy" / "healthcheck.py"
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +11,9 @@ from typing import Any
 
 import httpx
 
-START_SECONDS = 600
-PATCHBAY = (sys.executable, "-c", "from service.cli import main; raise SystemExit(main())")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from benchmarks import processes
+from benchmarks.processes import free_port, is_ready, wait_ready
+from benchmarks.sides import PATCHBAY
 
 
 class Server:
@@ -35,17 +26,10 @@ class Server:
         self.log = log
 
     def ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        return is_ready(f"{self.url}/readyz")
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self.ready():
-            assert self.process.poll() is None, f"patchbay ended:\n{self.log.read_text()[-4000:]}"
-            assert time.monotonic() < deadline, f"patchbay is not ready:\n{self.log.read_text()[-4000:]}"
-            time.sleep(0.2)  # nothing tells when a port is bound, and asking without pause slows the start
+        wait_ready(f"{self.url}/readyz", self.process, self.log)
 
     def metric(self, name: str) -> float:
         """The value of one of Patchbay's metrics, summed over its labels."""
@@ -83,22 +67,10 @@ def serving(
         engine = ("--engine-port", str(engine_port))
     else:
         engine = ("--engine-url", engine_url)
+    url = f"http://127.0.0.1:{port}"
     command = [*PATCHBAY, "serve", "--port", str(port), *engine, *flags]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, env=environment(), start_new_session=True
-        )
-    server = Server(process, f"http://127.0.0.1:{port}", engine_url, log)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with processes.serving(command, environment(), log, f"{url}/readyz") as process:
+        yield Server(process, url, engine_url, log)
 
 
 def _sum(text: str, name: str) -> float:

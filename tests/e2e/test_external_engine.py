@@ -13,9 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.processes import free_port
+from benchmarks.sides import PATCHBAY
 from demo.cases import data_url
 from demo.world import draw_scene, scene_seed
-from tests.e2e.server import PATCHBAY, Server, chat_body, environment, free_port, serving
+from tests.e2e.server import Server, chat_body, environment, serving
 
 pytestmark = pytest.mark.e2e
 

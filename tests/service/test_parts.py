@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from benchmarks.processes import free_port
 from service import parts
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
@@ -18,7 +19,6 @@ from service.metrics import Metrics
 from service.parts import make_engine
 from service.preparation import prepare
 from service.settings import load
-from tests.e2e.server import free_port
 
 pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parent / "engine" / "fake_engine.py"

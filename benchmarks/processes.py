@@ -1,0 +1,66 @@
+"""Servers as processes of their own, on loopback: started, waited for until they are ready, and ended.
+
+Knows nothing of what a server is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+START_SECONDS = 900
+END_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(url: str) -> bool:
+    """Whether it answers a GET with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `url` answers 200. Raises RuntimeError, with the log's end, when the process ends or time is up."""
+    deadline = time.monotonic() + START_SECONDS
+    while not is_ready(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} is not ready:\n{log.read_text()[-4000:]}")
+        # nothing tells when a port is bound, and asking without pause slows the start
+        time.sleep(0.2)
+
+
+@contextmanager
+def serving(
+    argv: Sequence[str], environment: Mapping[str, str], log: Path, ready: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server whose URL `ready` answers; ended by a SIGTERM. Raises RuntimeError as `wait_ready` does."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            argv, stdout=stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        wait_ready(ready, process, log)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

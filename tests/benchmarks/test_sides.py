@@ -1,0 +1,21 @@
+"""Both sides serve the same model with the same flags of vLLM's; one of them alone, on all cores."""
+
+from __future__ import annotations
+
+from benchmarks.sides import patchbay, vllm_alone
+from service.settings import EMBEDDED_MODEL
+
+
+def test_vllm_alone_keeps_its_tower_and_knows_nothing_of_patchbay() -> None:
+    side = vllm_alone(EMBEDDED_MODEL, ["--max-num-seqs", "7"], threads=5)
+    words = " ".join(side.argv)
+    assert "ec-transfer-config" not in words and "limit-mm-per-prompt" not in words
+    assert "PATCHBAY_PLUGIN" not in side.environment
+    assert side.environment["OMP_NUM_THREADS"] == "5"
+    assert words.endswith("--max-num-seqs 7") and f"--port {side.url.rpartition(':')[2]}" in words
+
+
+def test_patchbay_gets_the_same_model_and_flags() -> None:
+    side = patchbay(EMBEDDED_MODEL, ["--max-num-seqs", "7"])
+    assert list(side.argv[-3:]) == ["--", "--max-num-seqs", "7"] and EMBEDDED_MODEL in side.argv
+    assert side.ready == f"{side.url}/readyz"
