@@ -96,12 +96,12 @@ class Life:
         leashes = [
             each
             for each in psutil.Process().children()
-            if each.status() != psutil.STATUS_ZOMBIE and self.port in each.cmdline()
+            if not _gone(each) and self.port in words_of(each).split()
         ]
         return leashes + [below for leash in leashes for below in leash.children(recursive=True)]
 
     def named(self, name: str) -> psutil.Process:
-        (found,) = [each for each in self.tree()[1:] if name in " ".join(each.cmdline())]
+        (found,) = [each for each in self.tree()[1:] if name in words_of(each)]
         return found
 
     async def comes_back(self, before: list[psutil.Process]) -> None:
@@ -123,7 +123,22 @@ async def life(spec: EngineSpec) -> AsyncIterator[Life]:
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Ended; whoever should take them in may not have done so yet."""
-    return all(not each.is_running() or each.status() == psutil.STATUS_ZOMBIE for each in processes)
+    return all(_gone(each) for each in processes)
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def words_of(process: psutil.Process) -> str:
+    """Its command line; nothing of one that has ended since it was listed, as the helpers of a start do."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 async def test_an_engine_from_its_start_to_its_end(life: Life) -> None:
@@ -206,7 +221,7 @@ async def test_nothing_of_the_engine_outlives_a_killed_gateway(spec: EngineSpec)
         [sys.executable, "-c", STARTER, json.dumps(made.argv), json.dumps(dict(made.environment))]
     )
     async with asyncio.timeout(SECONDS):
-        while not any("VLLM::EngineCore" in " ".join(each.cmdline()) for each in alive_below(starter.pid)):
+        while not any("VLLM::EngineCore" in words_of(each) for each in alive_below(starter.pid)):
             await asyncio.sleep(0.1)
         processes = alive_below(starter.pid)
         starter.kill()
@@ -216,8 +231,7 @@ async def test_nothing_of_the_engine_outlives_a_killed_gateway(spec: EngineSpec)
 
 
 def alive_below(pid: int) -> list[psutil.Process]:
-    below = psutil.Process(pid).children(recursive=True)
-    return [each for each in below if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in psutil.Process(pid).children(recursive=True) if not gone([each])]
 
 
 async def test_an_engine_that_cannot_start_says_why(spec: EngineSpec) -> None:
