@@ -220,12 +220,15 @@ async def test_nothing_of_the_engine_outlives_a_killed_gateway(spec: EngineSpec)
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, json.dumps(made.argv), json.dumps(dict(made.environment))]
     )
-    async with asyncio.timeout(SECONDS):
-        while not any("VLLM::EngineCore" in words_of(each) for each in alive_below(starter.pid)):
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not any("VLLM::EngineCore" in words_of(each) for each in alive_below(starter.pid)):
+                await asyncio.sleep(0.1)
         processes = alive_below(starter.pid)
+    finally:
         starter.kill()
         starter.wait()
+    async with asyncio.timeout(SECONDS):
         while not gone(processes):
             await asyncio.sleep(0.01)
 
