@@ -57,9 +57,9 @@ class Turn:
 
 
 def read(summary: dict[str, Any], side: str, rate: float, round: int) -> list[Turn]:
-    """Of one load test's summary.json: all kinds together, then each."""
+    """Of one load test's summary.json: all kinds together, then each that was asked."""
     cells = {ALL: summary["figures"], **summary["kinds"]}
-    return [_turn(cell, side, rate, round, kind) for kind, cell in cells.items()]
+    return [_turn(cell, side, rate, round, kind) for kind, cell in cells.items() if cell["started"]]
 
 
 def _turn(cell: dict[str, Any], side: str, rate: float, round: int, kind: str) -> Turn:
@@ -92,7 +92,7 @@ def table(turns: Sequence[Turn]) -> str:
             [t for t in turns if (t.side, t.rate, t.kind) == (side, rate, kind)]
             for side in ("patchbay", "vllm")
         )
-        ratios = (f"{_ratio(ours, theirs, p)}" for p in ("p50", "p95"))
+        ratios = (_ratio(ours, theirs, p) for p in ("p50", "p95"))
         lost = f"{sum(t.requests - t.right for t in theirs)} of {sum(t.requests for t in theirs)}"
         cells = (
             f"{rate:g}",
@@ -106,11 +106,15 @@ def table(turns: Sequence[Turn]) -> str:
 
 
 def _median(turns: Sequence[Turn], measure: str) -> str:
+    if not turns:
+        return "–"
     values = [getattr(turn, measure) for turn in turns]
     return f"{statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f})"
 
 
 def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn], measure: str) -> str:
+    if not ours or not theirs:
+        return "–"
     mine, other = (statistics.median(getattr(turn, measure) for turn in side) for side in (ours, theirs))
     return f"{other / mine:.2f}" if math.isfinite(mine) else "–"
 
@@ -118,19 +122,10 @@ def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn], measure: str) -> str:
 def load(side: Side, options: argparse.Namespace, rate: float) -> dict[str, Any]:
     """One load test of a side that serves; its summary."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "loadtests",
-            "--url",
-            side.url,
-            "--shape",
-            "soak",
-            "--rate",
-            str(rate),
-        ]
-        command += ["--seconds", str(options.seconds), "--mix", options.mix, "--answers", "alone"]
-        command += ["--server", "patchbay" if side.name == "patchbay" else "other", "--report-dir", folder]
+        command = [sys.executable, "-m", "loadtests", "--url", side.url, "--report-dir", folder]
+        command += ["--shape", "soak", "--rate", str(rate), "--seconds", str(options.seconds)]
+        command += ["--mix", options.mix, "--answers", "alone"]
+        command += ["--server", "patchbay" if side.name == "patchbay" else "other"]
         command += ["--images", options.images, "--max-tokens", str(options.max_tokens)]
         done = subprocess.run(command, capture_output=True, text=True)
         summary = Path(folder) / "summary.json"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 900
+START_SECONDS = 600
 END_SECONDS = 60
 
 
@@ -35,9 +35,9 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_ready(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = START_SECONDS) -> None:
     """Until `url` answers 200. Raises RuntimeError, with the log's end, when the process ends or time is up."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + seconds
     while not is_ready(url):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{process.args!r} is not ready:\n{log.read_text()[-4000:]}")

@@ -55,6 +55,13 @@ def test_first_tokens_that_never_came_are_told_as_such() -> None:
     assert "inf (inf–inf)" in line and "| 1.00 | inf |" in line
 
 
+def test_a_kind_that_was_not_asked_of_one_side_has_no_figures_and_no_ratio() -> None:
+    summary = {"figures": cell(), "kinds": {"huge": cell(p95=None, started=0, right=0)}}
+    assert [found.kind for found in read(summary, "vllm", 2.0, 1)] == ["all"]
+    line = table([turn("patchbay", kind="huge")]).splitlines()[-1]
+    assert line == "| 2 | huge | 50 (50–50) | 100 (100–100) | – | – | – | – | 0 of 0 |"
+
+
 def test_rows_carry_where_and_with_what_they_were_measured(tmp_path: Path) -> None:
     write([turn("patchbay"), turn("vllm")], tmp_path / "rows.csv")
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))

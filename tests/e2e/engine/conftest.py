@@ -9,10 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.processes import free_port, wait_ready
 from service.arena import ArenaSpec, ArenaStore
 from service.arena.store import ArenaLease
 from service.domain import Handle, Run, SoftLayout
@@ -111,9 +110,7 @@ def running(
     checkpoint: Path, towerless: Path, store: ArenaStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The base URL of the engine, which is started once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     architecture = json.loads((checkpoint / "config.json").read_text())["architectures"][0]
     spec = EngineSpec(
         model=str(towerless),
@@ -139,7 +136,7 @@ def running(
             start_new_session=True,
         ) as child,
     ):
-        wait_until_ready(spec.base_url, child, log)
+        wait_ready(f"{spec.base_url}/health", child, log, START_SECONDS)
         yield spec.base_url
         child.terminate()
 
@@ -150,17 +147,6 @@ def engine(running: str, store: ArenaStore, checkpoint: Path) -> Iterator[Engine
     yield engine
     for lease in engine.leases:
         lease.release()
-
-
-def wait_until_ready(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and child.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.5)  # nothing tells when a port will be bound
-    raise AssertionError(f"the engine did not start:\n{log.read_text()[-6000:]}")
 
 
 def special_tokens(checkpoint: Path) -> dict[str, int]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.processes import free_port
 from service.arena import ArenaStore
 from service.engine.client import VLLMClient, VLLMReply
 from service.engine.flags import REFUSED
@@ -35,9 +35,7 @@ SECONDS = 600
 @pytest.fixture
 def spec(checkpoint: Path, store: ArenaStore) -> EngineSpec:
     config = json.loads((checkpoint / "config.json").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     width = config["text_config"]["hidden_size"]
     return EngineSpec(
         model=str(checkpoint),
