@@ -39,7 +39,7 @@ def choose_body(
                 "choose body 'transformers'"
             )
         return "compiled"
-    reason = _reason(torch.device(device), dtype, obstacle)
+    reason = obstacle_to_packing(torch.device(device), dtype) or obstacle
     if reason is None:
         return "fused"
     if requested == "fused":
@@ -47,8 +47,8 @@ def choose_body(
     return "transformers"
 
 
-def _reason(device: torch.device, dtype: torch.dtype, obstacle: str | None) -> str | None:
-    """Why the fused blocks cannot run, or None."""
+def obstacle_to_packing(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why products with weights that oneDNN packed cannot run, or gain nothing; None where they do."""
     if device.type != "cpu":
         return f"it runs on a CPU and the tower is on {device}"
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -57,4 +57,4 @@ def _reason(device: torch.device, dtype: torch.dtype, obstacle: str | None) -> s
         return f"it multiplies float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
     if product_dtype(dtype, device) != dtype:
         return "this processor has no instructions for bfloat16 (AVX512-BF16 or AMX)"
-    return obstacle
+    return None

@@ -64,23 +64,30 @@ def _run(hidden: torch.Tensor, p: PackedBlock) -> None:
 
 
 def _attention(qkv: torch.Tensor, heads: int, scale: float) -> torch.Tensor:
-    """[images, tokens, 3 · hidden] → [images, tokens, hidden].
+    """[images, tokens, 3 · hidden] → [images, tokens, hidden]."""
+    images, tokens, _ = qkv.shape
+    apart = qkv.view(images, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
+    query, key, value = apart.view(3, images * heads, tokens, -1)
+    seen = attend(query, key, value, scale)
+    return seen.view(images, heads, tokens, -1).transpose(1, 2).reshape(images, tokens, -1)
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention of [heads, tokens, width], contiguous, each head by itself: the same of `value`.
 
     Scores are rounded to the dtype of the products, as in transformers' eager attention; softmax adds in fp32.
     """
-    images, tokens, _ = qkv.shape
-    apart = qkv.view(images, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
-    query, key, value = apart.view(3, images * heads, tokens, -1)  # [images · heads, tokens, width]
+    heads, tokens, _ = query.shape
     seen = torch.empty_like(value)
-    step = _heads_together(tokens, qkv.itemsize, len(value))
-    room = qkv.new_empty(step, tokens, tokens)
-    for begin in range(0, len(value), step):
+    step = _heads_together(tokens, query.itemsize, heads)
+    room = query.new_empty(step, tokens, tokens)
+    for begin in range(0, heads, step):
         some = slice(begin, begin + step)
         scores = room[: len(value[some])]
         # beta 0: what lies in `scores` is not read
         torch.baddbmm(scores, query[some], key[some].transpose(1, 2), beta=0, alpha=scale, out=scores)
         torch.bmm(torch.softmax(scores, -1), value[some], out=seen[some])
-    return seen.view(images, heads, tokens, -1).transpose(1, 2).reshape(images, tokens, -1)
+    return seen
 
 
 def _heads_together(tokens: int, itemsize: int, heads: int) -> int:

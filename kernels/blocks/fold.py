@@ -62,18 +62,18 @@ def pack(block: Block, dtype: torch.dtype) -> PackedBlock:
     quick = QUICK if block.activation == "quick_gelu" else 1.0
     return PackedBlock(
         norm_before=_rounded(block.norm_before, dtype),
-        qkv=_packed(_joined(block.query, block.key, block.value), dtype),
-        out=_packed(_scaled(block.out, first), dtype),
+        qkv=pack_linear(join(block.query, block.key, block.value), dtype),
+        out=pack_linear(_scaled(block.out, first), dtype),
         norm_after=_rounded(block.norm_after, dtype),
-        up=_packed(_scaled(block.up, quick), dtype, EPILOGUES[block.activation]),
-        down=_packed(_scaled(block.down, second, inputs=1 / quick), dtype),
+        up=pack_linear(_scaled(block.up, quick), dtype, EPILOGUES[block.activation]),
+        down=pack_linear(_scaled(block.down, second, inputs=1 / quick), dtype),
         heads=block.heads,
         scale=block.scale,
         eps=block.eps,
     )
 
 
-def _joined(*parts: Affine) -> Affine:
+def join(*parts: Affine) -> Affine:
     """One layer with all outputs, one part after the other; a part without bias has zeros there."""
     biases = [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
     bias = torch.cat(biases) if any(part.bias is not None for part in parts) else None
@@ -94,7 +94,8 @@ def _rounded(part: Affine, dtype: torch.dtype) -> Affine:
     return Affine(part.weight.detach().to(dtype, copy=True), bias)
 
 
-def _packed(part: Affine, dtype: torch.dtype, epilogue: tuple[str, str] = ("none", "")) -> Packed:
+def pack_linear(part: Affine, dtype: torch.dtype, epilogue: tuple[str, str] = ("none", "")) -> Packed:
+    """The layer with its weight in `dtype` in oneDNN's layout; shares no memory with it."""
     rounded = _rounded(part, dtype)
     reorder: Any = torch.ops.mkldnn._reorder_linear_weight
     return Packed(reorder(rounded.weight.contiguous(), ROWS), rounded.bias, epilogue)

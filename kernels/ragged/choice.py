@@ -1,0 +1,27 @@
+"""Who runs a native-resolution tower's blocks: chosen once at start, reported, never swapped in silence."""
+
+from __future__ import annotations
+
+from kernels.backend import BackendUnavailable
+from kernels.blocks import BODIES, Body
+
+
+def choose_body(requested: str = "auto", *, obstacle: str | None = None) -> Body:
+    """Resolve `requested`; "auto" is "fused", which runs on every device, unless there is an `obstacle`.
+
+    `obstacle` says why the tower's layers cannot be read (`UnsupportedLayer`), or None.
+
+    Raises:
+        ValueError: `requested` is neither "auto" nor a body.
+        BackendUnavailable: "compiled" was asked for, or "fused" and there is an obstacle.
+    """
+    if requested not in ("auto", *BODIES):
+        raise ValueError(f"body: got {requested!r}, allowed are 'auto', {', '.join(map(repr, BODIES))}")
+    if requested == "compiled":
+        raise BackendUnavailable(
+            "body 'compiled' is for towers whose tiles are all of one size, and this one takes images of any: choose "
+            "body 'fused' or 'transformers'"
+        )
+    if requested == "fused" and obstacle is not None:
+        raise BackendUnavailable(f"body 'fused' cannot run: {obstacle}; choose body 'transformers'")
+    return "transformers" if requested == "transformers" or obstacle is not None else "fused"

@@ -1,0 +1,159 @@
+"""The packed blocks against the reference in fp64, and the reference against transformers, for images of any sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels.backend import BackendUnavailable, product_dtype
+from kernels.blocks import UnsupportedLayer
+from kernels.blocks.reference import Affine
+from kernels.measure import relative_error
+from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer, reference
+from kernels.ragged.sequence import Group
+from tests.kernels.ragged.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
+
+WHOLE = (1,)
+NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
+EACH = pytest.mark.parametrize("grids", GRIDS.values(), ids=GRIDS.keys())
+WAYS = pytest.mark.parametrize("apart", [True, False], ids=["by pieces", "together"])
+
+
+def ours(
+    grids: list[Grid], dtype: torch.dtype, *, apart: bool | None = None, threads: int | None = None
+) -> torch.Tensor:
+    """In the order in which cells were given."""
+    blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, dtype, "cpu", apart=apart)
+    sequence = arrange(grids, window=WINDOW)
+    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
+    kept = torch.get_num_threads()
+    torch.set_num_threads(threads or kept)
+    try:
+        made = blocks(cells.flatten(0, 1), sequence)
+    finally:
+        torch.set_num_threads(kept)
+    return made.view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
+
+
+def exact(grids: list[Grid]) -> torch.Tensor:
+    return through_transformers(tower(), hidden_states(grids).double(), grids)
+
+
+def seen(groups: tuple[Group, ...], tokens: int) -> torch.Tensor:
+    """bool [tokens, tokens]"""
+    mask = torch.zeros(tokens, tokens, dtype=torch.bool)
+    for group in groups:
+        index = torch.arange(group.begin, group.begin + group.tokens) if group.index is None else group.index
+        for piece in index.view(group.count, group.length):
+            mask[piece[:, None], piece] = True
+    return mask
+
+
+@EACH
+def test_the_reference_is_transformers(grids: list[Grid]) -> None:
+    sequence = arrange(grids, window=WINDOW)
+    hidden = torch.unflatten(hidden_states(grids).double(), 0, (-1, 4))[sequence.order].flatten(0, 1)
+    turn = reference.angles(sequence.positions, 16)
+    for number, layer in enumerate(tower().blocks):
+        groups = sequence.images if number in WHOLE else sequence.windows
+        hidden = reference.block(hidden, read_layer(layer), seen(groups, len(hidden)), turn)
+    made = hidden.view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
+    # transformers keeps the angles in fp32
+    assert relative_error(made, exact(grids)) < 1e-6
+
+
+@EACH
+@WAYS
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_fp32_is_the_reference(grids: list[Grid], apart: bool, threads: int) -> None:
+    assert relative_error(ours(grids, torch.float32, apart=apart, threads=threads), exact(grids)) < 2e-6
+
+
+@EACH
+@WAYS
+@pytest.mark.skipif(not NATIVE_BF16, reason="no bf16 in this processor")
+def test_bf16_is_as_near_as_the_bf16_chain(grids: list[Grid], apart: bool) -> None:
+    hidden = hidden_states(grids).bfloat16()
+    theirs = relative_error(through_transformers(tower(torch.bfloat16), hidden, grids), exact(grids))
+    assert relative_error(ours(grids, torch.bfloat16, apart=apart), exact(grids)) < 1.1 * theirs
+
+
+@WAYS
+def test_an_image_is_the_same_in_any_company(apart: bool) -> None:
+    grids = GRIDS["mixed"]
+    together = ours(grids, torch.float32, apart=apart)
+    blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, torch.float32, "cpu")
+    begin = 0
+    for grid in grids:
+        end = begin + 4 * grid.rows * grid.columns
+        sequence = arrange([grid], window=WINDOW)
+        alone = torch.unflatten(hidden_states(grids)[begin:end], 0, (-1, 4))[sequence.order].flatten(0, 1)
+        alone = blocks(alone, sequence).view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
+        assert torch.allclose(together[begin:end], alone, atol=1e-5)
+        begin = end
+
+
+def test_the_result_lies_where_the_input_lay_and_weights_are_copies() -> None:
+    layers = [read_layer(layer) for layer in tower(torch.float32).blocks]
+    blocks = RaggedBlocks(layers, WHOLE, torch.float32, "cpu")
+    sequence = arrange(GRIDS["edges"], window=WINDOW)
+    first, second = hidden_states(GRIDS["edges"]), hidden_states(GRIDS["edges"])
+    made = blocks(first, sequence)
+    assert made.data_ptr() == first.data_ptr()
+    for block in layers:
+        block.out.weight.fill_(torch.nan)
+        block.norm_before.weight.fill_(torch.nan)
+    assert torch.equal(blocks(second, sequence), made)
+
+
+def test_weights_that_are_not_packed_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = ours(GRIDS["mixed"], torch.float32)
+    monkeypatch.setattr("kernels.ragged.fold.obstacle_to_packing", lambda *_: "no oneDNN")
+    assert torch.allclose(ours(GRIDS["mixed"], torch.float32), packed, atol=1e-5)
+
+
+def test_long_pieces_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_products = ours(GRIDS["mixed"], torch.float32)
+    monkeypatch.setattr("kernels.blocks.cpu.SCORES_BYTES", 0)
+    assert torch.allclose(ours(GRIDS["mixed"], torch.float32), by_products, atol=1e-5)
+
+
+def test_other_layers_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedLayer, match="Linear is no Qwen2_5_VLVisionBlock"):
+        read_layer(torch.nn.Linear(2, 2))
+    layer = tower().blocks[0]
+    layer.mlp.act_fn = torch.nn.GELU()
+    with pytest.raises(UnsupportedLayer, match="GELU"):
+        read_layer(layer)
+    del layer.attn.proj
+    layer.mlp.act_fn = torch.nn.SiLU()
+    with pytest.raises(UnsupportedLayer, match="laid out otherwise"):
+        read_layer(layer)
+
+
+def test_heads_of_an_odd_width_are_refused() -> None:
+    block = read_layer(tower().blocks[0])
+    small = Affine(torch.zeros(18, 48), None)
+    odd = reference.RaggedBlock(
+        **{name: getattr(block, name) for name in ("norm_before", "out", "norm_after", "gate", "up", "down")},
+        **dict.fromkeys(("query", "key", "value"), small),
+        heads=3,
+        eps=(1e-6, 1e-6),
+    )
+    with pytest.raises(ValueError, match="a multiple of four"):
+        RaggedBlocks([odd], (), torch.float32, "cpu")
+
+
+def test_bodies() -> None:
+    assert [choose_body(), choose_body("fused"), choose_body("transformers")] == [
+        "fused",
+        "fused",
+        "transformers",
+    ]
+    assert choose_body(obstacle="it is another") == "transformers"
+    with pytest.raises(BackendUnavailable, match="it is another"):
+        choose_body("fused", obstacle="it is another")
+    with pytest.raises(BackendUnavailable, match="'compiled' is for towers"):
+        choose_body("compiled")
+    with pytest.raises(ValueError, match="allowed are 'auto'"):
+        choose_body("best")
