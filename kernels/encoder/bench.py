@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
 from kernels.encoder.models import Model
+from kernels.encoder.native import make_model
 from kernels.encoder.towers import ENCODERS, VIT_B, Encoder
 from kernels.measure import Call, alternate, captured, percentiles, relative_error
 from kernels.rows import Machine, Report, Row
@@ -44,9 +45,9 @@ def run(
     gpu = device.type == "cuda"
     report = Report([], [])
     for encoder, sizes in _selection(gpu, only, batches).items():
-        model = Model(encoder, device, DTYPE)
+        model = make_model(encoder, device, DTYPE)
         for batch in sizes:
-            case = Case(model, backend, _pixels(encoder, batch, device))
+            case = Case(model, backend, batch, _pixels(encoder, batch, device))
             with torch.inference_mode():
                 errors = measure_errors(case)
                 if failure := gate(case, errors):
@@ -61,11 +62,10 @@ def run(
 class Case:
     model: Model
     backend: Backend
+    batch: int
+    """pictures"""
     tiles: torch.Tensor
-
-    @property
-    def batch(self) -> int:
-        return len(self.tiles)
+    """uint8 [pictures or their cells, side, side, 3]"""
 
     def __str__(self) -> str:
         return f"{self.model.encoder.name} batch {self.batch} bf16"
@@ -75,7 +75,7 @@ def whole(case: Case) -> dict[str, Call]:
     """Pixels to rows."""
     tiles, ours, theirs = case.tiles, case.model.ours(case.backend), case.model.transformers()
     calls: dict[str, Call] = {"ours": lambda: ours(tiles), "transformers": lambda: theirs(tiles)}
-    if tiles.is_cuda and case.model.encoder.merge == 1:  # Qwen's forward asks the host for window bounds
+    if tiles.is_cuda and not case.model.encoder.mix:  # which sends its order along
         calls["ours, graph"] = captured(calls["ours"], tiles.device)
     return calls
 
@@ -92,7 +92,7 @@ def projections(case: Case) -> dict[str, Call]:
     model, encoder = case.model, case.model.encoder
     if model.projector is None:
         return {}
-    size = case.batch, _tokens(model), encoder.hidden
+    size = len(case.tiles), _tokens(model), encoder.hidden
     hidden = torch.randn(*size, device=case.tiles.device).to(DTYPE)
     ours = model.our_projection(case.backend)
     return {"ours": lambda: ours(hidden), "transformers": lambda: model.project(hidden)}
@@ -101,10 +101,10 @@ def projections(case: Case) -> dict[str, Call]:
 def from_host(case: Case, device: Device) -> dict[str, Call]:
     """Pixels in host memory to rows in host memory; theirs are normalised beforehand, in fp32, as processors do it.
 
-    Nothing for Qwen's, whose forward asks the host for window bounds.
+    Nothing for pictures of any sizes, whose batches the runner does not take.
     """
     model, encoder = case.model, case.model.encoder
-    if encoder.merge > 1:
+    if encoder.mix:
         return {}
     ours, theirs = model.ours(case.backend), model.transformers_body()
     rows, width = ours(case.tiles[:1])[0].shape
@@ -126,7 +126,7 @@ def from_host(case: Case, device: Device) -> dict[str, Call]:
 def floor(case: Case) -> Call:
     """The blocks' matrix products alone, one after the other."""
     linears = case.model.products()
-    rows = case.batch * _tokens(case.model)
+    rows = len(case.tiles) * _tokens(case.model)
     inputs = {
         width: torch.randn(rows, width, device=case.tiles.device).to(DTYPE)
         for width in {linear.in_features for linear in linears}
@@ -143,7 +143,7 @@ def floor(case: Case) -> Call:
 def measure_errors(case: Case) -> dict[str, float]:
     """Of both, against transformers in fp64: the mean over draws of pixels of `GATE_IMAGES` together, or the batch."""
     model = case.model
-    precise = Model(model.encoder, case.tiles.device, torch.float64)
+    precise = make_model(model.encoder, case.tiles.device, torch.float64)
     # the weights that bf16 holds: rounding them is no error of a computation
     precise.tower.load_state_dict(model.tower.state_dict())
     if precise.projector is not None and model.projector is not None:
@@ -152,8 +152,9 @@ def measure_errors(case: Case) -> dict[str, float]:
     errors: dict[str, list[float]] = {name: [] for name in calls}
     for seed in reversed(range(-(-GATE_IMAGES // case.batch))):  # the last is what was there
         case.tiles.copy_(_pixels(model.encoder, case.batch, case.tiles.device, seed))
-        # image by image: attention in fp64 keeps all its scores
-        exact = torch.cat([exactly(image) for image in torch.split(case.tiles, 1)])
+        # image by image: attention in fp64 keeps all its scores; Qwen's goes by images anyway
+        images = [case.tiles] if model.encoder.mix else torch.split(case.tiles, 1)
+        exact = torch.cat([exactly(image) for image in images])
         for name, call in calls.items():
             errors[name].append(relative_error(call().view(exact.shape), exact))
     return {name: statistics.mean(each) for name, each in errors.items()}
@@ -243,9 +244,9 @@ def _flops(kernel: str, case: Case) -> int:
     """Of matrix products with weights; attention's are left out, since windows make them differ."""
     encoder = case.model.encoder
     if kernel == "encoder front":
-        return 2 * case.batch * encoder.patches * 3 * encoder.patch**2 * encoder.hidden
+        return 2 * len(case.tiles) * encoder.patches * 3 * encoder.patch**2 * encoder.hidden
     linears = [] if kernel == "encoder projection" else case.model.products()
-    total = 2 * case.batch * _tokens(case.model) * sum(linear.weight.numel() for linear in linears)
+    total = 2 * len(case.tiles) * _tokens(case.model) * sum(linear.weight.numel() for linear in linears)
     if case.model.projector is not None:
         inner = [m for m in case.model.projector.modules() if isinstance(m, torch.nn.Linear)]
         rows = encoder.patches * encoder.hidden // inner[0].in_features
@@ -265,7 +266,7 @@ def _least_bytes(kernel: str, case: Case) -> int:
             p.numel() for p in (case.model.projector or torch.nn.Identity()).parameters()
         ),
     }[kernel]
-    return int(pixels + item * (weights + case.batch * encoder.patches * encoder.hidden))
+    return int(pixels + item * (weights + len(case.tiles) * encoder.patches * encoder.hidden))
 
 
 def _tokens(model: Model) -> int:
@@ -274,7 +275,7 @@ def _tokens(model: Model) -> int:
 
 def _pixels(encoder: Encoder, batch: int, device: torch.device, seed: int = 0) -> torch.Tensor:
     random = torch.Generator().manual_seed(seed)
-    size = (batch, encoder.side, encoder.side, 3)
+    size = (encoder.tiles(batch), encoder.side, encoder.side, 3)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=random).to(device)
 
 

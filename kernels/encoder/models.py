@@ -1,7 +1,7 @@
 """Towers run by transformers and by us.
 
 Both take the same uint8 pixels and give the same rows: hidden states after the last layer, through the projector of a
-model that has this tower, where there is one. Knows nothing of time.
+model that has this tower, where there is one. `native.py` has those of pictures of any sizes. Knows nothing of time.
 """
 
 from __future__ import annotations
@@ -74,39 +74,21 @@ class Model:
 
     def pixel_values(self, tiles: torch.Tensor) -> torch.Tensor:
         """uint8 [images, side, side, 3] → what transformers' model takes."""
-        if self.encoder.merge == 1:
-            return normalise(tiles, self._shift, self._scale).to(self.dtype)
-        patches = self._packed(tiles)  # [patches, P, P, 3]
-        values = normalise(patches, self._shift, self._scale).to(self.dtype)  # [patches, 3, P, P]
-        return values.unsqueeze(2).expand(-1, -1, 2, -1, -1).flatten(1)  # a still fills both frames
-
-    def _packed(self, tiles: torch.Tensor) -> torch.Tensor:
-        """[images, side, side, 3] → [patches, P, P, 3], patches that are merged next to each other."""
-        m, p = self.encoder.merge, self.encoder.patch
-        side = self.encoder.side // p // m
-        grid = tiles.view(len(tiles), side, m, p, side, m, p, 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
-        return grid.reshape(-1, p, p, 3)
-
-    def _grids(self, images: int) -> torch.Tensor:
-        side = self.encoder.side // self.encoder.patch
-        return torch.tensor([[1, side, side]] * images, device=self.device)
+        return normalise(tiles, self._shift, self._scale).to(self.dtype)
 
     def transformers(self) -> Call:
         """Normalisation as its image processors do it, its model, the projector."""
-        if self.encoder.merge == 1:
-            body = self.transformers_body()
-            return lambda tiles: body(self.pixel_values(tiles))
-        return lambda tiles: self.tower(self.pixel_values(tiles), self._grids(len(tiles))).pooler_output
+        body = self.transformers_body()
+        return lambda tiles: body(self.pixel_values(tiles))
 
     def transformers_body(self) -> Call:
-        """From what its image processors leave, for towers without merge."""
+        """From what its image processors leave."""
         return lambda values: self.project(self.tower(values).last_hidden_state)
 
     def transformers_front(self) -> Call:
         """Normalisation as its image processors do it, then its modules up to the first layer."""
-        embed = self.tower.embeddings if self.encoder.merge == 1 else self.tower.patch_embed
         before = self.parts.before or nn.Identity()
-        return lambda tiles: before(embed(self.pixel_values(tiles)))
+        return lambda tiles: before(self.tower.embeddings(self.pixel_values(tiles)))
 
     def choose_body(self) -> Body:
         """What the service's "auto" takes here."""
@@ -118,10 +100,7 @@ class Model:
 
     def ours(self, backend: Backend) -> Call:
         """Our front, then `kernels.blocks` or transformers' layers, `kernels.project`."""
-        front = self.our_front(backend)
-        if self.encoder.merge > 1:
-            return self._ours_packed(front)
-        body = self._body()
+        front, body = self.our_front(backend), self._body()
         after, back = self.parts.after, self.our_projection(backend)
         return lambda tiles: back(after(body(front(tiles))))
 
@@ -134,15 +113,14 @@ class Model:
         return lambda tiles: layer_norm(embed(tiles), *parameters, backend=backend)
 
     def _our_embed(self, backend: Backend) -> Call:
-        p, size, pixels = self.parts, self.encoder.patch, self.encoder.pixels
-        folded: FoldedPatchEmbed = fold_patch_embed(
+        folded, pixels = self.folded_front(), self.encoder.pixels
+        return lambda tiles: patch_embed(tiles[:, :pixels, :pixels], folded, backend=backend)
+
+    def folded_front(self) -> FoldedPatchEmbed:
+        p = self.parts
+        return fold_patch_embed(
             p.weight, p.bias, MEAN, STD, p.position, p.cls, dtype=self.dtype, device=self.device
         )
-        if self.encoder.merge == 1:
-            return lambda tiles: patch_embed(tiles[:, :pixels, :pixels], folded, backend=backend)
-        return lambda tiles: patch_embed(
-            self._packed(tiles).view(1, -1, size, 3), folded, backend=backend
-        ).squeeze(0)
 
     def _body(self) -> Call:
         if self.choose_body() == "fused":
@@ -156,32 +134,6 @@ class Model:
 
         return layers
 
-    def _ours_packed(self, front: Call) -> Call:
-        """Transformers' own forward around our front: windows, rotary positions and merger are the model's."""
-        tower: Any = self.tower
-
-        def run(tiles: torch.Tensor) -> torch.Tensor:
-            kept = tower.patch_embed
-            tower.patch_embed = _Given(front(tiles))
-            try:
-                rows: torch.Tensor = tower(tiles, self._grids(len(tiles))).pooler_output
-            finally:
-                tower.patch_embed = kept
-            return rows
-
-        return run
-
     def products(self) -> list[nn.Linear]:
         """Every linear layer of the blocks."""
         return [module for module in self.parts.layers.modules() if isinstance(module, nn.Linear)]
-
-
-class _Given(nn.Module):
-    """Stands where a patch embedding was and gives what was made already."""
-
-    def __init__(self, hidden: torch.Tensor) -> None:
-        super().__init__()
-        self._hidden = hidden
-
-    def forward(self, _: torch.Tensor) -> torch.Tensor:
-        return self._hidden

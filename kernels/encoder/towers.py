@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
+from kernels.ragged import Grid
+
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
@@ -31,7 +34,7 @@ class Encoder:
 
     name: str
     side: int
-    """of the square picture, in pixels"""
+    """of the square picture, or of the square cell of pictures of any sizes (Qwen), in pixels"""
     patch: int
     hidden: int
     build: Callable[[], nn.Module]
@@ -39,8 +42,8 @@ class Encoder:
     parts: Callable[[Any], Parts]
     projector: Callable[[], nn.Module] | None = None
     """from hidden states [images, tokens, hidden] without class token"""
-    merge: int = 1
-    """patches in this many rows and columns follow each other (Qwen); 1 is row by row"""
+    mix: tuple[Grid, ...] = ()
+    """the pictures' sizes in cells, taken in turn, where they may be of any (Qwen)"""
 
     @property
     def pixels(self) -> int:
@@ -49,7 +52,16 @@ class Encoder:
 
     @property
     def patches(self) -> int:
+        """of a picture, or of a cell"""
         return (self.side // self.patch) ** 2
+
+    def grids(self, batch: int) -> list[Grid]:
+        """of the first `batch` pictures of the mix"""
+        return list(islice(cycle(self.mix), batch))
+
+    def tiles(self, batch: int) -> int:
+        """Squares of `side` pixels in so many pictures."""
+        return sum(rows * columns for rows, columns in self.grids(batch)) if self.mix else batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +206,10 @@ def internvl(name: str, side: int, hidden: int, layers: int, heads: int, mlp: in
     return Encoder(name, side, 14, hidden, _build(InternVLVisionModel, config), _internvl, projector)
 
 
-def qwen(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
-    """Qwen2.5-VL: windows of 112 pixels but in every eighth layer; its merger belongs to the tower."""
+def qwen(
+    name: str, mix: tuple[Grid, ...], hidden: int, layers: int, heads: int, mlp: int, text: int
+) -> Encoder:
+    """Qwen2.5-VL: cells of 28 pixels, windows of 112 but in every eighth layer; its merger belongs to the tower."""
     config = Qwen2_5_VLVisionConfig(
         depth=layers,
         hidden_size=hidden,
@@ -205,15 +219,20 @@ def qwen(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, t
         fullatt_block_indexes=list(range(7, layers, 8)),
     )
     model = Qwen2_5_VisionTransformerPretrainedModel
-    return Encoder(name, side, 14, hidden, _build(model, config), _qwen, merge=2)
+    return Encoder(name, 28, 14, hidden, _build(model, config), _qwen, mix=mix)
 
 
+MIXED = tuple(
+    Grid(*size) for size in ((16, 16), (15, 11), (6, 8), (16, 24), (36, 27), (36, 36), (43, 20), (36, 48))
+)
+"""From a thumbnail of 224 × 168 pixels to a photograph of 1344 × 1008, none like another."""
 VIT_B = vit("ViT-B/16-224", 224, 16, 768, 12, 12, 3072)
 ENCODERS = (
     VIT_B,
     clip("CLIP-ViT-L/14-336", 336, 1024, 24, 16, 4096, 4096),
     siglip("SigLIP-so400m/14-384", 384, 1152, 27, 16, 4304, 2048),
     internvl("InternViT-300M/14-448", 448, 1024, 24, 16, 4096, 896),
-    qwen("Qwen2.5-VL/14-448", 448, 1280, 32, 16, 3420, 3584),
-    qwen("Qwen2.5-VL/14-1008", 1008, 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-448", (Grid(16, 16),), 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-1008", (Grid(36, 36),), 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-mixed", MIXED, 1280, 32, 16, 3420, 3584),
 )

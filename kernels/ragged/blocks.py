@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Listed
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ class RaggedBlocks:
         pieces = sorted(_pieces(groups, threads), key=lambda piece: piece.tokens, reverse=True)
         through = partial(_through, hidden, blocks, turn)
         # one that is more than a thread's share would keep the others waiting: all work on it together
-        shared = [piece for piece in pieces if piece.tokens * threads > len(hidden)]
+        shared = [piece for piece in pieces if piece.tokens * threads > len(hidden) + threads]
         apart = pieces[len(shared) :]
         if threads == 1 or len(apart) < threads:
             shared, apart = pieces, []
@@ -82,29 +83,59 @@ class RaggedBlocks:
             self._crew.each(through, apart)
 
 
-def _pieces(groups: Listed[Group], threads: int) -> Iterator[Group]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Tokens that see none but each other."""
+
+    rows: slice | torch.Tensor
+    groups: tuple[Group, ...]
+    """of tokens as `rows` has them"""
+
+    @property
+    def tokens(self) -> int:
+        return sum(group.tokens for group in self.groups)
+
+
+def _pieces(groups: Listed[Group], threads: int) -> Iterator[_Piece]:
     """The groups in pieces of some `ROWS_TOGETHER` tokens, or of one thread's share where that is less."""
     tokens = sum(group.tokens for group in groups)
     rounds = -(-tokens // (ROWS_TOGETHER * threads))
     share = -(-tokens // (rounds * threads))
+    some: list[Group] = []
     for group in groups:
-        together = max(1, share // group.length)
-        for first in range(0, group.count, together):
-            count = min(together, group.count - first)
-            begin, end = first * group.length, (first + count) * group.length
-            index = None if group.index is None else group.index[begin:end]
-            yield Group(count, group.length, group.begin + begin, index)
+        first = 0
+        while first < group.count:
+            room = share - sum(one.tokens for one in some)
+            if some and room < group.length:
+                yield _joined(some)
+                some, room = [], share
+            count = min(max(1, room // group.length), group.count - first)
+            some.append(group.part(first, count))
+            first += count
+    yield _joined(some)
+
+
+def _joined(groups: Listed[Group]) -> _Piece:
+    begins = accumulate((group.tokens for group in groups), initial=0)
+    within = tuple(
+        Group(group.count, group.length, begin) for group, begin in zip(groups, begins, strict=False)
+    )
+    if all(
+        group.index is None and group.begin == groups[0].begin + one.begin
+        for group, one in zip(groups, within, strict=True)
+    ):
+        return _Piece(slice(groups[0].begin, groups[-1].begin + groups[-1].tokens), within)
+    return _Piece(torch.cat([group.where for group in groups]), within)
 
 
 @torch.inference_mode()
-def _through(hidden: torch.Tensor, blocks: Listed[FoldedBlock], turn: torch.Tensor, piece: Group) -> None:
+def _through(hidden: torch.Tensor, blocks: Listed[FoldedBlock], turn: torch.Tensor, piece: _Piece) -> None:
     """One piece through all blocks."""
-    part = _taken(hidden, piece)
-    alone = (Group(piece.count, piece.length),)
+    part, turned = hidden[piece.rows], turn[piece.rows]
     for block in blocks:
-        _run(part, block, alone, _taken(turn, piece))
-    if piece.index is not None:
-        hidden[piece.index] = part
+        _run(part, block, piece.groups, turned)
+    if isinstance(piece.rows, torch.Tensor):
+        hidden[piece.rows] = part
 
 
 def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torch.Tensor) -> None:
@@ -119,22 +150,11 @@ def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torc
 
 def _attention(qkv: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torch.Tensor) -> torch.Tensor:
     """[tokens, 3 · hidden] → [tokens, hidden]; each token is in one of the groups."""
-    made = []
+    seen = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
     for group in groups:
-        taken, turned = _taken(qkv, group), _taken(turn, group)
-        shape = group.count, group.length, -1
-        made.append(attend(taken.view(shape), turned.view(shape), p.heads, p.scale).flatten(0, 1))
-    if len(groups) == 1 and groups[0].index is None:
-        return made[0]
-    seen = made[0].new_empty(len(qkv), made[0].shape[-1])
-    for group, part in zip(groups, made, strict=True):
-        if group.index is None:
-            seen[group.begin : group.begin + group.tokens] = part
-        else:
-            seen[group.index] = part
+        shape, where = (group.count, group.length, -1), group.rows
+        made = attend(qkv[where].view(shape), turn[where].view(shape), p.heads, p.scale)
+        if len(groups) == 1 and group.index is None:
+            return made.flatten(0, 1)
+        seen[where] = made.flatten(0, 1)
     return seen
-
-
-def _taken(of: torch.Tensor, group: Group) -> torch.Tensor:
-    """The group's rows: a view where they lie together."""
-    return of[group.begin : group.begin + group.tokens] if group.index is None else of[group.index]

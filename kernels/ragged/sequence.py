@@ -42,6 +42,23 @@ class Group:
     def tokens(self) -> int:
         return self.count * self.length
 
+    @property
+    def rows(self) -> slice | torch.Tensor:
+        """Where the tokens are: a slice where they lie together."""
+        return slice(self.begin, self.begin + self.tokens) if self.index is None else self.index
+
+    @property
+    def where(self) -> torch.Tensor:
+        """int64 [count · length], on the device of the index, or on the host."""
+        return torch.arange(self.begin, self.begin + self.tokens) if self.index is None else self.index
+
+    def part(self, first: int, count: int) -> Group:
+        """`count` of the pieces, from number `first` on."""
+        begin, end = first * self.length, (first + count) * self.length
+        return Group(
+            count, self.length, self.begin + begin, None if self.index is None else self.index[begin:end]
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:

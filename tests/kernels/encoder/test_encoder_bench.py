@@ -13,8 +13,10 @@ from kernels import bench
 from kernels.backend import product_dtype
 from kernels.encoder import bench as encoder_bench
 from kernels.encoder.models import Model
+from kernels.encoder.native import make_model
 from kernels.encoder.towers import Encoder, clip, internvl, qwen, siglip, vit
-from kernels.measure import relative_error
+from kernels.measure import Call, relative_error
+from kernels.ragged import Grid
 from tests.kernels.runner.fakes import Host
 
 CPU = torch.device("cpu")
@@ -25,7 +27,7 @@ TINY = (
     clip("clip/14-56", 56, 64, 2, 2, 96, 40),
     siglip("siglip/14-60", 60, 72, 2, 2, 100, 24),
     internvl("internvl/14-56", 56, 64, 2, 4, 96, 24),
-    qwen("qwen/14-112", 112, 64, 2, 4, 96, 32),
+    qwen("qwen/14-mixed", (Grid(4, 4), Grid(5, 7), Grid(1, 3)), 64, 8, 4, 96, 32),
 )
 
 
@@ -37,23 +39,24 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 def pixels(encoder: Encoder, batch: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (batch, encoder.side, encoder.side, 3), dtype=torch.uint8, generator=random)
+    size = (encoder.tiles(batch), encoder.side, encoder.side, 3)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=random)
 
 
 def test_both_ways_give_the_same_rows(encoder: Encoder) -> None:
-    model = Model(encoder, CPU, torch.float32)
-    tiles = pixels(encoder, 3)
+    model = make_model(encoder, CPU, torch.float32)
+    tiles = pixels(encoder, 4)
     with torch.inference_mode():
         ours, theirs = model.ours("cpu")(tiles), model.transformers()(tiles)
         front, their_front = model.our_front("cpu")(tiles), model.transformers_front()(tiles)
     assert relative_error(ours, theirs.double()) < 1e-5
     assert relative_error(front, their_front.double()) < 1e-5
-    assert model.choose_body() == ("transformers" if encoder.merge > 1 else "fused")
+    assert model.choose_body() == "fused"
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(encoder_bench, "ON_CPU", ((VIT, 1), (VIT, 3), (TINY[3], 2)))
+    monkeypatch.setattr(encoder_bench, "ON_CPU", ((VIT, 1), (VIT, 3), (TINY[3], 2), (TINY[4], 3)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     yield
 
@@ -64,7 +67,7 @@ def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.Captur
     assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 0
     rows = json.loads(written.read_text())
     told = {(row["kernel"], row["shape"], row["batch"], row["provider"]) for row in rows}
-    for name, batch in (("tiny/16-48", 1), ("tiny/16-48", 3), ("internvl/14-56", 2)):
+    for name, batch in (("tiny/16-48", 1), ("tiny/16-48", 3), ("internvl/14-56", 2), ("qwen/14-mixed", 3)):
         for provider in ("ours", "transformers"):
             assert ("encoder", name, batch, provider) in told
             assert ("encoder front", name, batch, provider) in told
@@ -86,8 +89,13 @@ def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.Captur
 def test_a_red_gate_is_named_and_not_timed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = Model.ours
-    monkeypatch.setattr(Model, "ours", lambda self, backend: lambda tiles: 1.02 * right(self, backend)(tiles))
+    right = encoder_bench.whole
+
+    def off(case: encoder_bench.Case) -> dict[str, Call]:
+        calls = right(case)
+        return {**calls, "ours": lambda: 1.02 * calls["ours"]()}
+
+    monkeypatch.setattr(encoder_bench, "whole", off)
     written = tmp_path / "rows.json"
     assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 1
     assert json.loads(written.read_text()) == []
@@ -106,14 +114,14 @@ def test_shares_are_of_medians_and_add_up() -> None:
 
 @pytest.mark.parametrize("encoder", TINY[:4], ids=lambda one: one.name)
 def test_from_host_to_host_both_ways_give_the_same_rows(encoder: Encoder) -> None:
-    case = encoder_bench.Case(Model(encoder, CPU, torch.bfloat16), "cpu", pixels(encoder, 5))
+    case = encoder_bench.Case(Model(encoder, CPU, torch.bfloat16), "cpu", 5, pixels(encoder, 5))
     with torch.inference_mode():
         rows = {name: call() for name, call in encoder_bench.from_host(case, Host()).items()}
     assert relative_error(rows["ours, staged"].view(rows["transformers"].shape), rows["transformers"]) < 0.03
 
 
-def test_from_host_leaves_out_a_forward_that_asks_the_host() -> None:
-    case = encoder_bench.Case(Model(TINY[4], CPU, torch.bfloat16), "cpu", pixels(TINY[4], 1))
+def test_from_host_leaves_out_pictures_of_any_sizes() -> None:
+    case = encoder_bench.Case(make_model(TINY[4], CPU, torch.bfloat16), "cpu", 1, pixels(TINY[4], 1))
     assert encoder_bench.from_host(case, Host()) == {}
 
 

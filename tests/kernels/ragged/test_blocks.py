@@ -43,8 +43,7 @@ def seen(groups: tuple[Group, ...], tokens: int) -> torch.Tensor:
     """bool [tokens, tokens]"""
     mask = torch.zeros(tokens, tokens, dtype=torch.bool)
     for group in groups:
-        index = torch.arange(group.begin, group.begin + group.tokens) if group.index is None else group.index
-        for piece in index.view(group.count, group.length):
+        for piece in group.where.view(group.count, group.length):
             mask[piece[:, None], piece] = True
     return mask
 

@@ -18,8 +18,8 @@ def groups_of(groups: tuple[Group, ...], tokens: int) -> list[set[int]]:
     """Who sees each other, by place in the sequence."""
     found = []
     for group in groups:
-        numbers = torch.arange(tokens)[group.begin :] if group.index is None else group.index
-        found += [set(piece.tolist()) for piece in numbers[: group.tokens].view(group.count, group.length)]
+        assert torch.equal(torch.arange(tokens)[group.rows], group.where)
+        found += [set(piece.tolist()) for piece in group.where.view(group.count, group.length)]
     return found
 
 
