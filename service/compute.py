@@ -59,15 +59,18 @@ def compute_of(path: Path, need: Need) -> Compute | None:
         head=2 * table,
         # scores and the mean weighed by them: two operations each for each number of a head
         look=4 * heads * (text.get("head_dim") or width // heads) * text["num_hidden_layers"],
-        window=text.get("sliding_window"),
+        # Qwen names a window also where it has none
+        window=text.get("sliding_window") if text.get("use_sliding_window", True) else None,
         step_bytes=item * (layers + table),
     )
 
 
 def _patch(vision: dict[str, Any], tile_patches: int) -> float:
-    """https://arxiv.org/abs/2010.11929: four products in attention, two in the MLP."""
-    width, depth = vision.get("hidden_size", 0), vision.get("num_hidden_layers", 0)
-    weights = 4 * width * width + 2 * width * vision.get("intermediate_size", 0)
+    """https://arxiv.org/abs/2010.11929: four products in attention, two in the MLP; https://arxiv.org/abs/2502.13923:
+    three in one that is gated, as SiLU tells."""
+    width, depth = vision.get("hidden_size", 0), vision.get("depth") or vision.get("num_hidden_layers", 0)
+    products = 3 if vision.get("hidden_act") == "silu" else 2
+    weights = 4 * width * width + products * width * vision.get("intermediate_size", 0)
     return float(depth * (2 * weights + 4 * tile_patches * width))
 
 

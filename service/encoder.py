@@ -24,7 +24,7 @@ from service.arena import ArenaLease, ArenaStore
 from service.batcher import Batcher, BatcherStats, OnBatch
 from service.domain import ImageBytes, ImageJob, TilePlan
 from service.errors import ConfigurationError, EncoderFailed, PatchbayError
-from service.families.towers import DTYPES, Tower, Views
+from service.families.towers import DTYPES, TiledImage, Tower
 from service.flights import Flights
 from service.timeline import StageTimings, Strand
 
@@ -81,7 +81,7 @@ class LocalEncoder:
         self._flights = Flights[ArenaLease](discard=lambda lease: lease.release())
         self._strands = WeakValueDictionary[str, Strand]()
         """The stages of each image on its way, for as long as somebody makes it or waits for it."""
-        self._batcher = Batcher[Views, _Rows](
+        self._batcher = Batcher[TiledImage, _Rows](
             self._forward,
             budget=budget,
             on_batch=on_batch,
@@ -164,22 +164,22 @@ class LocalEncoder:
             tiles = await self._decode.tiles(job.image, job.plan, job.path)
             # an image that is given up, or fails, on the device is not told from one that still waits for it
             strand.enter("encode_queue", self._clock())
-            views = [torch.from_numpy(view) for view in tiles]
-            reply = await self._batcher.submit(views, job.plan.patches, self._tower.bucket(job.plan))
+            image = TiledImage(job.plan, [torch.from_numpy(view) for view in tiles])
+            reply = await self._batcher.submit(image, job.plan.patches, self._tower.bucket(job.plan))
             strand.enter("encode", reply.began)
             strand.enter("transfer", reply.ended)
             return await self._put(job.key, self._checked(reply.value, job.plan.rows))
         finally:
             strand.leave(self._clock())
 
-    def _forward(self, images: list[Views]) -> list[_Rows]:
+    def _forward(self, images: list[TiledImage]) -> list[_Rows]:
         """On the device thread."""
         with attend(self._attention):
             if self._runner is not None:
                 return _staged(self._runner, images)
             rows = self._tower.encode(images)
         finite = torch.stack([image.isfinite().all() for image in rows]).tolist()
-        return [_Rows(image.to("cpu"), well) for image, well in zip(rows, finite, strict=True)]
+        return [_Rows(_on_host(image), well) for image, well in zip(rows, finite, strict=True)]
 
     def _checked(self, rows: _Rows, expected: int) -> torch.Tensor:
         """Wrong rows would end the engine's process, so they stop here."""
@@ -204,19 +204,27 @@ class LocalEncoder:
 
     async def _encode_blank(self, patches: int) -> None:
         # at the full budget it shares its batch with nobody
-        reply = await self._batcher.submit(self._tower.blank(patches), self._batcher.budget)
-        self._checked(reply.value, expected=len(reply.value.values))
+        blank = self._tower.blank(patches)
+        reply = await self._batcher.submit(blank, self._batcher.budget)
+        self._checked(reply.value, blank.plan.rows)
 
 
-def _staged(runner: Runner, images: list[Views]) -> list[_Rows]:
+def _on_host(rows: torch.Tensor) -> torch.Tensor:
+    """From a GPU into pinned memory, which torch keeps for the next."""
+    if rows.device.type == "cpu":
+        return rows
+    return torch.empty_like(rows, device="cpu", pin_memory=True).copy_(rows)
+
+
+def _staged(runner: Runner, images: list[TiledImage]) -> list[_Rows]:
     try:
-        landed = runner.run([view for image in images for view in image])
+        landed = runner.run([view for image in images for view in image.views])
     except CaptureFailed as failure:
         raise ConfigurationError(
             f"the encoder could not be captured as CUDA graphs for up to {max(runner.rungs, default=0)} tiles "
             f"({failure}): lower encoder_graph_bytes, 0 captures none; or choose encoder_copies=plain"
         ) from failure
-    tiles = [sum(map(len, image)) for image in images]
+    tiles = [image.tiles for image in images]
     rows = len(landed.rows) // sum(tiles)  # of a tile
     parts = zip(
         torch.split(landed.rows, [rows * count for count in tiles]),

@@ -9,7 +9,7 @@ PatchbayError
 │   ├── ModelNotFound            the model is not served here
 │   ├── ContextLengthExceeded    images and text do not fit the model's context
 │   └── ImageError               about one image
-│       ├── InvalidDataURL  UnsupportedImageFormat  ImageTooLarge  ImageTooSmall
+│       ├── InvalidDataURL  UnsupportedImageFormat  ImageTooLarge  ImageTooSmall  ImageTooNarrow
 │       ├── InvalidImage         the header was fine, the pixels were not
 │       ├── TooManyImages
 │       ├── URLNotAllowed        the guard refused the address
@@ -91,6 +91,10 @@ class ImageTooLarge(ImageError):
 
 class ImageTooSmall(ImageError):
     code = "image_too_small"
+
+
+class ImageTooNarrow(ImageError):
+    code = "image_too_narrow"
 
 
 class InvalidImage(ImageError):

@@ -7,6 +7,7 @@ and no pixels.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from service.domain import Detail, ImageBytes, ImageRef, TilePlan
@@ -22,10 +23,14 @@ def fit(
     Raises ContextLengthExceeded, which tells the tokens of each image, when no plan fits `context` tokens.
     """
     plans = _plans(geometry, refs, images, None)
-    most = max((plan.tiles for plan in plans), default=0)
-    while _positions(geometry, plans) > context // 2 and most > 1:
-        most -= 1
-        plans = _plans(geometry, refs, images, most)
+    if _positions(geometry, plans) > context // 2:
+        # more tiles never take fewer positions, so the most that leave half of the context are found by halves
+        most = bisect_right(
+            range(1, max(plan.tiles for plan in plans)),
+            context // 2,
+            key=lambda tiles: _positions(geometry, _plans(geometry, refs, images, tiles)),
+        )
+        plans = _plans(geometry, refs, images, max(1, most))
     if _positions(geometry, plans) >= context:
         each = ", ".join(
             f"{ref.path}: {geometry.layout(plan).positions}" for ref, plan in zip(refs, plans, strict=True)
@@ -49,13 +54,3 @@ def _plans(
 
 def _positions(geometry: Geometry, plans: Sequence[TilePlan]) -> int:
     return sum(geometry.layout(plan).positions for plan in plans)
-
-
-def largest_plan(geometry: Geometry) -> TilePlan:
-    """The plan of an image that takes `geometry.max_rows` soft tokens, or comes nearest to it."""
-    sides = (64, 128, 256, 512, 1024, 2048, 4096)
-    ratios = ((1, 1), (4, 3), (3, 4), (2, 1), (1, 2), (3, 1), (1, 3))
-    plans = (
-        geometry.plan(side * width, side * height, Detail.HIGH) for side in sides for width, height in ratios
-    )
-    return max(plans, key=lambda plan: (plan.rows, plan.patches))

@@ -16,7 +16,6 @@ from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
-from service.fitting import largest_plan
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.metrics import Metrics
 from service.preparation import Prepared
@@ -43,6 +42,7 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
         min_side=prepared.geometry.min_side,
+        max_ratio=prepared.geometry.max_ratio,
     )
     ingest = Ingest(fetcher, limits)
     ends.push_async_callback(ingest.close)
@@ -80,7 +80,7 @@ async def make_encoder(
     from service.staging import make_runner
 
     plan, settings = prepared.plan, prepared.settings
-    tile_bytes = sum(3 * view.width * view.height for view in largest_plan(prepared.geometry).views)
+    tile_bytes = sum(3 * view.width * view.height for view in prepared.geometry.largest.views)
     decode = DecodePool(plan.decode_workers, tile_bytes, settings.decode_timeout, settings.max_image_pixels)
     ends.callback(decode.close)
     loading = asyncio.to_thread(

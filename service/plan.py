@@ -55,6 +55,8 @@ class Need:
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
+    tiles_apart: bool = True
+    """The tower computes each tile by itself, so that batches can go in chunks; else none is staged or captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def _chunk(need: Need, batch: int) -> int:
 
 def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
     """By default as much as graphs for every size of chunk need."""
-    if wish.images != "handles" or wish.encoder_copies == "plain":
+    if wish.images != "handles" or wish.encoder_copies == "plain" or not need.tiles_apart:
         return 0
     if wish.encoder_graph_bytes is not None:
         return wish.encoder_graph_bytes
@@ -217,7 +219,7 @@ def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
 
 def _staging_bytes(need: Need, wish: Wish, batch: int) -> int:
     """Pixels and rows of the chunks that are on the device at once."""
-    if wish.encoder_copies == "plain":
+    if wish.encoder_copies == "plain" or not need.tiles_apart:
         return 0
     tiles = -(-_chunk(need, batch) // need.tile_patches)
     rows = _row(need) * need.max_rows * need.tile_patches // need.max_patches  # of a tile

@@ -18,7 +18,6 @@ from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.base import Geometry
-from service.fitting import largest_plan
 from service.machine import Machine, inspect
 from service.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
 from service.settings import Settings
@@ -137,7 +136,7 @@ def dtype_of(settings: Settings, checkpoint: Checkpoint) -> Dtype:
 
 def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
     """What the plan must know of a checkpoint that is served in `dtype`."""
-    largest = largest_plan(geometry)
+    largest = geometry.largest
     scale = ITEM_BYTES[dtype] / ITEM_BYTES.get(checkpoint.dtype, ITEM_BYTES[dtype])
     return Need(
         vision_bytes=round(checkpoint.vision_bytes * scale),
@@ -152,6 +151,7 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         kv_bytes_per_token=round(checkpoint.kv_bytes_per_token * scale),
         context=checkpoint.context,
         dtype=dtype,
+        tiles_apart=geometry.tiles_apart,
     )
 
 

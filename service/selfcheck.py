@@ -15,7 +15,6 @@ from PIL import Image
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import ConfigurationError, EngineRejected
 from service.families.base import Geometry
-from service.fitting import largest_plan
 from service.pipeline import Pipeline
 
 
@@ -25,7 +24,7 @@ async def self_check(pipeline: Pipeline, geometry: Geometry, model: str) -> int:
     Raises ConfigurationError when the engine refuses the handle or counts another number of tokens; whatever
     else a request can raise is raised as it is.
     """
-    largest = largest_plan(geometry)
+    largest = geometry.largest
     try:
         answer = await pipeline.chat(_request(largest.views[0].width, largest.views[0].height, model), {})
     except EngineRejected as error:

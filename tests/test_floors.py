@@ -42,7 +42,7 @@ FLOORS = [
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]
 TOWERS = {
-    *("service.families.towers", "service.families.internvl.tower"),
+    *("service.families.towers", "service.families.internvl.tower", "service.families.qwen_vl.tower"),
     *("service.encoder", "service.staging"),
 }
 FILES = sorted(path for folder in ("service", "kernels") for path in (ROOT / folder).rglob("*.py"))

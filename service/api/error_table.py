@@ -22,6 +22,7 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.UnsupportedImageFormat: "it is no JPEG, PNG, WebP or GIF",
     errors.ImageTooLarge: "it has more bytes than `max_image_bytes` or more pixels than `max_image_pixels`",
     errors.ImageTooSmall: "a side is shorter than the model takes",
+    errors.ImageTooNarrow: "one side is more times the other than the model takes",
     errors.InvalidImage: "it cannot be decoded",
     errors.TooManyImages: "the request has more than `max_images`",
     errors.URLNotAllowed: "the guard refuses the URL's scheme, port, host or address",

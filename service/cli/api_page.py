@@ -37,8 +37,9 @@ curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/
 ```
 
 Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, the first
-frame of a GIF). `detail` is `low` (one tile), `high` (as many as the model takes) or `auto`, the default: as `high`,
-and less where the images would take more than half of the context. `prompt_tokens_details` says what was applied.
+frame of a GIF). `detail` is `low` (one tile; of a model that takes any size, at most 512 × 512 pixels), `high` (as much
+as the model takes) or `auto`, the default: as `high`, and less where the images would take more than half of the
+context. `prompt_tokens_details` says what was applied.
 
 With `"stream": true` the answer comes as server-sent events, one `data:` line each, the last `data: [DONE]`. While an
 image is encoded, lines that begin with a colon keep the connection open. An error within a stream is an event with the

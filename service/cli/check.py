@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any
 
 from service import __version__
@@ -57,12 +58,13 @@ def _versions() -> list[str]:
 
 def _model(prepared: Prepared) -> list[str]:
     checkpoint, geometry = prepared.checkpoint, prepared.geometry
+    ratio = f" or over {geometry.max_ratio:g} times the other" if isfinite(geometry.max_ratio) else ""
     return [
         f"path        {checkpoint.path}",
         f"name        {prepared.served_name}",
         f"family      {geometry.name} ({checkpoint.architecture}), {prepared.dtype}",
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
-        f"images      up to {geometry.max_rows} soft tokens each, no side under {geometry.min_side} px",
+        f"images      up to {geometry.max_rows} soft tokens each, no side under {geometry.min_side} px{ratio}",
     ]
 
 

@@ -21,7 +21,7 @@ from service.cli.values import as_yaml, helm_values
 from service.compute import compute_of
 from service.domain import Detail
 from service.errors import ConfigurationError
-from service.families import load_geometry
+from service.families import Geometry, load_geometry
 from service.gpus import data_sheet
 from service.plan import make_plan
 from service.preparation import dtype_of, need_of, served_name_of, wish_of
@@ -45,6 +45,7 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     machine = imagined(sheet, options.cores, options.memory, options.shared_memory)
     checkpoint = read_checkpoint(settings.model, settings.revision, weights=False)
     geometry = load_geometry(checkpoint.path)
+    _check_kinds(work.kinds, geometry)
     dtype = dtype_of(settings, checkpoint)
     need = need_of(checkpoint, geometry, dtype)
     planned = make_plan(machine, need, wish_of(settings))
@@ -82,6 +83,16 @@ def _workload(options: argparse.Namespace, settings: Settings) -> Workload:
             f"images-per-request: got {work.images}, and max_images allows {settings.max_images}: raise max_images"
         )
     return work
+
+
+def _check_kinds(kinds: Sequence[Kind], geometry: Geometry) -> None:
+    for kind in kinds:
+        long, short = max(kind.width, kind.height), min(kind.width, kind.height)
+        if short < geometry.min_side or long > geometry.max_ratio * short:
+            raise ConfigurationError(
+                f"image: got {kind.width}x{kind.height}; this model takes no side under {geometry.min_side} px or over "
+                f"{geometry.max_ratio:g} times the other"
+            )
 
 
 def parse_kinds(texts: Sequence[str]) -> tuple[Kind, ...]:

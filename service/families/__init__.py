@@ -13,10 +13,14 @@ from pathlib import Path
 from service.errors import ConfigurationError
 from service.families.base import Geometry
 from service.families.internvl.geometry import InternVLGeometry
+from service.families.qwen_vl.geometry import QwenVLGeometry
 
 __all__ = ["Geometry", "load_geometry"]
 
-_FAMILIES: dict[str, Callable[[Path], Geometry]] = {"internvl": InternVLGeometry.from_checkpoint}
+_FAMILIES: dict[str, Callable[[Path], Geometry]] = {
+    "internvl": InternVLGeometry.from_checkpoint,
+    "qwen2_5_vl": QwenVLGeometry.from_checkpoint,
+}
 
 
 def load_geometry(path: str | Path) -> Geometry:

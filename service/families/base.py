@@ -13,7 +13,7 @@ class Geometry(Protocol):
 
     @property
     def name(self) -> str:
-        """The family: `internvl`."""
+        """The family: `internvl`, `qwen_vl`."""
         ...
 
     @property
@@ -23,7 +23,17 @@ class Geometry(Protocol):
 
     @property
     def max_rows(self) -> int:
-        """Soft tokens of the largest image."""
+        """No image has more soft tokens."""
+        ...
+
+    @property
+    def largest(self) -> TilePlan:
+        """Has `max_rows` soft tokens; no image costs more. What an image of its size gets is this, or little less."""
+        ...
+
+    @property
+    def tiles_apart(self) -> bool:
+        """Whether the tower computes each tile by itself, so that the tiles of an image may go in several calls."""
         ...
 
     @property
@@ -37,6 +47,11 @@ class Geometry(Protocol):
         ...
 
     @property
+    def max_ratio(self) -> float:
+        """Of the longer side to the shorter one, the most that the checkpoint's processor accepts."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Changes with everything that decides pixels, rows or their order: a field of every cache key."""
         ...
@@ -45,7 +60,7 @@ class Geometry(Protocol):
         """What is cut from an image of `width` × `height` displayed pixels.
 
         `max_tiles` bounds all tiles of the image together, under `auto` alone: `low` and `high` are the client's word.
-        Raises ValueError for sizes below one.
+        Raises ValueError for sizes below one or of a ratio beyond `max_ratio`.
         """
         ...
 

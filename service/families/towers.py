@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
@@ -16,12 +17,25 @@ from kernels.runner import Form
 from service.domain import TilePlan
 from service.errors import ConfigurationError
 
-Views = Sequence[torch.Tensor]
-"""One image: per view of its plan, uint8 [tiles, tile_height, tile_width, 3], row by row."""
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_FAMILIES = {"internvl": ("service.families.internvl.tower", "InternVLTower")}
+_FAMILIES = {
+    "internvl": ("service.families.internvl.tower", "InternVLTower"),
+    "qwen2_5_vl": ("service.families.qwen_vl.tower", "QwenVLTower"),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiledImage:
+    """An image's pixels, cut as its plan says."""
+
+    plan: TilePlan
+    views: Sequence[torch.Tensor]
+    """Per view of the plan, uint8 [tiles, tile_height, tile_width, 3], row by row."""
+
+    @property
+    def tiles(self) -> int:
+        return sum(map(len, self.views))
 
 
 class Tower(Protocol):
@@ -48,7 +62,7 @@ class Tower(Protocol):
         """Who runs the transformer blocks."""
         ...
 
-    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """All tiles of all images in one packed forward.
 
         Returns per image [rows, width] in `dtype` on `device`, contiguous, in the order of its views and tiles.
@@ -59,8 +73,8 @@ class Tower(Protocol):
         """Images whose plans have equal buckets can share one `encode`."""
         ...
 
-    def blank(self, patches: int) -> list[torch.Tensor]:
-        """Views of a grey image that costs as near to `patches` as tiles allow without passing it, one at least."""
+    def blank(self, patches: int) -> TiledImage:
+        """A grey image that costs as near to `patches` as tiles allow without passing it, one at least."""
         ...
 
 

@@ -6,10 +6,17 @@ Knows nothing of where the bytes came from, and never decodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from service.domain import ImageBytes
-from service.errors import ImageTooLarge, ImageTooSmall, InvalidImage, UnsupportedImageFormat
+from service.errors import (
+    ImageTooLarge,
+    ImageTooNarrow,
+    ImageTooSmall,
+    InvalidImage,
+    UnsupportedImageFormat,
+)
 from service.image_header import read_header, sniff
 
 _ALLOWED = "JPEG, PNG, WebP and GIF are accepted"
@@ -36,12 +43,15 @@ class ImageLimits:
     min_side: int = 1
     max_side: int = 65_535
     """Longer sides make resize filters of gigabytes, and no camera has them."""
+    max_ratio: float = inf
+    """Of the longer side to the shorter one."""
 
 
 def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, path: str) -> ImageBytes:
     """The same bytes with format and displayed size.
 
-    Raises UnsupportedImageFormat, InvalidImage (broken header), ImageTooLarge and ImageTooSmall, all with `path`.
+    Raises UnsupportedImageFormat, InvalidImage (broken header), ImageTooLarge, ImageTooSmall and ImageTooNarrow, all
+    with `path`.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(
@@ -77,3 +87,8 @@ def _check_size(width: int, height: int, limits: ImageLimits, path: str) -> None
         raise ImageTooLarge(f"{size}; no side may be longer than {limits.max_side}.", param=path)
     if min(width, height) < limits.min_side:
         raise ImageTooSmall(f"{size}; the model needs at least {limits.min_side} on each side.", param=path)
+    if max(width, height) > limits.max_ratio * min(width, height):
+        raise ImageTooNarrow(
+            f"{size}; the model needs the longer side to be at most {limits.max_ratio:g} times the shorter one.",
+            param=path,
+        )

@@ -24,7 +24,7 @@ class Ingest:
         """The image's bytes with format and displayed size; a fetch is timed as `fetch`.
 
         Raises an ImageError with `ref.path`: InvalidDataURL, URLNotAllowed, MediaFetchFailed, ImageTooLarge,
-        ImageTooSmall, UnsupportedImageFormat or InvalidImage.
+        ImageTooSmall, ImageTooNarrow, UnsupportedImageFormat or InvalidImage.
         """
         scheme = ref.url[:6].lower()
         if scheme.startswith("data:"):

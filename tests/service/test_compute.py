@@ -17,6 +17,7 @@ from service.families import load_geometry
 from service.plan import Need
 from service.preparation import need_of
 from service.settings import EMBEDDED_MODEL
+from tests.service.tiny_qwen_vl import write_checkpoint
 
 PATH = Path(EMBEDDED_MODEL)
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
@@ -91,6 +92,31 @@ def test_a_mixture_of_experts_is_not_reckoned(tmp_path: Path) -> None:
 
 
 def test_a_window_bounds_how_far_a_token_looks(tmp_path: Path) -> None:
-    near = computed(path=changed(tmp_path, sliding_window=10))
+    near = computed(path=changed(tmp_path, sliding_window=10, use_sliding_window=True))
     assert near.looks(8) == computed().looks(8) == 32
     assert near.looks(30) == 50 + 20 * 10 and computed().looks(30) == 450
+
+
+def test_a_window_that_is_not_used_bounds_nothing(tmp_path: Path) -> None:
+    wide = computed(path=changed(tmp_path, sliding_window=10, use_sliding_window=False))
+    assert wide.looks(30) == 450
+
+
+def test_a_patch_of_gated_layers_is_what_they_compute_and_not_more(tmp_path: Path) -> None:
+    side = 8  # cells
+    tower = write_checkpoint(tmp_path, tokenizer=True).model.visual
+    tower.set_attn_implementation("eager")  # whose products PyTorch counts
+    whole = counted(
+        tower,
+        hidden_states=torch.zeros(4 * side**2, 3 * 2 * 14 * 14),
+        grid_thw=torch.tensor([[1, 2 * side, 2 * side]]),
+    )
+    merger = counted(tower.merger, x=torch.zeros(4 * side**2, 32))
+    embedding = 2 * 4 * side**2 * 3 * 2 * 14 * 14 * 32
+    need = need_of(read_checkpoint(str(tmp_path)), load_geometry(tmp_path), "float32")
+    reckoned = computed(need, tmp_path).patch * 4 * side**2
+    blocks = whole - merger - embedding
+    attention = 3 * 4 * (4 * side**2) * 32  # of three layers, for each patch that one looks at
+    assert 0 < reckoned <= blocks
+    # of attention, what a patch sees of its own cell
+    assert reckoned == pytest.approx(blocks - attention * ((2 * 64 + 256) / 3 - 4), rel=1e-6)

@@ -1,12 +1,16 @@
+from collections.abc import Sequence
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain import Detail, ImageBytes, ImageFormat, ImageRef
+from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
 from service.errors import ContextLengthExceeded
-from service.families import load_geometry
-from service.fitting import fit, largest_plan
+from service.families import Geometry, load_geometry
+from service.fitting import fit
 from service.settings import EMBEDDED_MODEL
+from tests.service.families.internvl import test_geometry as internvl
+from tests.service.families.qwen_vl import test_geometry as qwen_vl
 
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
 
@@ -29,7 +33,7 @@ def test_with_room_auto_is_high() -> None:
 
 def test_without_room_auto_gives_tiles_back_and_high_does_not() -> None:
     high, auto = fit(GEOMETRY, refs(Detail.HIGH, Detail.AUTO), [image(400, 400)] * 2, 450)
-    assert high.tiles == largest_plan(GEOMETRY).tiles
+    assert high.tiles == GEOMETRY.largest.tiles
     assert auto.tiles < high.tiles
 
 
@@ -56,5 +60,77 @@ def test_auto_takes_half_of_the_context_or_one_tile_each(sizes: list[tuple[int, 
     assert taken < context
 
 
-def test_the_largest_plan_has_the_most_rows() -> None:
-    assert largest_plan(GEOMETRY).rows == GEOMETRY.max_rows
+def positions(geometry: Geometry, plans: Sequence[TilePlan]) -> int:
+    return sum(geometry.layout(plan).positions for plan in plans)
+
+
+def one_by_one(
+    geometry: Geometry, details: Sequence[Detail], images: Sequence[ImageBytes], context: int
+) -> list[TilePlan]:
+    """The rule itself: a tile less each time, until the images take at most half of the context."""
+
+    def plans(most: int | None) -> list[TilePlan]:
+        return [
+            geometry.plan(image.width, image.height, detail, most)
+            for detail, image in zip(details, images, strict=True)
+        ]
+
+    planned = plans(None)
+    most = max(plan.tiles for plan in planned)
+    while positions(geometry, planned) > context // 2 and most > 1:
+        most -= 1
+        planned = plans(most)
+    return planned
+
+
+SIZES = st.lists(
+    st.tuples(st.integers(15, 3000), st.integers(15, 3000), st.sampled_from(Detail)), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=200)
+@given(SIZES, st.integers(300, 12_000), st.sampled_from([(1, 12), (3, 9), (6, 40), (1, 40)]))
+def test_tiles_are_given_back_one_by_one(
+    sizes: list[tuple[int, int, Detail]], context: int, patches: tuple[int, int]
+) -> None:
+    geometry = internvl.made(max_patches=patches[1], min_patches=patches[0])
+    compare(geometry, sizes, context)
+
+
+@settings(max_examples=50, deadline=None)
+@given(SIZES, st.integers(300, 12_000), st.sampled_from([(4, 1280), (4, 50), (300, 300), (900, 1000)]))
+def test_cells_are_given_back_one_by_one(
+    sizes: list[tuple[int, int, Detail]], context: int, cells: tuple[int, int]
+) -> None:
+    geometry = qwen_vl.made(*(count * 28 * 28 for count in cells))
+    compare(geometry, sizes, context)
+
+
+def compare(geometry: Geometry, sizes: list[tuple[int, int, Detail]], context: int) -> None:
+    details, images = [detail for *_, detail in sizes], [image(w, h) for w, h, _ in sizes]
+    expected = one_by_one(geometry, details, images, context)
+    try:
+        assert fit(geometry, refs(*details), images, context) == expected
+    except ContextLengthExceeded:
+        assert positions(geometry, expected) >= context
+
+
+def test_of_many_cells_half_of_the_context_is_used() -> None:
+    geometry = qwen_vl.made()
+    plans = fit(geometry, refs(*[Detail.AUTO] * 8), [image(4096, 4096)] * 8, 32_768)
+    assert {plan.rows for plan in plans} == {45 * 45}
+    assert 0.98 * 32_768 / 2 < positions(geometry, plans) <= 32_768 / 2
+
+
+def test_few_plans_are_tried_however_many_cells_there_are() -> None:
+    tried = 0
+
+    class Counting(qwen_vl.QwenVLGeometry):
+        def plan(self, *given: object, **named: object) -> TilePlan:
+            nonlocal tried
+            tried += 1
+            return super().plan(*given, **named)  # type: ignore[arg-type]
+
+    geometry = qwen_vl.made(kind=Counting)
+    fit(geometry, refs(Detail.AUTO), [image(4096, 4096)], 600)
+    assert tried <= 17

@@ -1,24 +1,31 @@
-"""The engine as the service makes it, over real processes: what its metrics tell of its life."""
+"""Parts as the service makes them: the engine, over real processes, and what its metrics tell of its life; the images
+that are let in."""
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pybase64
 import pytest
+from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from benchmarks.processes import free_port
 from service import parts
+from service.domain import Detail, ImageRef
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
 from service.engine.supervisor import EngineSupervisor
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ImageTooNarrow
 from service.metrics import Metrics
-from service.parts import make_engine
+from service.parts import make_engine, make_ingest
 from service.preparation import prepare
 from service.settings import load
+from service.timeline import StageTimings
+from tests.service.tiny_qwen_vl import write_checkpoint
 
 pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parent / "engine" / "fake_engine.py"
@@ -65,3 +72,21 @@ async def test_a_second_start_is_counted_even_if_the_first_never_answered(
         with pytest.raises(ConfigurationError, match="ended with status 3"):
             await bench.started()
         assert bench.told() == (0, 1)
+
+
+async def test_images_are_admitted_as_the_geometry_takes_them(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, tokenizer=True)
+    prepared = prepare(load({"images": "passthrough", "device": "cpu", "model": str(tmp_path)}, {}))
+    async with AsyncExitStack() as ends:
+        ingest = make_ingest(prepared, ends)
+        assert (await ingest.read(picture(1000, 5), StageTimings())).width == 1000
+        with pytest.raises(ImageTooNarrow, match="1001 × 5 pixels; .* at most 200 times"):
+            await ingest.read(picture(1001, 5), StageTimings())
+
+
+def picture(width: int, height: int) -> ImageRef:
+    data = io.BytesIO()
+    Image.new("RGB", (width, height)).save(data, "PNG")
+    return ImageRef(
+        f"data:image/png;base64,{pybase64.b64encode(data.getvalue()).decode()}", Detail.AUTO, "here"
+    )

@@ -163,6 +163,9 @@ def test_graphs_and_staging_are_part_of_what_the_encoder_takes() -> None:
     ring = 4 * 16 * (3 * 336 * 336 + 576 * 4096 * 2)
     assert plans[0].encoder_gpu_bytes - plain.encoder_gpu_bytes == ring
     assert plain.encoder_graph_bytes == 0
+    # tiles that see each other cannot go in chunks
+    whole = make_plan(H200, dataclasses.replace(LLAVA_7B, tiles_apart=False), Wish(encoder_graph_bytes=GIB))
+    assert whole == plain
     assert "at most 3.0 GiB of it for CUDA graphs" in "\n".join(plans[3 * GIB].lines)
 
 

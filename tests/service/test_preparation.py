@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
+from service.checkpoint import read_checkpoint
 from service.errors import ConfigurationError
-from service.preparation import prepare
-from service.settings import load
+from service.families import load_geometry
+from service.families.towers import takes_tiles
+from service.preparation import need_of, prepare
+from service.settings import EMBEDDED_MODEL, load
+from tests.service.tiny_qwen_vl import write_checkpoint
 
 ELSEWHERE = {"images": "passthrough", "engine_url": "http://engine:8000"}
 
@@ -33,3 +38,19 @@ def test_a_gateway_alone_needs_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare(load(ELSEWHERE, {}))
     assert prepared.external and prepared.engine_url == "http://engine:8000"
     assert prepared.engine.tower == "present" and prepared.engine.handles is None
+
+
+def test_what_cells_ask_for(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, tokenizer=True)
+    geometry = load_geometry(tmp_path)
+    need = need_of(read_checkpoint(str(tmp_path)), geometry, "float32")
+    assert (need.tile_patches, need.tile_pixel_bytes) == (4, 3 * 28 * 28)
+    assert need.max_rows == need.max_positions == geometry.max_rows
+    assert need.max_patches == 4 * geometry.max_rows and not need.tiles_apart
+    assert (need.vision_hidden, need.soft_width, need.context) == (32, 64, 4096)
+
+
+def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, tokenizer=True)
+    for path in (tmp_path, Path(EMBEDDED_MODEL)):
+        assert load_geometry(path).tiles_apart == takes_tiles(path)

@@ -17,7 +17,7 @@ from service.plan import MIB, ResourcePlan, Wish, make_plan
 from service.staging import Runs, choose_runs, make_runner
 from tests.kernels.runner.fakes import Host, Late
 from tests.service.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
-from tests.service.tiny_internvl import random_tiles, write_checkpoint
+from tests.service.tiny_internvl import random_tiles, tiled, write_checkpoint
 
 
 def runs(plan: ResourcePlan, *, takes_tiles: bool = True, copies: str = "auto") -> Runs | None:
@@ -64,9 +64,9 @@ def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, rungs: tuple[
     assert isinstance(tower, TileTower)
     runner = Runner(tower.forward, tower.form, Late(5), most=3, rungs=rungs)
     images = [
-        [random_tiles(4, seed=1), random_tiles(1, seed=2)],
-        [random_tiles(1, seed=3)],
-        [random_tiles(2, seed=4), random_tiles(1, seed=5)],
+        tiled(random_tiles(4, seed=1), random_tiles(1, seed=2)),
+        tiled(random_tiles(1, seed=3)),
+        tiled(random_tiles(2, seed=4), random_tiles(1, seed=5)),
     ]
     for batch in (images, images[1:2], images[::-1]):
         for ours, theirs in zip(_staged(runner, batch), tower.encode(batch), strict=True):
@@ -82,10 +82,10 @@ def test_what_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
         tower.forward(tiles, out)
         out.view(len(tiles), -1)[tiles[:, 0, 0, 0] == 7, -1] = float("nan")
 
-    images = [[random_tiles(2, seed=seed)] for seed in range(3)]
+    images = [tiled(random_tiles(2, seed=seed)) for seed in range(3)]
     for image in images:
-        image[0][:, 0, 0, 0] = 0
-    images[1][0][1, 0, 0, 0] = 7
+        image.views[0][:, 0, 0, 0] = 0
+    images[1].views[0][1, 0, 0, 0] = 7
     rows = _staged(Runner(spoilt, tower.form, Host(), most=4, rungs=(1, 2)), images)
     assert [one.finite for one in rows] == [True, False, True]
 
@@ -100,4 +100,4 @@ def test_a_capture_that_fails_names_the_settings(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match="for up to 2 tiles .*out of memory.* lower encoder_graph_bytes"
     ):
-        _staged(runner, [[random_tiles(1)]])
+        _staged(runner, [tiled(random_tiles(1))])

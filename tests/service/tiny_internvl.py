@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
+from service.domain import TilePlan, View
+from service.families.towers import TiledImage
+
 SIDE = 56
 MEAN = [0.48, 0.46, 0.41]
 STD = [0.27, 0.26, 0.28]
@@ -52,6 +55,16 @@ def random_tiles(count: int, side: int = SIDE, *, seed: int = 0) -> torch.Tensor
     """uint8 [count, side, side, 3]"""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def tiled(*views: torch.Tensor) -> TiledImage:
+    """An image of these tiles."""
+    side = views[0].shape[1]
+    tiles = sum(map(len, views))
+    plan = TilePlan(
+        "high", tuple(View(len(v) * side, side, side, side) for v in views), 4 * tiles, 16 * tiles
+    )
+    return TiledImage(plan, views)
 
 
 @torch.inference_mode()

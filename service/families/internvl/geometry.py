@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.families.factors import nearest_square
 from service.families.internvl.canvas import best_grid
 from service.families.internvl.files import read_facts
 
@@ -35,6 +37,8 @@ class InternVLGeometry:
     name: str = "internvl"
     min_side: int = 1
     """transformers' processor enlarges whatever it gets."""
+    max_ratio: float = inf
+    tiles_apart: bool = True
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -52,6 +56,10 @@ class InternVLGeometry:
     @property
     def max_rows(self) -> int:
         return self.max_tiles * self.rows_per_tile
+
+    @property
+    def largest(self) -> TilePlan:
+        return self._planned("high", *nearest_square(self.max_patches))
 
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
         if width < 1 or height < 1:

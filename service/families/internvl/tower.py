@@ -23,10 +23,10 @@ from kernels.blocks import Body, FusedBlocks, compile_layers, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from kernels.runner import Form
-from service.domain import TilePlan
+from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import Views, resolve_body
+from service.families.towers import TiledImage, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
@@ -100,9 +100,9 @@ class InternVLTower:
         return resolve_body(layer, device=device, dtype=dtype, requested=requested)
 
     @torch.inference_mode()
-    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """Raises ValueError for tiles that are not uint8 [tiles, side, side, 3] of the checkpoint's side."""
-        views = [view for image in images for view in image]
+        views = [view for image in images for view in image.views]
         tiles = views[0] if len(views) == 1 else torch.cat(views)  # [tiles, side, side, 3]
         if tiles.shape[1:] != (self._tile, self._tile, 3):
             raise ValueError(
@@ -112,7 +112,7 @@ class InternVLTower:
             len(tiles) * self.form.rows, self.width, dtype=self.dtype, device=self.device
         )  # [tiles · rows of a tile, width]
         self.forward(tiles.to(self.device), rows)
-        return list(torch.split(rows, [self.form.rows * sum(map(len, image)) for image in images]))
+        return list(torch.split(rows, [self.form.rows * image.tiles for image in images]))
 
     @torch.inference_mode()
     def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
@@ -123,9 +123,14 @@ class InternVLTower:
     def bucket(self, plan: TilePlan) -> Hashable:
         return frozenset((view.tile_width, view.tile_height) for view in plan.views)
 
-    def blank(self, patches: int) -> list[torch.Tensor]:
-        tiles = max(1, patches // (self._tile // self._front.patch_size) ** 2)
-        return [torch.full((tiles, self._tile, self._tile, 3), 128, dtype=torch.uint8)]
+    def blank(self, patches: int) -> TiledImage:
+        side = self._tile
+        of_tile = (side // self._front.patch_size) ** 2
+        tiles = max(1, patches // of_tile)
+        plan = TilePlan(
+            "high", (View(tiles * side, side, side, side),), tiles * self.form.rows, tiles * of_tile
+        )
+        return TiledImage(plan, [torch.full((tiles, side, side, 3), 128, dtype=torch.uint8)])
 
 
 def _own_name(stored: str) -> str | None:

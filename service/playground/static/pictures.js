@@ -38,6 +38,8 @@ function image(picture) {
   return shown;
 }
 
+const FINEST = 8; // pixels of a tile on the screen; finer, the lines would hide the picture
+
 /** The whole picture is stretched to the grid before it is cut, so that the tiles are equal parts of it. */
 function tiles([columns, rows]) {
   const inner = (count, line) => Array.from({ length: count - 1 }, (_, index) => line(index + 1)).join("");
@@ -47,7 +49,11 @@ function tiles([columns, rows]) {
     inner(rows, (y) => `M0 ${y}H${columns}`);
   const stroke = (kind) => svg("path", { d: path, class: kind, "vector-effect": "non-scaling-stroke" });
   const box = { class: "tiles", viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" };
-  return svg("svg", box, stroke("shade"), stroke("line"));
+  const drawn = svg("svg", box, stroke("shade"), stroke("line"));
+  new ResizeObserver(([{ contentRect: { width, height } }]) => {
+    drawn.classList.toggle("fine", Math.min(width / columns, height / rows) < FINEST);
+  }).observe(drawn);
+  return drawn;
 }
 
 function sentence({ width, height, grid: [columns, rows], tiles, tokens, detail, cached }) {

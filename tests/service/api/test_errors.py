@@ -22,6 +22,7 @@ STATUS = {
     "UnsupportedImageFormat": 400,
     "ImageTooLarge": 400,
     "ImageTooSmall": 400,
+    "ImageTooNarrow": 400,
     "InvalidImage": 400,
     "TooManyImages": 400,
     "URLNotAllowed": 400,

@@ -1,8 +1,20 @@
+from pathlib import Path
+
 import pytest
 
 from service.cli.check import check
 from service.plan import MIB
 from tests.service.test_plan import H200
+from tests.service.tiny_qwen_vl import write_checkpoint
+
+
+def test_it_tells_which_images_the_model_takes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert check({}) == 0
+    assert "up to 160 soft tokens each, no side under 1 px\n" in capsys.readouterr().out
+    write_checkpoint(tmp_path, tokenizer=True)
+    assert check({"model": str(tmp_path), "images": "passthrough"}) == 0
+    told = capsys.readouterr().out
+    assert "up to 113 soft tokens each, no side under 1 px or over 200 times the other\n" in told
 
 
 def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from service.plan import GIB, make_plan
 from service.preparation import dtype_of, need_of, wish_of
 from service.settings import load
 from service.sizing import Kind
+from tests.service.tiny_qwen_vl import write_checkpoint
 
 MODEL = Path("demo/model")
 HD = ["--image", "1920x1080"]
@@ -86,6 +87,25 @@ def test_a_configuration_that_makes_no_model_is_named(
     config["text_config"]["model_type"] = "no such model"
     (folder / "config.json").write_text(json.dumps(config))
     assert f"transformers makes no model of {folder / 'config.json'}" in refused(capsys, str(folder), *HD)
+
+
+def test_of_a_model_with_cells_an_image_is_told_in_cells(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path, tokenizer=True)
+    out = told(capsys, str(tmp_path), "--image", "640x480", "--gpu", "l4")
+    assert "640x480       1     low     54      216           54" in out
+    assert "requests/s; each takes" in out
+
+
+def test_an_image_that_the_model_does_not_take_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path, tokenizer=True)
+    words = "image: got 2001x10; this model takes no side under 1 px or over 200 times the other"
+    assert words in refused(capsys, str(tmp_path), "--image", "2001x10")
+    told(capsys, str(tmp_path), "--image", "2000x10")
+    told(capsys, "--image", "2001x10")
 
 
 def test_kinds_are_read_as_they_are_written() -> None:

@@ -16,7 +16,7 @@ from service.arena import ArenaLease, ArenaReader, ArenaStore
 from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder import LocalEncoder
 from service.errors import InvalidImage
-from service.families.towers import Views
+from service.families.towers import TiledImage
 from service.timeline import StageTimings
 
 HANG = 20.0
@@ -75,18 +75,20 @@ class FakeTower:
         self.let_go = threading.Semaphore(1000)
         self.spoil: Callable[[list[torch.Tensor]], list[torch.Tensor]] = lambda rows: rows
 
-    def encode(self, images: Sequence[Views]) -> list[torch.Tensor]:
-        self.batches.append([sum(map(len, views)) for views in images])
+    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
+        self.batches.append([image.tiles for image in images])
         self.threads.append(torch.get_num_threads())
         self.entered.release()
         assert self.let_go.acquire(timeout=HANG)
-        return self.spoil([rows_of(chr(int(v[0][0, 0, 0, 0])), sum(map(len, v))) for v in images])
+        return self.spoil([rows_of(chr(int(one.views[0][0, 0, 0, 0])), one.tiles) for one in images])
 
     def bucket(self, plan: TilePlan) -> Hashable:
         return plan.views[0].tile_width
 
-    def blank(self, patches: int) -> list[torch.Tensor]:
-        return [torch.zeros(max(1, patches // 2), 2, 2, 3, dtype=torch.uint8)]
+    def blank(self, patches: int) -> TiledImage:
+        tiles = max(1, patches // 2)
+        plan = TilePlan("high", (View(2 * tiles, 2, 2, 2),), ROWS * tiles, 2 * tiles)
+        return TiledImage(plan, [torch.zeros(tiles, 2, 2, 3, dtype=torch.uint8)])
 
     def hold(self) -> None:
         while self.let_go.acquire(blocking=False):

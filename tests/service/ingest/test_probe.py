@@ -9,7 +9,14 @@ import pytest
 from PIL import Image, ImageFile
 
 from service.domain import ImageBytes, ImageFormat
-from service.errors import ImageError, ImageTooLarge, ImageTooSmall, InvalidImage, UnsupportedImageFormat
+from service.errors import (
+    ImageError,
+    ImageTooLarge,
+    ImageTooNarrow,
+    ImageTooSmall,
+    InvalidImage,
+    UnsupportedImageFormat,
+)
 from service.ingest.probe import ImageLimits, probe
 
 PATH = "messages[0].content[1].image_url.url"
@@ -78,6 +85,11 @@ def test_a_broken_header_is_told_in_our_words() -> None:
         (ImageLimits(max_pixels=1199), ImageTooLarge, r"40 × 30 pixels; at most 1199 .*max_image_pixels"),
         (ImageLimits(max_side=39), ImageTooLarge, "longer than 39"),
         (ImageLimits(min_side=31), ImageTooSmall, "at least 31"),
+        (
+            ImageLimits(max_ratio=1.25),
+            ImageTooNarrow,
+            r"40 × 30 pixels; the model needs the longer side to be at most 1.25 times the shorter one",
+        ),
     ],
 )
 def test_each_limit_has_its_sentence(limits: ImageLimits, error: type[ImageError], words: str) -> None:
@@ -88,8 +100,9 @@ def test_each_limit_has_its_sentence(limits: ImageLimits, error: type[ImageError
 
 def test_limits_are_inclusive() -> None:
     data = encoded("PNG", (40, 30))
-    limits = ImageLimits(max_bytes=len(data), max_pixels=1200, min_side=30, max_side=40)
+    limits = ImageLimits(max_bytes=len(data), max_pixels=1200, min_side=30, max_side=40, max_ratio=40 / 30)
     assert look(data, limits).width == 40
+    assert look(encoded("PNG", (30, 40)), limits).height == 40
 
 
 def test_a_bomb_is_refused_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from service.admission import Admission
 from service.api.sse import DONE
 from service.app import SCENES
 from service.domain import EngineReply
-from service.families import load_geometry
+from service.families import Geometry, load_geometry
 from service.handover import HandlePath
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.metrics import Metrics
@@ -28,6 +28,7 @@ from tests.service import fakes
 from tests.service.api.fakes import Bench, Health
 from tests.service.fakes import event
 
+EMBEDDED = load_geometry(EMBEDDED_MODEL)
 USAGE = {"prompt_tokens": 177, "completion_tokens": 2, "total_tokens": 179}
 
 
@@ -64,12 +65,12 @@ class Endless(fakes.Reply):
 class Gateway:
     """The real one, with the page, on a port of its own."""
 
-    def __init__(self, *api_keys: str, admin_port: bool = False) -> None:
+    def __init__(self, *api_keys: str, admin_port: bool = False, geometry: Geometry = EMBEDDED) -> None:
         """With `admin_port` its metrics are elsewhere."""
         self.engine = Engine()
         self.health = Health()
-        metrics, geometry = Metrics(CollectorRegistry()), load_geometry(EMBEDDED_MODEL)
-        admission = Admission(max_inflight=4, max_visual_rows=1000)
+        metrics = Metrics(CollectorRegistry())
+        admission = Admission(max_inflight=4, max_visual_rows=max(1000, geometry.max_rows))
         pipeline = Pipeline(
             Served(context=4096, fingerprint="model", request_timeout=600, restart_wait=0),
             ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),

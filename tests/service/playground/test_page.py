@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from service.app import SCENES
 from service.errors import EngineUnavailable
 from tests.browser import Page, chromium
+from tests.service.families.qwen_vl.test_geometry import made
 from tests.service.playground.gateway import Gateway
 
 
@@ -82,6 +83,24 @@ def test_tiles_can_be_hidden_and_low_detail_is_one(page: Page) -> None:
     assert page.find(".tiles").is_displayed()
     page.find("#tiles").click()
     assert not page.find(".tiles").is_displayed()
+
+
+def test_a_grid_too_fine_to_see_is_told_and_not_drawn(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    large, small = pictures(tmp_path, (1680, 1680), (280, 140))
+    with Gateway(geometry=made()).running() as url:
+        page = opened(driver, url).ready()
+        page.find("input[value=high]").click()
+        page.find("#choose").send_keys(f"{large}")
+        page.ask("What is it?")
+        page.until("figcaption", "1680 × 1680 · 60 × 60 tiles · 3600 tokens · detail high")
+        page.until(".tiles.fine")
+        assert not page.find(".tiles .line").is_displayed()
+        page.button("×").click()
+        page.find("#choose").send_keys(f"{small}")
+        page.ask("What is it?")
+        page.until("figcaption", "280 × 140 · 10 × 5 tiles · 50 tokens · detail high")
+        assert not page.all(".tiles.fine") and page.find(".tiles .line").is_displayed()
+        assert page.complaints() == []
 
 
 def test_several_pictures_go_in_their_order(page: Page, gateway: Gateway, tmp_path: Path) -> None:

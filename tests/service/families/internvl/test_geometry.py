@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,16 @@ def test_what_a_checkpoint_says(geometry: InternVLGeometry) -> None:
     assert (geometry.rows_per_tile, geometry.patches_per_tile) == (256, 1024)
     assert (geometry.max_patches, geometry.max_tiles, geometry.max_rows) == (12, 13, 13 * 256)
     assert geometry.placeholders == ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
-    assert geometry.min_side == 1
+    assert geometry.min_side == 1 and geometry.max_ratio == inf
     assert made(max_patches=1).max_rows == 256
+
+
+@given(st.integers(1, 40))
+def test_an_image_of_the_largest_size_takes_the_most_rows(most: int) -> None:
+    geometry = made(max_patches=most)
+    view = geometry.largest.views[0]
+    assert geometry.plan(view.width, view.height, Detail.HIGH) == geometry.largest
+    assert geometry.largest.rows == geometry.max_rows
 
 
 @pytest.mark.parametrize("old", [True, False], ids=["with-old-file", "alone"])
@@ -268,7 +277,7 @@ def test_files_that_are_missing_or_disagree_are_named(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (CONFIG | {"model_type": "internvl_chat"}, "'internvl_chat'; supported are internvl"),
+        (CONFIG | {"model_type": "internvl_chat"}, "'internvl_chat'; supported are internvl, qwen2_5_vl"),
         (CONFIG | {"model_type": ["internvl"]}, "supported are"),
         ({}, "None; supported are"),
         ("{", "missing or holds no JSON"),

@@ -13,7 +13,7 @@ from kernels.backend import product_dtype
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.towers import Tower, choose_parts, load_tower
-from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, write_checkpoint
+from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, tiled, write_checkpoint
 
 
 def error(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -64,7 +64,7 @@ def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
 def test_equals_transformers(tmp_path: Path, config: dict[str, Any], backend: str, body: str) -> None:
     model = write_checkpoint(tmp_path, **config)
     tiles = random_tiles(5)
-    (rows,) = load(tmp_path, backend=backend, body=body).encode([[tiles]])
+    (rows,) = load(tmp_path, backend=backend, body=body).encode([tiled(tiles)])
     assert rows.is_contiguous()
     assert error(rows, soft_tokens(model, tiles)) < 1e-5
 
@@ -81,7 +81,7 @@ def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(tmp_path: Path, bo
     tiles = random_tiles(5)
     truth = soft_tokens(model, tiles)
     theirs = soft_tokens(model.to(torch.bfloat16), tiles)
-    (ours,) = load(tmp_path, "bfloat16", body=body).encode([[tiles]])
+    (ours,) = load(tmp_path, "bfloat16", body=body).encode([tiled(tiles)])
     assert ours.dtype == torch.bfloat16
     assert error(ours, truth) < 0.01
     assert error(ours, truth) < 1.1 * error(theirs, truth)
@@ -111,15 +111,15 @@ def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:
 def test_a_batch_gives_each_image_its_own_rows_in_the_order_of_its_views(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path)
     images = [
-        [random_tiles(4, seed=1), random_tiles(1, seed=2)],
-        [random_tiles(1, seed=3)],
-        [random_tiles(2, seed=4), random_tiles(1, seed=5)],
+        tiled(random_tiles(4, seed=1), random_tiles(1, seed=2)),
+        tiled(random_tiles(1, seed=3)),
+        tiled(random_tiles(2, seed=4), random_tiles(1, seed=5)),
     ]
     batch = load(tmp_path).encode(images)
     for rows, image in zip(batch, images, strict=True):
-        assert rows.shape == (4 * sum(map(len, image)), 24)
+        assert rows.shape == (4 * image.tiles, 24)
         assert rows.is_contiguous()
-        assert error(rows, soft_tokens(model, torch.cat(image))) < 1e-5
+        assert error(rows, soft_tokens(model, torch.cat(list(image.views)))) < 1e-5
 
 
 def test_calls_leave_no_tensors_behind(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_calls_leave_no_tensors_behind(tmp_path: Path) -> None:
         gc.collect()
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
-    tower.encode([[random_tiles(3)]])
+    tower.encode([tiled(random_tiles(3))])
     before = living()
     for count in (1, 7, 3):
-        tower.encode([[random_tiles(count)], [random_tiles(2)]])
+        tower.encode([tiled(random_tiles(count)), tiled(random_tiles(2))])
     assert living() == before
 
 
@@ -147,7 +147,7 @@ def test_reads_shards_and_names_of_either_generation(tmp_path: Path) -> None:
         assert not any(name.startswith("model.") for name in tensors)
         save_file({f"model.{name}": tensor for name, tensor in tensors.items()}, tmp_path / file)
     index.write_text(json.dumps({"weight_map": {f"model.{name}": file for name, file in file_of.items()}}))
-    (rows,) = load(tmp_path).encode([[random_tiles(2)]])
+    (rows,) = load(tmp_path).encode([tiled(random_tiles(2))])
     assert error(rows, soft_tokens(model, random_tiles(2))) < 1e-5
 
 
@@ -165,11 +165,11 @@ def test_reads_nothing_of_the_language_model(tmp_path: Path) -> None:
 def test_weights_are_copies_that_outlive_their_file(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower = load(tmp_path)
-    (before,) = tower.encode([[random_tiles(2)]])
+    (before,) = tower.encode([tiled(random_tiles(2))])
     file = tmp_path / "model.safetensors"
     with file.open("r+b") as opened:
         opened.write(bytes(file.stat().st_size))
-    (after,) = tower.encode([[random_tiles(2)]])
+    (after,) = tower.encode([tiled(random_tiles(2))])
     assert torch.equal(before, after)
 
 
@@ -177,14 +177,14 @@ def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower = load(tmp_path)
     assert (tower.width, tower.dtype, tower.device.type, tower.backend) == (24, torch.float32, "cpu", "cpu")
-    assert [view.shape for view in tower.blank(35)] == [(2, SIDE, SIDE, 3)]
-    assert [view.shape for view in tower.blank(1)] == [(1, SIDE, SIDE, 3)]
+    assert [view.shape for view in tower.blank(35).views] == [(2, SIDE, SIDE, 3)]
+    assert [view.shape for view in tower.blank(1).views] == [(1, SIDE, SIDE, 3)]
     square = TilePlan("high", (View(112, 56, 56, 56), View(56, 56, 56, 56)), 12, 48)
     other = TilePlan("low", (View(28, 28, 28, 28),), 1, 4)
     assert tower.bucket(square) == tower.bucket(TilePlan("low", square.views[1:], 4, 16))
     assert tower.bucket(square) != tower.bucket(other)
     with pytest.raises(ValueError, match="takes 56×56 pixels"):
-        tower.encode([[random_tiles(1, side=28)]])
+        tower.encode([tiled(random_tiles(1, side=28))])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from kernels.runner import Cuda, Runner
 from service.families.towers import TileTower, load_tower
-from tests.service.tiny_internvl import random_tiles, soft_tokens, write_checkpoint
+from tests.service.tiny_internvl import random_tiles, soft_tokens, tiled, write_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,5 +32,5 @@ def test_staged_batches_are_transformers_soft_tokens(
         landed = runner.run([tiles])
         assert landed.finite.all()
         assert (landed.rows.float() - exact).norm() < tolerance * exact.norm()
-        (plain,) = tower.encode([[tiles]])
+        (plain,) = tower.encode([tiled(tiles)])
         assert (plain.float().cpu() - exact).norm() < tolerance * exact.norm()

@@ -1,0 +1,114 @@
+"""Qwen2.5-VL's geometry: the size that an image is brought to, how many soft tokens it takes, its place in the prompt.
+
+An image is one view, and its *cells*, squares of merged patches that become one soft token each, are its tiles. Same
+sizes as transformers' Qwen2VLImageProcessor, same prompt as its Qwen2_5_VLProcessor: the soft tokens in the place of
+the one `<|image_pad|>` that the chat template writes, between `<|vision_start|>` and `<|vision_end|>`, which it
+writes itself. Knows nothing of pixels or weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.families.factors import nearest_square
+from service.families.qwen_vl.files import read_facts
+from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
+
+LOW_PIXELS = 512 * 512
+"""OpenAI's `low` looks at an image of 512 × 512."""
+
+
+@dataclass(frozen=True, slots=True)
+class QwenVLGeometry:
+    """`patch`: pixels on a side of a patch; `merge`: patches on a side of a cell."""
+
+    architecture: str
+    patch: int
+    merge: int
+    min_pixels: int
+    max_pixels: int
+    image_token: int
+    placeholders: tuple[str, ...]
+    fingerprint: str
+    name: str = "qwen_vl"
+    min_side: int = 1
+    """transformers' processor enlarges whatever it gets."""
+    max_ratio: float = MAX_RATIO
+    tiles_apart: bool = False
+    """A cell's patches attend to the whole image's."""
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Self:
+        """Reads config.json, the processor's configuration and tokenizer.json of the folder `path`.
+
+        Raises ConfigurationError naming the file and the field that is missing, contradictory or not supported.
+        """
+        return cls(**read_facts(Path(path)))
+
+    @property
+    def cell(self) -> int:
+        """Pixels on a side of what becomes one soft token."""
+        return self.patch * self.merge
+
+    @property
+    def max_rows(self) -> int:
+        return self.largest.rows
+
+    @property
+    def largest(self) -> TilePlan:
+        bound = most_cells(self.cell, self.min_pixels, self.max_pixels)
+        # a few cells more where an image of just so many would have to be narrower than any
+        shapes = (nearest_square(cells) for cells in count(bound))
+        columns, rows = next((long, short) for long, short in shapes if long <= MAX_RATIO * short)
+        return self._planned("high", (columns * self.cell, rows * self.cell))
+
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
+        """`low` has at most 512 × 512 pixels and what rounding up adds to a checkpoint's own least.
+
+        `auto` is `high` where that fits into `max_tiles` cells, else the same shape in as many as fit; a strip too
+        narrow for them loses its shape. Where it has no more cells than `low`, it says so.
+        """
+        if width < 1 or height < 1:
+            raise ValueError(f"an image has at least one pixel, not {width} × {height}")
+        if max_tiles is not None and max_tiles < 1:
+            raise ValueError(f"max_tiles is at least 1, not {max_tiles}")
+        low = smart_resize(width, height, self.cell, *self._low_pixels)
+        if detail is Detail.LOW:
+            return self._planned("low", low)
+        size = smart_resize(width, height, self.cell, self.min_pixels, self.max_pixels)
+        if detail is Detail.HIGH:
+            return self._planned("high", size)
+        if max_tiles is not None and self._cells(size) > max_tiles:
+            size = shrink(width, height, self.cell, max_tiles)
+        return self._planned("low" if self._cells(size) <= self._cells(low) else "high", size)
+
+    def layout(self, plan: TilePlan) -> SoftLayout:
+        (view,) = plan.views
+        return SoftLayout(
+            target=(self.image_token,),
+            runs=(Run(self.image_token, plan.rows, embeds=True),),
+            grid=(1, view.height // self.patch, view.width // self.patch),
+        )
+
+    def processor_options(self, detail: str) -> Mapping[str, Any]:
+        if detail != "low":
+            return {}
+        fewest, most = self._low_pixels
+        return {"size": {"shortest_edge": fewest, "longest_edge": most}}
+
+    @property
+    def _low_pixels(self) -> tuple[int, int]:
+        most = min(self.max_pixels, LOW_PIXELS)
+        return min(self.min_pixels, most), most
+
+    def _cells(self, size: tuple[int, int]) -> int:
+        return size[0] * size[1] // self.cell**2
+
+    def _planned(self, detail: Literal["low", "high"], size: tuple[int, int]) -> TilePlan:
+        view = View(*size, self.cell, self.cell)
+        return TilePlan(detail, (view,), rows=view.tiles, patches=view.tiles * self.merge**2)

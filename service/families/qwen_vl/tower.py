@@ -1,0 +1,280 @@
+"""Qwen2.5-VL's vision encoder: cells of images of any sizes to soft tokens, in one packed forward.
+
+Does what transformers' `Qwen2_5_VLModel.get_image_features` does. The front is `kernels.patch_embed`: cells put one
+below the other are a picture of a cell's width, whose patches line by line are in the tower's own order. The body is
+`kernels.ragged` or transformers' own modules, the back is `kernels.project`: RMSNorm of each patch, the cell's patches
+in one row, an MLP, each row in its image's place. Paper: Qwen2.5-VL (arXiv 2502.13923). Knows nothing of how sizes are
+chosen, of batching policy or of the arena.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from math import isqrt
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import Qwen2_5_VLConfig
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionTransformerPretrainedModel,
+    Qwen2_5_VLVisionBlock,
+)
+
+from kernels.backend import Backend, BackendUnavailable
+from kernels.blocks import Body, UnsupportedLayer
+from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
+from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, place_rows, project
+from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
+from service.domain import TilePlan, View
+from service.errors import ConfigurationError
+from service.families.tower_tensors import TowerTensors
+from service.families.towers import TiledImage
+
+_OWN = re.compile(r"(?:model\.)?visual\.(.+)")
+_MERGER_EPS = 1e-6
+"""As transformers' merger has it; no configuration says it."""
+
+
+Finish = Callable[[torch.Tensor], torch.Tensor]
+"""[patches, hidden] to [cells, width], as the images came."""
+Rest = Callable[[Sequence[Grid]], tuple[torch.Tensor, Finish]]
+"""What follows the patch embedding, for images of these grids: int64 [cells] on the host, the order in which the cells
+are to be embedded, and the way on from there."""
+
+
+class QwenVLTower:
+    """The tower and merger of one checkpoint on one device; satisfies `service.families.towers.Tower`."""
+
+    def __init__(
+        self,
+        front: FoldedPatchEmbed,
+        rest: Rest,
+        *,
+        width: int,
+        merge: int,
+        device: torch.device,
+        backend: Backend,
+        body: Body,
+    ) -> None:
+        self.width = width
+        self.dtype = front.dtype
+        self.device = device
+        self.backend = backend
+        self.body = body
+        self._front = front
+        self._rest = rest
+        self._merge = merge
+        self._cell = merge * front.patch_size
+
+    @classmethod
+    def from_checkpoint(
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
+    ) -> Self:
+        """Reads config.json, the image processor's mean and std, and the tensors of tower and merger.
+
+        Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
+        """
+        config = _config(folder)
+        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
+        tensors = TowerTensors(folder, _own_name)
+        front = _front(tensors, config, folder, device, dtype)
+        with torch.device("meta"):
+            model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa")
+        # its angles are no weights, and were not made on the meta device's account
+        model.rotary_pos_emb = type(model.rotary_pos_emb)(config)
+        model.patch_embed = torch.nn.Identity()
+        tensors.fill(model.blocks, "blocks", device, dtype)
+        rest: Rest
+        if chosen == "fused":
+            rest = _Packed(
+                model,
+                config,
+                _back(tensors, config, dtype=dtype, device=device, backend=backend),
+                backend,
+            )
+        else:
+            tensors.fill(model.merger, "merger", device, dtype)
+            rest = _Modules(model.to(device).eval())
+        tensors.refuse_rest()
+        return cls(
+            front,
+            rest,
+            width=config.out_hidden_size,
+            merge=config.spatial_merge_size,
+            device=device,
+            backend=backend,
+            body=chosen,
+        )
+
+    @classmethod
+    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+        with torch.device("meta"):
+            layer = Qwen2_5_VLVisionBlock(_config(folder))
+        obstacle = None
+        try:
+            read_layer(layer)
+        except UnsupportedLayer as error:
+            obstacle = f"the tower's layer is another: {error}"
+        try:
+            return choose_body(requested, obstacle=obstacle)
+        except (BackendUnavailable, ValueError) as error:
+            raise ConfigurationError(f"encoder_body: {error}") from None
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
+        """Raises ValueError for an image that is not one view of cells of the checkpoint's size."""
+        order, finish = self._rest([self._grid(image) for image in images])
+        cells = torch.cat([image.views[0] for image in images])[order]
+        if self.device.type == "cuda":
+            cells = cells.pin_memory()
+        # one below the other: [1, cells · side, side, 3], whose patches line by line are cell by cell
+        tall = cells.to(self.device, non_blocking=True).view(1, -1, self._cell, 3)
+        rows = finish(patch_embed(tall, self._front, backend=self.backend).squeeze(0))
+        return list(torch.split(rows, [image.tiles for image in images]))
+
+    def bucket(self, plan: TilePlan) -> Hashable:
+        """Any images can share a forward."""
+        return None
+
+    def blank(self, patches: int) -> TiledImage:
+        cells = max(1, patches // self._merge**2)
+        rows = isqrt(cells)
+        columns, side = cells // rows, self._cell
+        view = View(columns * side, rows * side, side, side)
+        plan = TilePlan("high", (view,), view.tiles, view.tiles * self._merge**2)
+        return TiledImage(plan, [torch.full((view.tiles, side, side, 3), 128, dtype=torch.uint8)])
+
+    def _grid(self, image: TiledImage) -> Grid:
+        side = self._cell
+        view = image.plan.views[0]
+        if len(image.views) != 1 or image.views[0].shape != (view.tiles, side, side, 3):
+            raise ValueError(
+                f"tiles are {[list(view.shape) for view in image.views]}; this tower takes one view of "
+                f"{view.tiles} cells of {side}×{side} pixels"
+            )
+        return Grid(view.rows, view.columns)
+
+
+class _Packed:
+    """Our blocks and projector, windows of equal length side by side over all images."""
+
+    def __init__(self, model: Any, config: Any, back: FoldedProjector, backend: Backend) -> None:
+        self._window = config.window_size // config.spatial_merge_size // config.patch_size
+        self._merge = config.spatial_merge_size
+        self._back = back
+        self._backend = backend
+        self._device = back.linears[0].weight.device
+        layers = [read_layer(layer) for layer in model.blocks]
+        self._blocks = RaggedBlocks(layers, config.fullatt_block_indexes, back.dtype, self._device)
+
+    def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
+        sequence = arrange(grids, merge=self._merge, window=self._window, device=self._device)
+        places = place_rows(sequence.order, device=self._device)
+
+        def finish(hidden: torch.Tensor) -> torch.Tensor:
+            hidden = self._blocks(hidden, sequence)
+            rows = hidden.new_empty(len(sequence.order), self._back.width)
+            return project(hidden[None], self._back, backend=self._backend, out=rows, places=places)
+
+        return sequence.order, finish
+
+
+class _Modules:
+    """Transformers' own forward, merger included."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._merge = model.spatial_merge_size
+
+    def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
+        sizes = torch.tensor([[1, self._merge * rows, self._merge * columns] for rows, columns in grids])
+
+        def finish(hidden: torch.Tensor) -> torch.Tensor:
+            rows: torch.Tensor = self._model(hidden, sizes.to(hidden.device)).pooler_output
+            return rows
+
+        return torch.arange(sum(rows * columns for rows, columns in grids)), finish
+
+
+def _own_name(stored: str) -> str | None:
+    found = _OWN.fullmatch(stored)
+    return found[1] if found else None
+
+
+def _config(folder: Path) -> Any:
+    """The tower's part of config.json."""
+    file = folder / "config.json"
+    try:
+        whole = Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers' validation makes of the file
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"model: {file} is not Qwen2.5-VL's: {reason}") from None
+    config: Any = whole.vision_config
+    if config.in_channels != 3:
+        raise ConfigurationError(f"model: {file} has in_channels {config.in_channels}; needed are 3")
+    if config.hidden_size % (4 * config.num_heads):
+        raise ConfigurationError(
+            f"model: {file} has hidden_size {config.hidden_size} and num_heads {config.num_heads}; each head needs a "
+            "multiple of four"
+        )
+    if config.window_size < config.spatial_merge_size * config.patch_size:
+        raise ConfigurationError(
+            f"model: {file} has window_size {config.window_size}; needed are at least the "
+            f"{config.spatial_merge_size * config.patch_size} pixels of a soft token"
+        )
+    if config.out_hidden_size != whole.text_config.hidden_size:
+        raise ConfigurationError(
+            f"model: {file} has out_hidden_size {config.out_hidden_size} and the language model's hidden_size is "
+            f"{whole.text_config.hidden_size}"
+        )
+    return config
+
+
+def _front(
+    tensors: TowerTensors, config: Any, folder: Path, device: torch.device, dtype: torch.dtype
+) -> FoldedPatchEmbed:
+    try:
+        processor, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
+    except OSError:
+        raise ConfigurationError(
+            f"model: {folder} has no preprocessor_config.json that can be read"
+        ) from None
+    shape = config.hidden_size, 3, config.temporal_patch_size, config.patch_size, config.patch_size
+    return fold_patch_embed(
+        tensors.take("patch_embed.proj.weight", shape),
+        None,
+        # the processor's own defaults
+        processor.get("image_mean", OPENAI_CLIP_MEAN),
+        processor.get("image_std", OPENAI_CLIP_STD),
+        None,
+        None,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _back(
+    tensors: TowerTensors, config: Any, *, dtype: torch.dtype, device: torch.device, backend: Backend
+) -> FoldedProjector:
+    merge = Merge(config.spatial_merge_size, "given")
+    inputs, width = config.hidden_size * merge.parts, config.out_hidden_size
+
+    def take(name: str, *shape: int) -> torch.Tensor:
+        return tensors.take(f"merger.{name}", shape)
+
+    first = Linear(take("mlp.0.weight", inputs, inputs), take("mlp.0.bias", inputs))
+    second = Linear(take("mlp.2.weight", width, inputs), take("mlp.2.bias", width))
+    return fold_projector(
+        (first, second),
+        activation="gelu",
+        norm=Norm("rms", "patch", take("ln_q.weight", config.hidden_size), None, eps=_MERGER_EPS),
+        merge=merge,
+        dtype=dtype,
+        device=device,
+        backend=backend,
+    )

@@ -1,0 +1,418 @@
+"""The plan must be transformers' own for every size, to the pixel, and the files must agree with each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.domain import Detail, Run, SoftLayout, View
+from service.errors import ConfigurationError
+from service.families import load_geometry
+from service.families.qwen_vl.geometry import LOW_PIXELS, QwenVLGeometry
+from service.tiling import cut
+from tests.service.tiny_qwen_vl import write_checkpoint
+
+CELL = 28
+# as the hub has them, of Qwen2.5-VL-7B-Instruct
+CONFIG: dict[str, Any] = {
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 3584,
+    "image_token_id": 151655,
+    "vision_config": {
+        "depth": 32,
+        "hidden_act": "silu",
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 3584,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 112,
+    },
+}
+PROCESSOR: dict[str, Any] = {
+    "min_pixels": 3136,
+    "max_pixels": 12845056,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen2_5_VLProcessor",
+}
+TOKENIZER: dict[str, Any] = {
+    "model": {"vocab": {"a": 0}},
+    "added_tokens": [
+        {"id": 151652, "content": "<|vision_start|>"},
+        {"id": 151653, "content": "<|vision_end|>"},
+        {"id": 151654, "content": "<|vision_pad|>"},
+        {"id": 151655, "content": "<|image_pad|>"},
+        {"id": 151656, "content": "<|video_pad|>"},
+    ],
+}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """A checkpoint's files in one folder; a keyword replaces one, None leaves it out."""
+
+    def files(**replaced: Any) -> Path:
+        contents = {
+            "config": CONFIG,
+            "preprocessor_config": PROCESSOR,
+            "processor_config": None,
+            "tokenizer": TOKENIZER,
+            "tokenizer_config": {"additional_special_tokens": ["<|image_pad|>"]},
+        } | replaced
+        for name, content in contents.items():
+            (tmp_path / f"{name}.json").unlink(missing_ok=True)
+            if content is not None:
+                (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        return tmp_path
+
+    return files
+
+
+@pytest.fixture
+def geometry(write: Write) -> QwenVLGeometry:
+    return QwenVLGeometry.from_checkpoint(write())
+
+
+def made(
+    min_pixels: int = 3136, max_pixels: int = 12845056, kind: type[QwenVLGeometry] = QwenVLGeometry
+) -> QwenVLGeometry:
+    return kind(
+        architecture="Qwen2_5_VLForConditionalGeneration",
+        patch=14,
+        merge=2,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        image_token=7,
+        placeholders=(),
+        fingerprint="",
+    )
+
+
+@st.composite
+def sizes(draw: st.DrawFn) -> tuple[int, int]:
+    """(width, height) that are admitted, narrow ones as often as others."""
+    short = draw(st.integers(1, 60) | st.integers(1, 5000))
+    long = draw(st.integers(short, 3 * short) | st.integers(short, 200 * short) | st.just(200 * short))
+    return (long, short) if draw(st.booleans()) else (short, long)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> QwenVLGeometry:
+    most = draw(st.integers(1, 2_000_000) | st.integers(1, 400).map(lambda cells: cells * CELL**2))
+    return made(draw(st.integers(1, min(most, 10_000)) | st.integers(max(1, most - 800), most)), most)
+
+
+@given(sizes(), geometries())
+def test_a_plan_has_transformers_patches(size: tuple[int, int], geometry: QwenVLGeometry) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    processor = Qwen2VLImageProcessor(min_pixels=geometry.min_pixels, max_pixels=geometry.max_pixels)
+    plan = geometry.plan(*size, Detail.HIGH)
+    (view,) = plan.views
+    assert plan.patches == processor.get_number_of_image_patches(size[1], size[0])
+    assert plan.rows == plan.tiles == plan.patches // 4 and plan.detail == "high"
+    assert (view.tile_width, view.tile_height) == (CELL, CELL)
+    assert geometry.layout(plan).grid == (1, view.height // 14, view.width // 14)
+
+
+@example((5599, 28), made(200 * CELL**2, 200 * CELL**2))
+@example((20_000, 100), made(1, 50 * CELL**2))
+@given(sizes(), geometries())
+def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: QwenVLGeometry) -> None:
+    largest = geometry.largest
+    for detail in Detail:
+        plan = geometry.plan(*size, detail)
+        assert plan.rows <= geometry.max_rows == largest.rows
+        assert plan.patches <= largest.patches and plan.tiles <= largest.tiles
+    assert geometry.plan(*size, Detail.LOW).rows <= geometry.plan(*size, Detail.HIGH).rows
+
+
+@given(geometries())
+def test_an_image_of_the_largest_size_is_admitted(geometry: QwenVLGeometry) -> None:
+    (view,) = geometry.largest.views
+    assert view.width <= geometry.max_ratio * view.height
+    assert geometry.plan(view.width, view.height, Detail.HIGH).rows <= geometry.max_rows
+
+
+@given(sizes(), geometries(), st.integers(1, 17_000))
+def test_auto_stays_within_its_tiles_and_is_high_where_that_fits(
+    size: tuple[int, int], geometry: QwenVLGeometry, most: int
+) -> None:
+    auto = geometry.plan(*size, Detail.AUTO, most)
+    low, high = (geometry.plan(*size, detail) for detail in (Detail.LOW, Detail.HIGH))
+    assert 1 <= auto.tiles <= most
+    if high.tiles <= most:
+        assert auto.views == high.views
+    assert auto.detail == ("low" if auto.rows <= low.rows else "high")
+    assert geometry.plan(*size, Detail.AUTO).views == high.views
+    assert geometry.plan(*size, Detail.AUTO, most + 1).rows >= auto.rows
+    assert geometry.plan(*size, Detail.AUTO, max(1, high.tiles - 1)).tiles < max(2, high.tiles)
+
+
+@given(st.integers(300, 6000), st.integers(300, 6000), st.integers(200, 16_000))
+def test_auto_uses_most_of_its_tiles_and_keeps_the_shape(width: int, height: int, most: int) -> None:
+    geometry = made()
+    auto, high = geometry.plan(width, height, Detail.AUTO, most), geometry.plan(width, height, Detail.HIGH)
+    if high.tiles > most:
+        (view,) = auto.views
+        columns, rows = view.columns, view.rows
+        # rounding down loses less than one row and one column
+        assert (columns + 1) * (rows + 1) > most
+        assert columns / (rows + 1) < width / height < (columns + 1) / rows
+
+
+def test_low_is_at_most_512_by_512(geometry: QwenVLGeometry) -> None:
+    low = geometry.plan(4000, 3000, Detail.LOW, max_tiles=1)
+    assert low.views == (View(588, 420, CELL, CELL),) and (low.detail, low.rows) == ("low", 315)
+    assert geometry.plan(512, 512, Detail.LOW).views == (View(504, 504, CELL, CELL),)
+    small = made(max_pixels=10 * CELL**2)
+    assert small.plan(4000, 3000, Detail.LOW).views == small.plan(4000, 3000, Detail.HIGH).views
+
+
+@given(sizes())
+def test_low_never_passes_its_pixels_where_the_checkpoint_allows(size: tuple[int, int]) -> None:
+    (view,) = made().plan(*size, Detail.LOW).views
+    assert view.width * view.height <= LOW_PIXELS
+
+
+def test_low_and_high_are_the_clients_word(geometry: QwenVLGeometry) -> None:
+    high = geometry.plan(4000, 3000, Detail.HIGH, max_tiles=5)
+    assert high == geometry.plan(4000, 3000, Detail.HIGH) and high.rows == 143 * 107
+    # of a small image both are the same
+    small = geometry.plan(200, 100, Detail.HIGH)
+    assert small.detail == "high" and geometry.plan(200, 100, Detail.AUTO).detail == "low"
+    assert geometry.plan(200, 100, Detail.LOW).views == small.views
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((0, 5, Detail.HIGH), "at least one pixel"),
+        ((5, -1, Detail.LOW), "at least one pixel"),
+        ((5, 5, Detail.AUTO, 0), "max_tiles is at least 1"),
+        ((2001, 10, Detail.LOW), "at most 200 times the shorter one, not 2001 × 10"),
+        ((10, 2001, Detail.AUTO, 9), "at most 200 times"),
+    ],
+)
+def test_sizes_that_cannot_be_planned_are_errors(
+    geometry: QwenVLGeometry, arguments: tuple[Any, ...], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        geometry.plan(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "detail"),
+    [
+        (640, 480, Detail.HIGH),
+        (1920, 1080, Detail.HIGH),
+        (1080, 1920, Detail.HIGH),
+        (1920, 1080, Detail.LOW),
+        (56, 84, Detail.HIGH),  # as it is
+        (17, 9, Detail.HIGH),  # enlarged
+        (2000, 10, Detail.HIGH),
+        (3001, 2003, Detail.HIGH),
+    ],
+)
+def test_cells_are_transformers_patches_to_the_pixel(
+    geometry: QwenVLGeometry, width: int, height: int, detail: Detail
+) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    (cells,) = cut(torch.from_numpy(pixels), geometry.plan(width, height, detail))
+    # [cells, 28, 28, 3] → [cells, 2 × 2, 3, 14, 14], and each patch is of two equal frames
+    patches = cells.reshape(-1, 2, 14, 2, 14, 3).permute(0, 1, 3, 5, 2, 4).reshape(-1, 3, 1, 14, 14)
+    processor = Qwen2VLImageProcessor(**PROCESSOR)
+    seen = processor(
+        Image.fromarray(pixels),
+        do_rescale=False,
+        do_normalize=False,
+        return_tensors="pt",
+        **geometry.processor_options(detail),
+    )
+    assert torch.equal(patches.expand(-1, -1, 2, -1, -1).reshape(len(patches), -1), seen["pixel_values"])
+    assert geometry.layout(geometry.plan(width, height, detail)).grid == tuple(
+        seen["image_grid_thw"][0].tolist()
+    )
+
+
+def test_what_a_checkpoint_says(geometry: QwenVLGeometry) -> None:
+    assert geometry.name == "qwen_vl" and geometry.architecture == "Qwen2_5_VLForConditionalGeneration"
+    assert (geometry.cell, geometry.min_pixels, geometry.max_pixels) == (28, 3136, 12845056)
+    assert (geometry.min_side, geometry.max_ratio) == (1, 200)
+    assert geometry.max_rows == 16384 and geometry.largest.views == (View(3584, 3584, CELL, CELL),)
+    assert geometry.placeholders == (
+        *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_pad|>"),
+    )
+    # 1009 cells would be a single row, or column
+    assert made(max_pixels=1009 * CELL**2).largest.views == (View(101 * CELL, 10 * CELL, CELL, CELL),)
+
+
+def test_the_layout_is_the_image_token_alone(geometry: QwenVLGeometry) -> None:
+    plan = geometry.plan(280, 140, Detail.HIGH)
+    layout = geometry.layout(plan)
+    assert layout == SoftLayout((151655,), (Run(151655, 50, True),), grid=(1, 10, 20))
+    assert layout.positions == plan.rows == 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "pixels"),
+    [
+        ({}, (3136, 1003520)),
+        ({"size": {"shortest_edge": 784, "longest_edge": 78400}}, (784, 78400)),
+        ({"size": {"shortest_edge": 784, "longest_edge": 78400}, "max_pixels": 7840}, (784, 7840)),
+        ({"min_pixels": 784}, (784, 1003520)),
+        ({"size": {"min_pixels": 1, "max_pixels": 2}, "min_pixels": 784, "max_pixels": 7840}, (784, 7840)),
+        ({"size": None, "min_pixels": None, "max_pixels": 7840}, (3136, 7840)),
+    ],
+)
+def test_bounds_are_read_as_transformers_reads_them(
+    write: Write, fields: dict[str, Any], pixels: tuple[int, int]
+) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    rest = {name: value for name, value in PROCESSOR.items() if name not in ("min_pixels", "max_pixels")}
+    folder = write(preprocessor_config=rest | fields)
+    geometry = QwenVLGeometry.from_checkpoint(folder)
+    assert (geometry.min_pixels, geometry.max_pixels) == pixels
+    size = Qwen2VLImageProcessor.from_pretrained(folder).size
+    assert (size["shortest_edge"], size["longest_edge"]) == pixels
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["with-old-file", "alone"])
+def test_the_file_of_transformers_5_wins(write: Write, old: bool) -> None:
+    nested = {"image_processor": PROCESSOR | {"max_pixels": 78400}}
+    folder = write(processor_config=nested, preprocessor_config=PROCESSOR if old else None)
+    assert QwenVLGeometry.from_checkpoint(folder).max_pixels == 78400
+
+
+def test_both_generations_of_config_are_read(write: Write) -> None:
+    nested = {name: value for name, value in CONFIG.items() if name != "hidden_size"}
+    nested["text_config"] = {"hidden_size": 3584}
+    assert load_geometry(write(config=nested)) == load_geometry(write())
+
+
+@pytest.mark.parametrize("named", ["image_token", "extra_special_tokens"])
+def test_the_image_token_is_the_one_that_the_tokenizer_names(write: Write, named: str) -> None:
+    tokens = [{"id": 3, "content": "<i>"}, *TOKENIZER["added_tokens"][:2]]
+    settings = {named: "<i>" if named == "image_token" else {"image_token": {"content": "<i>"}}}
+    geometry = QwenVLGeometry.from_checkpoint(
+        write(
+            config=CONFIG | {"image_token_id": 3},
+            tokenizer={"model": {"vocab": {}}, "added_tokens": tokens},
+            tokenizer_config=settings,
+        )
+    )
+    assert geometry.image_token == 3
+    assert geometry.placeholders == ("<|vision_start|>", "<|vision_end|>", "<i>")
+
+
+def test_special_tokens_without_names_name_none(write: Write) -> None:
+    folder = write(tokenizer_config={"extra_special_tokens": ["<|image_pad|>", "<|video_pad|>"]})
+    assert QwenVLGeometry.from_checkpoint(folder).image_token == 151655
+
+
+def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> None:
+    def fingerprint(**replaced: Any) -> str:
+        return QwenVLGeometry.from_checkpoint(write(**replaced)).fingerprint
+
+    same = {fingerprint(), fingerprint(tokenizer_config=None), fingerprint(config=CONFIG | {"x": 1})}
+    others = [
+        fingerprint(preprocessor_config=PROCESSOR | {"max_pixels": 78400}),
+        fingerprint(preprocessor_config=PROCESSOR | {"image_mean": [0.5, 0.5, 0.5]}),
+        fingerprint(config=CONFIG | {"vision_config": CONFIG["vision_config"] | {"window_size": 56}}),
+    ]
+    assert len(same) == 1 and len({*same, *others}) == 4
+
+
+VISION = CONFIG["vision_config"]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        ({"config": {"model_type": "qwen2_5_vl"}}, "no vision_config"),
+        ({"preprocessor_config": None}, "neither preprocessor_config.json nor an image_processor"),
+        ({"preprocessor_config": PROCESSOR | {"resample": 2}}, "resample = 2; only 3"),
+        ({"preprocessor_config": PROCESSOR | {"do_resize": False}}, "do_resize = False"),
+        (
+            {"preprocessor_config": PROCESSOR | {"patch_size": 16}},
+            "patch_size 16 and vision_config.patch_size is 14",
+        ),
+        (
+            {"config": CONFIG | {"vision_config": VISION | {"spatial_merge_size": 4}}},
+            "merge_size 2 and vision_config.spatial_merge_size is 4",
+        ),
+        (
+            {"config": CONFIG | {"vision_config": VISION | {"temporal_patch_size": 1}}},
+            "temporal_patch_size 2 and vision_config.temporal_patch_size is 1",
+        ),
+        (
+            {
+                "config": CONFIG | {"vision_config": VISION | {"patch_size": 0}},
+                "preprocessor_config": PROCESSOR | {"patch_size": 0},
+            },
+            "patch_size 0 .* whole number above 0",
+        ),
+        ({"preprocessor_config": PROCESSOR | {"min_pixels": 0}}, "0 to 12845056 pixels"),
+        ({"preprocessor_config": PROCESSOR | {"max_pixels": 3000}}, "3136 to 3000 pixels .* max_pixels 3000"),
+        ({"preprocessor_config": PROCESSOR | {"max_pixels": "many"}}, "3136 to 'many' pixels"),
+        (
+            {"preprocessor_config": {"size": {"shortest_edge": 784}}},
+            "784 to None pixels .* shortest_edge .* longest_edge",
+        ),
+        ({"preprocessor_config": {"size": {}}}, "None to None pixels"),
+        ({"preprocessor_config": {"size": 448}}, "size 448; needed are shortest_edge and longest_edge"),
+        (
+            {"config": CONFIG | {"image_token_id": 9}},
+            "image_token_id 9 and tokenizer.json gives '<|image_pad|>'",
+        ),
+        ({"tokenizer": None}, "has no tokenizer.json"),
+        ({"tokenizer": {"model": {"vocab": {"a": 0}}}}, r"no token '<\|image_pad\|>' \(image_token\)"),
+    ],
+)
+def test_files_that_are_missing_or_disagree_are_named(
+    write: Write, replaced: dict[str, Any], words: str
+) -> None:
+    folder = write(**replaced)
+    with pytest.raises(ConfigurationError, match=words):
+        load_geometry(folder)
+
+
+def test_a_checkpoint_is_read_like_transformers_reads_it(tmp_path: Path) -> None:
+    from transformers import AutoProcessor
+
+    write_checkpoint(tmp_path, tokenizer=True)
+    geometry, processor = load_geometry(tmp_path), AutoProcessor.from_pretrained(tmp_path)
+    text, picture = f"<|vision_start|>{processor.image_token}<|vision_end|>", Image.new("RGB", (150, 90))
+    for detail in (Detail.HIGH, Detail.LOW):
+        layout = geometry.layout(geometry.plan(150, 90, detail))
+        given = processor(text=text, images=[picture], **geometry.processor_options(detail))
+        (ids,) = given["input_ids"]
+        assert [run.token for run in layout.runs for _ in range(run.count)] == list(ids)[1:-1]
+        assert given["image_grid_thw"].tolist() == [list(layout.grid or ())]
+    assert list(layout.target) == processor.tokenizer(processor.image_token)["input_ids"]
+    assert geometry.processor_options("high") == {}
+    # 64 cells, or a strip of them: 200 times as long as it is wide
+    assert geometry.max_rows == isqrt(200 * 64)

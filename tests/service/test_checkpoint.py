@@ -1,0 +1,46 @@
+"""What is read of a checkpoint before anything is loaded, in the hub's own names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from service.checkpoint import read_checkpoint
+
+# Qwen2.5-VL as the hub has it: the language model's fields beside the vision tower's, not within a text_config
+FLAT = {
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 64,
+    "max_position_embeddings": 128000,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "torch_dtype": "bfloat16",
+    "vision_config": {"depth": 3, "hidden_size": 32, "out_hidden_size": 64},
+}
+WEIGHTS = {
+    "visual.patch_embed.proj.weight": 100,
+    "visual.blocks.0.attn.qkv.weight": 20,
+    "visual.merger.mlp.0.weight": 3,
+    "model.embed_tokens.weight": 1000,
+    "model.layers.0.self_attn.q_proj.weight": 200,
+    "lm_head.weight": 30,
+}
+
+
+def test_a_flat_configuration_and_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(FLAT))
+    save_file(
+        {name: torch.zeros(count, dtype=torch.bfloat16) for name, count in WEIGHTS.items()},
+        tmp_path / "a.safetensors",
+    )
+    found = read_checkpoint(str(tmp_path))
+    assert (found.architecture, found.dtype) == ("Qwen2_5_VLForConditionalGeneration", "bfloat16")
+    assert (found.hidden_size, found.vision_hidden, found.context) == (64, 32, 128000)
+    assert (found.vision_bytes, found.text_bytes) == (2 * 123, 2 * 1230)
+    # keys and values of two layers, two heads of 16 numbers, two bytes each
+    assert found.kv_bytes_per_token == 2 * 2 * 2 * 16 * 2
