@@ -7,7 +7,6 @@ numbers, not vLLM or torch.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -130,10 +129,21 @@ def _check(layout: SoftLayout, limits: Limits) -> None:
         f"a handle has {layout.rows} rows; allowed are 1 to {limits.max_rows}",
     )
     if limits.merge is not None:
-        grid = layout.grid or (0, 0, 0)
-        must(
-            min(grid) > 0
-            and math.prod((grid[0], grid[1] // limits.merge, grid[2] // limits.merge)) == layout.rows
-            and all(run.embeds for run in layout.runs),
-            f"a handle's grid {list(grid)} does not give its {layout.rows} rows",
-        )
+        _check_grid(layout, limits.merge)
+
+
+def _check_grid(layout: SoftLayout, merge: int) -> None:
+    if layout.grid is None:
+        raise HandleRefused("a handle has no grid, and the model's positions need one")
+    frames, height, width = layout.grid
+    must(
+        frames == 1  # another number would end the engine's process
+        and min(height, width) > 0
+        and height % merge == width % merge == 0
+        and (height // merge) * (width // merge) == layout.rows,
+        f"a handle's grid [{frames}, {height}, {width}] does not give its {layout.rows} rows",
+    )
+    must(
+        all(run.embeds for run in layout.runs),
+        "a handle with a grid has positions that carry no row; the model's positions have no room for them",
+    )

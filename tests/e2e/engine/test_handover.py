@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+
+from tests.e2e.engine.running import answer, cached_tokens, same
 
 pytestmark = pytest.mark.e2e
 
@@ -17,20 +17,6 @@ WIDTH = 192
 
 def rows(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, WIDTH), np.float32)
-
-
-def answer(reply: httpx.Response) -> tuple[str, list[float]]:
-    assert reply.status_code == 200, reply.text
-    choice = reply.json()["choices"][0]
-    return choice["message"]["content"], [token["logprob"] for token in choice["logprobs"]["content"]]
-
-
-def cached_tokens(reply: httpx.Response) -> int:
-    return int(reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"])
-
-
-def same(one: tuple[str, list[float]], other: tuple[str, list[float]]) -> bool:
-    return one[0] == other[0] and np.allclose(one[1], other[1], atol=2e-3)
 
 
 def test_an_image_is_answered_from_its_rows(engine: Any) -> None:
@@ -57,22 +43,13 @@ def test_the_same_image_twice_in_one_request(engine: Any) -> None:
     answer(reply)
 
 
-def gather(engine: Any, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
-    async def together() -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=120) as client:
-            url = f"{engine.url}/v1/chat/completions"
-            return await asyncio.gather(*(client.post(url, json=body) for body in bodies))
-
-    return asyncio.run(together())
-
-
 def test_images_of_all_sizes_at_once_are_answered_as_alone(engine: Any) -> None:
     leases = [engine.put(rows(16 * (1 + n % 7), 100 + n)) for n in range(16)]
     contents = [[engine.part(lease.key, lease.rows), {"type": "text", "text": "What?"}] for lease in leases]
-    together = gather(engine, [engine.body(content, cache_salt="together") for content in contents])
-    alone = gather(engine, [engine.body(contents[0], cache_salt="alone")])
+    together = engine.gather([engine.body(content, cache_salt="together") for content in contents])
+    alone = engine.gather([engine.body(contents[0], cache_salt="alone")])
     for content in contents[1:]:
-        alone += gather(engine, [engine.body(content, cache_salt="alone")])
+        alone += engine.gather([engine.body(content, cache_salt="alone")])
     for one, other in zip(together, alone, strict=True):
         assert same(answer(one), answer(other))
 
@@ -122,7 +99,7 @@ def assert_fails_alone(engine: Any, bad: dict[str, Any]) -> None:
         [engine.part(good.key, 48), bad],
         [engine.part(good.key, 48)],
     ]
-    replies = gather(engine, [engine.body(content, cache_salt=str(n)) for n, content in enumerate(contents)])
+    replies = engine.gather([engine.body(content, cache_salt=str(n)) for n, content in enumerate(contents)])
     assert [reply.status_code for reply in replies] == [200, 500, 500, 200]
     error = {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}
     assert replies[1].json() == {"error": error}

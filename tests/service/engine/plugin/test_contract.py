@@ -86,15 +86,43 @@ def test_a_token_beyond_the_vocabulary_may_stand_where_rows_go() -> None:
     assert read_layout({**GOOD, "soft_layout": [500, 3, 1]}, LIMITS).rows == 3
 
 
-@pytest.mark.parametrize("grid", [None, [1, 4, 6], [1, 8, 11], [0, 4, 4], [2, 4, 4]])
-def test_a_grid_must_give_the_rows_where_positions_need_it(grid: list[int] | None) -> None:
-    limits = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=2)
-    handle = {**GOOD, "soft_layout": [7, 4, 1], **({"image_grid_thw": grid} if grid else {})}
+GRIDS = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=2)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [[1, 4, 6], [1, 8, 11], [0, 4, 4], [2, 4, 4], [2, 4, 2], [1, 5, 4], [1, 4, 5], [1, -4, -4], [-1, -4, 4]],
+    ids=str,
+)
+def test_a_grid_must_give_the_rows_where_positions_need_it(grid: list[int]) -> None:
+    handle = {**GOOD, "soft_layout": [7, 4, 1]}
     with pytest.raises(HandleRefused, match="does not give its 4 rows"):
-        read_layout(handle, limits)
-    assert read_layout({**handle, "image_grid_thw": [1, 4, 4]}, limits).grid == (1, 4, 4)
-    with pytest.raises(HandleRefused, match="does not give its 4 rows"):
-        read_layout({**handle, "image_grid_thw": [1, 4, 4], "soft_layout": [5, 1, 0, 7, 4, 1]}, limits)
+        read_layout({**handle, "image_grid_thw": grid}, GRIDS)
+    assert read_layout({**handle, "image_grid_thw": grid}, LIMITS).grid == tuple(grid)
+
+
+def test_where_positions_need_a_grid_there_are_rows_only() -> None:
+    handle = {**GOOD, "soft_layout": [7, 1, 1, 7, 3, 1]}
+    assert read_layout({**handle, "image_grid_thw": [1, 4, 4]}, GRIDS).grid == (1, 4, 4)
+    with pytest.raises(HandleRefused, match="has no grid"):
+        read_layout(handle, GRIDS)
+    with pytest.raises(HandleRefused, match="carry no row"):
+        read_layout({**handle, "image_grid_thw": [1, 4, 4], "soft_layout": [5, 1, 0, 7, 4, 1]}, GRIDS)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2), st.integers(3, 12), st.integers(3, 12), st.integers(1, 3))
+def test_of_grids_that_give_the_rows_only_whole_ones_pass(
+    frames: int, height: int, width: int, merge: int
+) -> None:
+    rows = frames * (height // merge) * (width // merge)
+    handle = {**GOOD, "soft_layout": [7, rows, 1], "image_grid_thw": [frames, height, width]}
+    limits = Limits(max_rows=300, max_positions=300, vocabulary=100, merge=merge)
+    if frames == 1 and height % merge == width % merge == 0:
+        assert read_layout(handle, limits).grid == (frames, height, width)
+    else:
+        with pytest.raises(HandleRefused, match=f"does not give its {rows} rows"):
+            read_layout(handle, limits)
 
 
 @pytest.mark.parametrize("key", [None, "", "AB" * 32, "ab" * 31, "ab" * 32 + "\n", "../" + "a" * 61])
