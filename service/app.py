@@ -215,7 +215,9 @@ class Patchbay:
             life=self._life,
             metrics=self.metrics,
         )
-        await self_check(pipeline, prepared.geometry, prepared.served_name)
+        await self_check(
+            pipeline, prepared.geometry, prepared.served_name, prepared.settings.max_image_pixels
+        )
         self._pipeline = pipeline
 
     def _retry_after(self) -> float:

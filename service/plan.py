@@ -118,7 +118,7 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     if batch < need.max_patches:
         raise ConfigurationError(
             f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, "
-            "or serve a checkpoint with fewer tiles an image"
+            "or lower max_image_tokens"
         )
     length = wish.max_model_len or need.context
     if length > need.context:
@@ -127,7 +127,8 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         )
     if need.max_positions >= length:
         raise ConfigurationError(
-            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it"
+            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it, "
+            "or lower max_image_tokens"
         )
     arena = _arena_bytes(machine, need, wish)
     cores = len(machine.cores)
@@ -189,12 +190,12 @@ def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
     if arena < least:
         raise ConfigurationError(
             f"arena_bytes ({arena}) holds fewer than {ARENA_ITEMS[0]} of the largest images ({item} bytes each): "
-            f"give it at least {least}"
+            f"give it at least {least}, or lower max_image_tokens"
         )
     if arena > machine.shared_memory_bytes:
         raise ConfigurationError(
             f"the arena needs {arena} bytes of shared memory and {machine.shared_memory_bytes} are free: "
-            "lower arena_bytes, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
+            "lower arena_bytes or max_image_tokens, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
         )
     return arena
 
@@ -291,8 +292,9 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool)
 
 
 def _of_gpu_memory(plan: ResourcePlan) -> str:
-    total, graphs = _size(plan.encoder_gpu_bytes), _size(plan.encoder_graph_bytes)
-    return f", {total} of GPU memory, at most {graphs} of it for CUDA graphs"
+    graphs = plan.encoder_graph_bytes
+    share = f", at most {_size(graphs)} of it for CUDA graphs" if graphs else ""
+    return f", {_size(plan.encoder_gpu_bytes)} of GPU memory{share}"
 
 
 def _row(need: Need) -> int:

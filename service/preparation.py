@@ -50,7 +50,7 @@ def prepare(settings: Settings) -> Prepared:
     _check_installed(settings)
     check_installed(settings.otlp_endpoint)
     checkpoint = read_checkpoint(settings.model, settings.revision)
-    geometry = load_geometry(checkpoint.path)
+    geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
     dtype = dtype_of(settings, checkpoint)
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")

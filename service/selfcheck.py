@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from math import sqrt
 
 import pybase64
 from PIL import Image
@@ -18,15 +19,17 @@ from service.families.base import Geometry
 from service.pipeline import Pipeline
 
 
-async def self_check(pipeline: Pipeline, geometry: Geometry, model: str) -> int:
-    """Asks for one token about a synthetic image; returns the prompt's length in tokens.
+async def self_check(pipeline: Pipeline, geometry: Geometry, model: str, max_pixels: int) -> int:
+    """Asks for one token about a synthetic image, the largest of up to `max_pixels`; returns the prompt's length.
 
     Raises ConfigurationError when the engine refuses the handle or counts another number of tokens; whatever
     else a request can raise is raised as it is.
     """
-    largest = geometry.largest
+    largest = geometry.largest.views[0]
+    shrink = min(1.0, sqrt(max_pixels / (largest.width * largest.height)))
+    width, height = max(1, int(shrink * largest.width)), max(1, int(shrink * largest.height))
     try:
-        answer = await pipeline.chat(_request(largest.views[0].width, largest.views[0].height, model), {})
+        answer = await pipeline.chat(_request(width, height, model), {})
     except EngineRejected as error:
         raise ConfigurationError(f"the engine refuses the hand-over: {error.message}") from None
     try:

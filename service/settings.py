@@ -91,9 +91,9 @@ class Settings(BaseSettings):
     )
     encoder_body: Literal["auto", "transformers", "fused", "compiled"] = Field(
         "auto",
-        description="Who runs the transformer blocks of the encoder. fused: our own, with packed weights, on a CPU. "
-        "transformers: its modules. compiled: these through torch.compile, at the start. auto: fused where it can run, "
-        "else transformers.",
+        description="Who runs the transformer blocks of the encoder. fused: our own, on a CPU, and for images of any "
+        "sizes on a GPU too. transformers: its modules. compiled: these through torch.compile, at the start. auto: "
+        "fused where it can run, else transformers.",
     )
     encoder_copies: Literal["auto", "staged", "plain"] = Field(
         "auto",
@@ -135,6 +135,12 @@ class Settings(BaseSettings):
     )
     max_image_bytes: int = Field(20 * MIB, ge=1024, description="Most bytes of one encoded image.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Most pixels (width × height) of one image.")
+    max_image_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most soft tokens of one image; what would take more is made smaller, also under detail=high. "
+        "Default: what the checkpoint's image processor allows.",
+    )
     max_images: int = Field(8, ge=1, description="Most images in one request.")
     max_choices: int = Field(8, ge=1, description="Most answers (`n`) to one request.")
     max_inflight: int = Field(

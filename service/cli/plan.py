@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     sheet = data_sheet(options.gpu) if options.gpu else None
     machine = imagined(sheet, options.cores, options.memory, options.shared_memory)
     checkpoint = read_checkpoint(settings.model, settings.revision, weights=False)
-    geometry = load_geometry(checkpoint.path)
+    geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
     _check_kinds(work.kinds, geometry)
     dtype = dtype_of(settings, checkpoint)
     need = need_of(checkpoint, geometry, dtype)

@@ -23,10 +23,11 @@ _FAMILIES: dict[str, Callable[[Path], Geometry]] = {
 }
 
 
-def load_geometry(path: str | Path) -> Geometry:
+def load_geometry(path: str | Path, max_image_tokens: int | None = None) -> Geometry:
     """The geometry of the checkpoint in folder `path`, by the `model_type` of its config.json.
 
-    Raises ConfigurationError: no such file, a family that is not supported, or files that contradict each other.
+    `max_image_tokens` is the operator's bound on the soft tokens of one image. Raises ConfigurationError: no such file,
+    a family that is not supported, files that contradict each other, or a bound that the smallest images pass.
     """
     folder = Path(path)
     try:
@@ -40,4 +41,5 @@ def load_geometry(path: str | Path) -> Geometry:
         raise ConfigurationError(
             f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(_FAMILIES))}"
         )
-    return family(folder)
+    geometry = family(folder)
+    return geometry if max_image_tokens is None else geometry.limited(max_image_tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from service.domain import Detail, SoftLayout, TilePlan
 
@@ -56,6 +56,13 @@ class Geometry(Protocol):
         """Changes with everything that decides pixels, rows or their order: a field of every cache key."""
         ...
 
+    def limited(self, rows: int) -> Self:
+        """The same where no image has more than `rows` soft tokens.
+
+        Raises ConfigurationError, which names max_image_tokens, when some image takes more at least.
+        """
+        ...
+
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
         """What is cut from an image of `width` × `height` displayed pixels.
 
@@ -69,5 +76,6 @@ class Geometry(Protocol):
         ...
 
     def processor_options(self, detail: str) -> Mapping[str, Any]:
-        """Keyword arguments with which the checkpoint's own processor applies `low` or `high`, for pass-through."""
+        """Keyword arguments with which the checkpoint's own processor applies `low` or `high`, and a limit: for
+        pass-through."""
         ...

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.e2e
 
 REQUESTS, AT_ONCE = 24, 6
 LOW_PIXELS = 512 * 512
-MAX_PIXELS = 600 * CELL**2
-"""So that `low` looks at less."""
+MOST = 600
+"""Soft tokens of an image, by the operator's word, so that `low` looks at less."""
+MAX_PIXELS = MOST * CELL**2
+LIMIT = "--max-image-tokens", str(MOST)
 LENGTH = 12
 
 
@@ -84,20 +86,20 @@ async def answers(url: str) -> list[dict[str, Any]]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qwen") / "tiny-qwen-vl"
     folder.mkdir()
-    write_checkpoint(folder, tokenizer=True, max_pixels=MAX_PIXELS)
+    write_checkpoint(folder, tokenizer=True, max_pixels=2 * MAX_PIXELS)
     return folder
 
 
 @pytest.fixture(scope="module")
 def by_handle(checkpoint: Path) -> list[dict[str, Any]]:
-    with serving(checkpoint.parent / "handles.log", str(checkpoint)) as server:
+    with serving(checkpoint.parent / "handles.log", str(checkpoint), *LIMIT) as server:
         return asyncio.run(answers(server.url))
 
 
 @pytest.fixture(scope="module")
 def passed_through(checkpoint: Path) -> list[dict[str, Any]]:
     log = checkpoint.parent / "passthrough.log"
-    with serving(log, str(checkpoint), "--images", "passthrough") as server:
+    with serving(log, str(checkpoint), *LIMIT, "--images", "passthrough") as server:
         return asyncio.run(answers(server.url))
 
 
@@ -142,7 +144,11 @@ def test_usage_counts_what_stands_in_the_prompt(way: str, request: pytest.Fixtur
 
 def test_check_tells_what_will_run(checkpoint: Path) -> None:
     said = subprocess.run(
-        [*PATCHBAY, "check", str(checkpoint)], capture_output=True, text=True, check=True, env=environment()
+        [*PATCHBAY, "check", str(checkpoint), *LIMIT],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
     ).stdout
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "name tiny-qwen-vl" in lines

@@ -7,12 +7,13 @@ Same tiling as transformers' GotOcr2ImageProcessor, same prompt as its InternVLP
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.errors import ConfigurationError
 from service.families.factors import nearest_square
 from service.families.internvl.canvas import best_grid
 from service.families.internvl.files import read_facts
@@ -34,6 +35,8 @@ class InternVLGeometry:
     end_token: int
     placeholders: tuple[str, ...]
     fingerprint: str
+    is_limited: bool = False
+    """Whether `max_patches` is the operator's bound, and not the checkpoint's."""
     name: str = "internvl"
     min_side: int = 1
     """transformers' processor enlarges whatever it gets."""
@@ -61,6 +64,17 @@ class InternVLGeometry:
     def largest(self) -> TilePlan:
         return self._planned("high", *nearest_square(self.max_patches))
 
+    def limited(self, rows: int) -> Self:
+        tiles = rows // self.rows_per_tile
+        if not tiles:
+            raise ConfigurationError(
+                f"max_image_tokens ({rows}) is less than the {self.rows_per_tile} of one tile: raise it"
+            )
+        if tiles >= self.max_tiles:
+            return self
+        most = _without_thumbnail(tiles)
+        return replace(self, min_patches=min(self.min_patches, most), max_patches=most, is_limited=True)
+
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
         if width < 1 or height < 1:
             raise ValueError(f"an image has at least one pixel, not {width} × {height}")
@@ -70,8 +84,7 @@ class InternVLGeometry:
             return self._planned("low", 1, 1)
         fewest, most = self.min_patches, self.max_patches
         if detail is Detail.AUTO and max_tiles is not None:
-            # two tiles would be a grid of two with no room for its thumbnail
-            most = min(most, max_tiles - 1 if max_tiles > 2 else 1)
+            most = min(most, _without_thumbnail(max_tiles))
             fewest = min(fewest, most)
         columns, rows = best_grid(width, height, self.tile_width, self.tile_height, fewest, most)
         applied: Literal["low", "high"] = "low" if detail is Detail.AUTO and columns * rows == 1 else "high"
@@ -88,7 +101,9 @@ class InternVLGeometry:
         )
 
     def processor_options(self, detail: str) -> Mapping[str, Any]:
-        return {"crop_to_patches": False} if detail == "low" else {}
+        if detail == "low":
+            return {"crop_to_patches": False}
+        return {"min_patches": self.min_patches, "max_patches": self.max_patches} if self.is_limited else {}
 
     def _planned(self, detail: Literal["low", "high"], columns: int, rows: int) -> TilePlan:
         grid = View(columns * self.tile_width, rows * self.tile_height, self.tile_width, self.tile_height)
@@ -104,3 +119,8 @@ class InternVLGeometry:
 
 def _with_thumbnail(tiles: int) -> int:
     return tiles + 1 if tiles > 1 else 1
+
+
+def _without_thumbnail(tiles: int) -> int:
+    """The largest grid that fits with its thumbnail: one of two would be three."""
+    return tiles - 1 if tiles > 2 else 1

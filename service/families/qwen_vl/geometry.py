@@ -9,12 +9,13 @@ writes itself. Knows nothing of pixels or weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.errors import ConfigurationError
 from service.families.factors import nearest_square
 from service.families.qwen_vl.files import read_facts
 from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
@@ -35,6 +36,8 @@ class QwenVLGeometry:
     image_token: int
     placeholders: tuple[str, ...]
     fingerprint: str
+    is_limited: bool = False
+    """Whether `max_pixels` is the operator's bound, and not the checkpoint's."""
     name: str = "qwen_vl"
     min_side: int = 1
     """transformers' processor enlarges whatever it gets."""
@@ -67,6 +70,19 @@ class QwenVLGeometry:
         columns, rows = next((long, short) for long, short in shapes if long <= MAX_RATIO * short)
         return self._planned("high", (columns * self.cell, rows * self.cell))
 
+    def limited(self, rows: int) -> Self:
+        """Strips take more cells than their pixels tell, so that a bound of few rows costs all images some."""
+        if rows >= self.max_rows:
+            return self
+        most = min(rows * self.cell**2, (rows * self.cell) ** 2 // MAX_RATIO, self.max_pixels)
+        geometry = replace(self, min_pixels=min(self.min_pixels, most), max_pixels=most, is_limited=True)
+        if geometry.max_rows > rows:
+            raise ConfigurationError(
+                f"max_image_tokens ({rows}) is less than the {geometry.max_rows} that the narrowest images may take: "
+                "raise it"
+            )
+        return geometry
+
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
         """`low` has at most 512 × 512 pixels and what rounding up adds to a checkpoint's own least.
 
@@ -96,9 +112,9 @@ class QwenVLGeometry:
         )
 
     def processor_options(self, detail: str) -> Mapping[str, Any]:
-        if detail != "low":
+        if detail != "low" and not self.is_limited:
             return {}
-        fewest, most = self._low_pixels
+        fewest, most = self._low_pixels if detail == "low" else (self.min_pixels, self.max_pixels)
         return {"size": {"shortest_edge": fewest, "longest_edge": most}}
 
     @property

@@ -124,6 +124,33 @@ def test_a_plan_is_transformers_canvas(
     assert plan.detail == "high"
 
 
+@given(SIDES, SIDES, st.integers(1, 3), st.integers(0, 12), st.integers(256, 5000))
+def test_no_image_passes_the_operators_limit(
+    width: int, height: int, fewest: int, more: int, limit: int
+) -> None:
+    from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
+
+    geometry = made(fewest + more, fewest).limited(limit)
+    assert geometry.max_rows <= limit
+    for detail in Detail:
+        assert geometry.plan(width, height, detail).rows <= limit
+    options = {"min_patches": fewest, "max_patches": fewest + more, **geometry.processor_options("high")}
+    columns, rows = get_optimal_tiled_canvas(
+        (height, width), (448, 448), options["min_patches"], options["max_patches"]
+    )
+    plan = geometry.plan(width, height, Detail.HIGH)
+    assert (plan.views[0].columns, plan.views[0].rows) == (columns, rows)
+
+
+def test_a_limit_leaves_room_for_the_thumbnail_and_one_above_the_largest_changes_nothing() -> None:
+    geometry = made(12)
+    assert geometry.limited(13 * 256) is geometry
+    assert [geometry.limited(256 * tiles).max_tiles for tiles in (1, 2, 3, 4, 12)] == [1, 1, 3, 4, 12]
+    assert geometry.limited(13 * 256 - 1).max_tiles == 12
+    with pytest.raises(ConfigurationError, match=r"max_image_tokens \(255\) is less than the 256 of one"):
+        geometry.limited(255)
+
+
 @given(SIDES, SIDES, st.integers(1, 30))
 def test_auto_stays_within_its_tiles_and_says_what_it_became(width: int, height: int, most: int) -> None:
     geometry = made()

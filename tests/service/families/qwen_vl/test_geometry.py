@@ -147,6 +147,43 @@ def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: Q
     assert geometry.plan(*size, Detail.LOW).rows <= geometry.plan(*size, Detail.HIGH).rows
 
 
+@given(sizes(), geometries(), st.integers(1, 20_000) | st.integers(1, 300))
+def test_no_image_passes_the_operators_limit(
+    size: tuple[int, int], geometry: QwenVLGeometry, most: int
+) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    try:
+        limited = geometry.limited(most)
+    except ConfigurationError as error:
+        assert f"max_image_tokens ({most}) is less than the " in str(error)
+        return
+    assert limited.max_rows <= most
+    processor = Qwen2VLImageProcessor(min_pixels=geometry.min_pixels, max_pixels=geometry.max_pixels)
+    for detail in Detail:
+        plan = limited.plan(*size, detail)
+        assert plan.rows <= most
+        options: Any = limited.processor_options("low" if detail is Detail.LOW else "high")
+        edges = options.get("size", processor.size)
+        bounds = {"min_pixels": edges["shortest_edge"], "max_pixels": edges["longest_edge"]}
+        assert plan.patches == processor.get_number_of_image_patches(size[1], size[0], bounds)
+
+
+def test_a_limit_costs_a_photograph_little_and_one_above_the_largest_nothing() -> None:
+    geometry = made()
+    assert geometry.limited(16_384) is geometry
+    assert geometry.limited(1280).plan(4000, 3000, Detail.AUTO).rows == 41 * 30
+    assert geometry.plan(4000, 3000, Detail.AUTO).rows == 143 * 107
+    assert (
+        45
+        <= geometry.limited(100).plan(1000, 1000, Detail.HIGH).rows
+        <= geometry.limited(100).max_rows
+        <= 100
+    )
+    with pytest.raises(ConfigurationError, match=r"max_image_tokens \(20\) is less than the \d+ that"):
+        geometry.limited(20)
+
+
 @given(geometries())
 def test_an_image_of_the_largest_size_is_admitted(geometry: QwenVLGeometry) -> None:
     (view,) = geometry.largest.views

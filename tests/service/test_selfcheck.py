@@ -1,0 +1,75 @@
+"""The check at the start: an image that the settings admit, and what the engine must answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from service.domain import ChatRequest, TilePlan, View
+from service.errors import ConfigurationError, EngineRejected
+from service.selfcheck import self_check
+from tests.service.fakes import Reply
+
+LARGEST = SimpleNamespace(largest=TilePlan("high", (View(1120, 560, 28, 28),), 800, 3200))
+
+
+class Pipeline:
+    def __init__(self, tokens: int, rows: int = 800, error: Exception | None = None) -> None:
+        self.asked: list[ChatRequest] = []
+        self.reply = Reply(json.dumps({"usage": {"prompt_tokens": tokens}}).encode())
+        self.rows = rows
+        self.error = error
+
+    async def chat(self, request: ChatRequest, headers: Any) -> Any:
+        self.asked.append(request)
+        if self.error is not None:
+            raise self.error
+        images = [SimpleNamespace(tokens=self.rows)]
+        return SimpleNamespace(body=self.reply.body, aclose=self.reply.aclose, images=images)
+
+
+async def check(pipeline: Any, max_pixels: int = 10**9) -> int:
+    geometry: Any = LARGEST
+    return await self_check(pipeline, geometry, "m", max_pixels)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("max_pixels", "size"),
+    [
+        (10**9, (1120, 560)),
+        (1120 * 560, (1120, 560)),
+        (313_600, (791, 395)),
+        (20_000, (200, 100)),
+        (1, (1, 1)),
+    ],
+)
+async def test_the_image_is_the_largest_that_is_admitted(max_pixels: int, size: tuple[int, int]) -> None:
+    pipeline = Pipeline(810)
+    assert await check(pipeline, max_pixels) == 810
+    (ref,) = pipeline.asked[0].images
+    image = Image.open(io.BytesIO(base64.b64decode(ref.url.partition(",")[2])))
+    assert image.size == size
+    assert image.width * image.height <= max_pixels
+    assert pipeline.reply.closed
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_counts_no_image_is_refused() -> None:
+    pipeline = Pipeline(800)
+    with pytest.raises(ConfigurationError, match="counts 800 prompt tokens for an image of 800 soft tokens"):
+        await check(pipeline)
+    assert pipeline.reply.closed
+
+
+@pytest.mark.anyio
+async def test_what_the_engine_refuses_is_told() -> None:
+    refusal = EngineRejected("no such field", status=400)
+    with pytest.raises(ConfigurationError, match="the engine refuses the hand-over: no such field"):
+        await check(Pipeline(1, error=refusal))
