@@ -7,6 +7,7 @@ Knows nothing of any kernel. A benchmark hands in named calls and gets seconds b
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import torch
 
 Call = Callable[[], torch.Tensor]
 
+LEAST_ROUNDS = 5
 WARM_UP = 3
 """Calls before the first timed one: oneDNN builds its primitives, Triton compiles, clocks rise."""
 L2_FLUSH_BYTES = 256 * 2**20
@@ -29,11 +31,12 @@ def relative_error(result: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def alternate(
-    calls: Mapping[str, Call], rounds: int, device: torch.device, mode: str
+    calls: Mapping[str, Call], rounds: int, device: torch.device, mode: str, patience: float = math.inf
 ) -> dict[str, list[float]]:
     """Seconds of every call, `rounds` times each, taking turns so that all meet the same noise.
 
-    The order turns by one each round: nobody always runs after the same neighbour.
+    The order turns by one each round: nobody always runs after the same neighbour. After `patience` seconds no further
+    round begins, `LEAST_ROUNDS` having been.
     """
     timed = {name: _timer(call, device, mode) for name, call in calls.items()}
     for timer in timed.values():
@@ -41,7 +44,10 @@ def alternate(
             timer()
     names = list(timed)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    begun = time.perf_counter()
     for round_ in range(rounds):
+        if round_ >= LEAST_ROUNDS and time.perf_counter() - begun > patience:
+            break
         turn = round_ % len(names)
         for name in names[turn:] + names[:turn]:
             seconds[name].append(timed[name]())

@@ -30,6 +30,8 @@ ON_CPU = ((VIT_B, 1), (VIT_B, 8))
 DTYPE = torch.bfloat16
 ROUNDS_ON_CPU = 11
 """Most timed calls per provider on a CPU, where a call takes up to seconds."""
+PATIENCE, PATIENCE_ON_CPU = 8.0, 300.0
+"""Seconds for the rounds of the whole of one case; a half of that for each part."""
 
 
 def run(
@@ -46,15 +48,16 @@ def run(
     report = Report([], [])
     for encoder, sizes in _selection(gpu, only, batches).items():
         model = make_model(encoder, device, DTYPE)
+        precise = model.precise()
         for batch in sizes:
             case = Case(model, backend, batch, _pixels(encoder, batch, device))
             with torch.inference_mode():
-                errors = measure_errors(case)
+                errors = measure_errors(case, precise)
                 if failure := gate(case, errors):
                     report.failures.append(failure)
                     continue
                 _time(case, rounds if gpu else min(rounds, ROUNDS_ON_CPU), errors, machine, report)
-        del model
+        del model, precise
     return report
 
 
@@ -140,20 +143,15 @@ def floor(case: Case) -> Call:
     return products
 
 
-def measure_errors(case: Case) -> dict[str, float]:
+def measure_errors(case: Case, precise: Model) -> dict[str, float]:
     """Of both, against transformers in fp64: the mean over draws of pixels of `GATE_IMAGES` together, or the batch."""
     model = case.model
-    precise = make_model(model.encoder, case.tiles.device, torch.float64)
-    # the weights that bf16 holds: rounding them is no error of a computation
-    precise.tower.load_state_dict(model.tower.state_dict())
-    if precise.projector is not None and model.projector is not None:
-        precise.projector.load_state_dict(model.projector.state_dict())
     exactly, calls = precise.transformers(), whole(case)
     errors: dict[str, list[float]] = {name: [] for name in calls}
     for seed in reversed(range(-(-GATE_IMAGES // case.batch))):  # the last is what was there
         case.tiles.copy_(_pixels(model.encoder, case.batch, case.tiles.device, seed))
-        # image by image: attention in fp64 keeps all its scores; Qwen's goes by images anyway
-        images = [case.tiles] if model.encoder.mix else torch.split(case.tiles, 1)
+        # image by image, or mix by mix: fp64 takes room, and attention in it keeps all its scores
+        images = torch.split(case.tiles, model.encoder.tiles(len(model.encoder.mix) or 1))
         exact = torch.cat([exactly(image) for image in images])
         for name, call in calls.items():
             errors[name].append(relative_error(call().view(exact.shape), exact))
@@ -171,16 +169,17 @@ def gate(case: Case, errors: dict[str, float]) -> str | None:
 
 def _time(case: Case, rounds: int, errors: dict[str, float], machine: Machine, report: Report) -> None:
     device = case.tiles.device
-    seconds = alternate({**whole(case), "gemm": floor(case)}, rounds, device, "eager")
-    front = alternate(fronts(case), rounds, device, "eager")
+    patience = PATIENCE if device.type == "cuda" else PATIENCE_ON_CPU
+    seconds = alternate({**whole(case), "gemm": floor(case)}, rounds, device, "eager", patience)
+    front = alternate(fronts(case), rounds, device, "eager", patience / 2)
     report.rows.extend(_rows("encoder", case, seconds, errors, machine))
     report.rows.extend(_rows("encoder front", case, front, {}, machine))
     ends = {"patch embedding": front}
     if calls := projections(case):
-        ends["projection"] = alternate(calls, rounds, device, "eager")
+        ends["projection"] = alternate(calls, rounds, device, "eager", patience / 2)
         report.rows.extend(_rows("encoder projection", case, ends["projection"], {}, machine))
     if device.type == "cuda" and (calls := from_host(case, Cuda(device))):
-        hosted = alternate(calls, rounds, device, "eager")
+        hosted = alternate(calls, rounds, device, "eager", patience / 2)
         report.rows.extend(_rows("encoder from host", case, hosted, {}, machine))
         report.notes.extend(
             f"{case} from host, {name}: {_rates(taken, case.batch)}" for name, taken in hosted.items()

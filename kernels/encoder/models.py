@@ -7,7 +7,8 @@ model that has this tower, where there is one. `native.py` has those of pictures
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from copy import copy, deepcopy
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -32,13 +33,24 @@ class Model:
     def __init__(self, encoder: Encoder, device: torch.device, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         self.encoder, self.device, self.dtype = encoder, device, dtype
-        self.tower: Any = encoder.build().to(device, dtype)
-        self.projector: nn.Module | None = None
-        if encoder.projector is not None:
-            self.projector = encoder.projector().to(device, dtype).requires_grad_(False)
+        with device:  # a GPU draws a billion numbers in a moment
+            self.tower: Any = _cast(encoder.build(), dtype)
+            self.projector: nn.Module | None = None
+            if encoder.projector is not None:
+                self.projector = _cast(encoder.projector(), dtype).requires_grad_(False)
         self.parts = encoder.parts(self.tower)
         # in fp32, as image processors keep them
         self._shift, self._scale = (255 * torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
+
+    def precise(self) -> Self:
+        """The same weights in fp64: that they were rounded to this dtype is no error of a computation."""
+        other = copy(self)
+        other.dtype = torch.float64
+        other.tower = _cast(deepcopy(self.tower), torch.float64)
+        if self.projector is not None:
+            other.projector = _cast(deepcopy(self.projector), torch.float64)
+        other.parts = self.encoder.parts(other.tower)
+        return other
 
     @property
     def skip(self) -> int:
@@ -137,3 +149,10 @@ class Model:
     def products(self) -> list[nn.Linear]:
         """Every linear layer of the blocks."""
         return [module for module in self.parts.layers.modules() if isinstance(module, nn.Linear)]
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Weights alone, as checkpoints are loaded: the frequencies of rotary positions stay fp32."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return module

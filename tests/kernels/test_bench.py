@@ -12,7 +12,7 @@ import torch
 from kernels import bench
 from kernels.encoder import bench as encoder_bench
 from kernels.encoder.towers import clip, internvl
-from kernels.measure import WARM_UP, alternate, percentiles, relative_error
+from kernels.measure import LEAST_ROUNDS, WARM_UP, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
 
@@ -112,3 +112,10 @@ def test_calls_take_turns_and_nobody_is_always_first() -> None:
 
 def test_percentiles_are_in_microseconds() -> None:
     assert percentiles([s / 10 for s in range(11)]) == pytest.approx((2e5, 5e5, 8e5, 9.9e5))
+
+
+def test_slow_calls_get_fewer_rounds() -> None:
+    calls = {"a": lambda: torch.zeros(1)}
+    assert len(alternate(calls, 50, CPU, "eager", 0.0)["a"]) == LEAST_ROUNDS
+    assert len(alternate(calls, 3, CPU, "eager", 0.0)["a"]) == 3
+    assert len(alternate(calls, 50, CPU, "eager")["a"]) == 50

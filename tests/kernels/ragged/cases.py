@@ -37,8 +37,9 @@ def tower(dtype: torch.dtype = torch.float64, depth: int = 4) -> Qwen2_5_VisionT
         for parameter in made.parameters():
             scale = parameter.shape[1] ** -0.5 if parameter.ndim == 2 else 0.2
             mean = 1.0 if parameter.ndim == 1 and bool((parameter == 1).all()) else 0.0
-            parameter.copy_((mean + scale * torch.randn_like(parameter)).bfloat16())
-    return made.requires_grad_(False).to(dtype)
+            # not the buffers: frequencies stay fp32, as in a checkpoint that is loaded
+            parameter.data = (mean + scale * torch.randn_like(parameter)).bfloat16().to(dtype)
+    return made.requires_grad_(False)
 
 
 def hidden_states(grids: list[Grid]) -> torch.Tensor:
