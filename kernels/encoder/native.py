@@ -75,10 +75,10 @@ class NativeModel(Model):
         window = config.window_size // self.encoder.side
 
         def run(tiles: torch.Tensor) -> torch.Tensor:
-            sequence = arrange(self._grids(len(tiles)), window=window, device=self.device)
-            hidden = blocks(front(tiles[sequence.order.to(self.device)]), sequence)
+            arrangement = arrange(self._grids(len(tiles)), window=window, device=self.device)
+            hidden = blocks(front(tiles[arrangement.order.to(self.device)]), arrangement)
             rows = hidden.new_empty(len(tiles), back.width)
-            places = place_rows(sequence.order, device=self.device)
+            places = place_rows(arrangement.order, device=self.device)
             return project(hidden[None], back, backend=backend, out=rows, places=places)
 
         return run

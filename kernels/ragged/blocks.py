@@ -7,8 +7,7 @@ sees the whole image: some windows at a time, so that their activations stay in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from collections.abc import Sequence as Listed
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 
 from kernels.blocks.cpu import ROWS_TOGETHER
 from kernels.blocks.crew import Crew
+from kernels.ragged.arrangement import Arrangement, Group
 from kernels.ragged.attention import attend, turns
 from kernels.ragged.fold import FoldedBlock, fold
 from kernels.ragged.reference import RaggedBlock
-from kernels.ragged.sequence import Group, Sequence
 
 
 class RaggedBlocks:
@@ -33,7 +32,7 @@ class RaggedBlocks:
 
     def __init__(
         self,
-        blocks: Listed[RaggedBlock],
+        blocks: Sequence[RaggedBlock],
         whole: Collection[int],
         dtype: torch.dtype,
         device: torch.device | str,
@@ -52,11 +51,11 @@ class RaggedBlocks:
         self._crew: Crew | None = None
 
     @torch.inference_mode()
-    def __call__(self, hidden: torch.Tensor, sequence: Sequence) -> torch.Tensor:
+    def __call__(self, hidden: torch.Tensor, arrangement: Arrangement) -> torch.Tensor:
         """[tokens, hidden], contiguous, in the dtype of the weights: changed in place, and returned."""
-        turn = turns(sequence.positions, self._width)
+        turn = turns(arrangement.positions, self._width)
         for sees_all, blocks in self._stretches:
-            groups = sequence.images if sees_all else sequence.windows
+            groups = arrangement.images if sees_all else arrangement.windows
             if self._apart:
                 self._by_pieces(hidden, blocks, groups, turn)
             else:
@@ -65,7 +64,7 @@ class RaggedBlocks:
         return hidden
 
     def _by_pieces(
-        self, hidden: torch.Tensor, blocks: Listed[FoldedBlock], groups: Listed[Group], turn: torch.Tensor
+        self, hidden: torch.Tensor, blocks: Sequence[FoldedBlock], groups: Sequence[Group], turn: torch.Tensor
     ) -> None:
         threads = torch.get_num_threads()
         pieces = sorted(_pieces(groups, threads), key=lambda piece: piece.tokens, reverse=True)
@@ -96,7 +95,7 @@ class _Piece:
         return sum(group.tokens for group in self.groups)
 
 
-def _pieces(groups: Listed[Group], threads: int) -> Iterator[_Piece]:
+def _pieces(groups: Sequence[Group], threads: int) -> Iterator[_Piece]:
     """The groups in pieces of some `ROWS_TOGETHER` tokens, or of one thread's share where that is less."""
     tokens = sum(group.tokens for group in groups)
     rounds = -(-tokens // (ROWS_TOGETHER * threads))
@@ -115,7 +114,7 @@ def _pieces(groups: Listed[Group], threads: int) -> Iterator[_Piece]:
     yield _joined(some)
 
 
-def _joined(groups: Listed[Group]) -> _Piece:
+def _joined(groups: Sequence[Group]) -> _Piece:
     begins = accumulate((group.tokens for group in groups), initial=0)
     within = tuple(
         Group(group.count, group.length, begin) for group, begin in zip(groups, begins, strict=False)
@@ -129,7 +128,7 @@ def _joined(groups: Listed[Group]) -> _Piece:
 
 
 @torch.inference_mode()
-def _through(hidden: torch.Tensor, blocks: Listed[FoldedBlock], turn: torch.Tensor, piece: _Piece) -> None:
+def _through(hidden: torch.Tensor, blocks: Sequence[FoldedBlock], turn: torch.Tensor, piece: _Piece) -> None:
     """One piece through all blocks."""
     part, turned = hidden[piece.rows], turn[piece.rows]
     for block in blocks:
@@ -138,7 +137,7 @@ def _through(hidden: torch.Tensor, blocks: Listed[FoldedBlock], turn: torch.Tens
         hidden[piece.rows] = part
 
 
-def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torch.Tensor) -> None:
+def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Sequence[Group], turn: torch.Tensor) -> None:
     """One block, in place."""
     width = hidden.shape[-1:]
     qkv = p.qkv(F.rms_norm(hidden, width, p.norm_before, p.eps[0]))
@@ -148,7 +147,9 @@ def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torc
         rows += p.down(p.gated(F.rms_norm(rows, width, p.norm_after, p.eps[1])))
 
 
-def _attention(qkv: torch.Tensor, p: FoldedBlock, groups: Listed[Group], turn: torch.Tensor) -> torch.Tensor:
+def _attention(
+    qkv: torch.Tensor, p: FoldedBlock, groups: Sequence[Group], turn: torch.Tensor
+) -> torch.Tensor:
     """[tokens, 3 · hidden] → [tokens, hidden]; each token is in one of the groups."""
     seen = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
     for group in groups:

@@ -70,7 +70,7 @@ def _model(prepared: Prepared) -> list[str]:
 
 def _kernels(prepared: Prepared) -> list[str]:
     try:
-        from service.families.towers import choose_parts, takes_tiles
+        from service.families.towers import choose_parts
         from service.staging import choose_runs
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
@@ -82,7 +82,9 @@ def _kernels(prepared: Prepared) -> list[str]:
         backend=settings.kernels,
         body=settings.encoder_body,
     )
-    runs = choose_runs(prepared.plan, takes_tiles=takes_tiles(path), copies=settings.encoder_copies)
+    runs = choose_runs(
+        prepared.plan, tiles_apart=prepared.geometry.tiles_apart, copies=settings.encoder_copies
+    )
     lines = [f"patch_embed {front}", f"blocks      {body}", f"batches     {runs or 'in one plain copy'}"]
     if prepared.plan.device == "cuda":
         lines.append(f"attention   {settings.encoder_attention}")

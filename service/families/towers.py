@@ -80,7 +80,10 @@ class Tower(Protocol):
 
 @runtime_checkable
 class TileTower(Tower, Protocol):
-    """A tower whose tiles are all of one size, so that its batches can be staged and captured."""
+    """A tower that computes each tile by itself, so that its batches can be staged in chunks and captured.
+
+    Of the families whose `Geometry.tiles_apart` is true.
+    """
 
     @property
     def form(self) -> Form: ...
@@ -129,11 +132,6 @@ def choose_parts(
     folder, where = Path(path), torch.device(device)
     chosen = _tower_class(folder).choose_body(folder, device=where, dtype=_dtype(dtype), requested=body)
     return _backend(where, backend), chosen
-
-
-def takes_tiles(path: str | Path) -> bool:
-    """Whether the checkpoint's tower is a `TileTower`, without reading weights. Raises ConfigurationError."""
-    return hasattr(_tower_class(Path(path)), "forward")
 
 
 def resolve_body(layer: torch.nn.Module, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:

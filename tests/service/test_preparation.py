@@ -8,7 +8,7 @@ import pytest
 from service.checkpoint import read_checkpoint
 from service.errors import ConfigurationError
 from service.families import load_geometry
-from service.families.towers import takes_tiles
+from service.families.towers import TileTower, load_tower
 from service.preparation import need_of, prepare
 from service.settings import EMBEDDED_MODEL, load
 from tests.service.tiny_qwen_vl import write_checkpoint
@@ -53,4 +53,5 @@ def test_what_cells_ask_for(tmp_path: Path) -> None:
 def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, tokenizer=True)
     for path in (tmp_path, Path(EMBEDDED_MODEL)):
-        assert load_geometry(path).tiles_apart == takes_tiles(path)
+        tower = load_tower(path, device="cpu", dtype="float32")
+        assert load_geometry(path).tiles_apart == isinstance(tower, TileTower)

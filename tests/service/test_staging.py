@@ -12,7 +12,7 @@ import torch
 from kernels.runner import Runner
 from service.encoder import _staged
 from service.errors import ConfigurationError
-from service.families.towers import TileTower, load_tower, takes_tiles
+from service.families.towers import TileTower, load_tower
 from service.plan import MIB, ResourcePlan, Wish, make_plan
 from service.staging import Runs, choose_runs, make_runner
 from tests.kernels.runner.fakes import Host, Late
@@ -20,8 +20,8 @@ from tests.service.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 from tests.service.tiny_internvl import random_tiles, tiled, write_checkpoint
 
 
-def runs(plan: ResourcePlan, *, takes_tiles: bool = True, copies: str = "auto") -> Runs | None:
-    return choose_runs(plan, takes_tiles=takes_tiles, copies=copies)
+def runs(plan: ResourcePlan, *, tiles_apart: bool = True, copies: str = "auto") -> Runs | None:
+    return choose_runs(plan, tiles_apart=tiles_apart, copies=copies)
 
 
 def test_by_default_every_size_of_chunk_on_a_gpu_has_a_graph() -> None:
@@ -40,18 +40,19 @@ def test_less_memory_is_fewer_graphs() -> None:
     assert str(none) == "staged in chunks of up to 16 tiles, no CUDA graphs"
 
 
-def test_a_cpu_plain_copies_and_several_sizes_of_tile_are_not_staged() -> None:
+def test_a_cpu_plain_copies_and_tiles_that_see_each_other_are_not_staged() -> None:
     gpu = make_plan(H200, LLAVA_7B, Wish())
     assert runs(make_plan(LAPTOP, DEMO, Wish())) is None
     assert runs(gpu, copies="plain") is None
-    assert runs(gpu, takes_tiles=False) is None
-    with pytest.raises(ConfigurationError, match="encoder_copies=staged is for towers whose tiles"):
-        runs(gpu, takes_tiles=False, copies="staged")
+    assert runs(gpu, tiles_apart=False) is None
+    with pytest.raises(
+        ConfigurationError, match="encoder_copies=staged is for towers that compute each tile"
+    ):
+        runs(gpu, tiles_apart=False, copies="staged")
 
 
 def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
-    assert takes_tiles(tmp_path)
     tower = load_tower(tmp_path, device="cpu", dtype="float32")
     assert make_runner(tower, make_plan(LAPTOP, DEMO, Wish()), copies="auto") is None
 

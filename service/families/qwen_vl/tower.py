@@ -173,15 +173,15 @@ class _Packed:
         self._blocks = RaggedBlocks(layers, config.fullatt_block_indexes, back.dtype, self._device)
 
     def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
-        sequence = arrange(grids, merge=self._merge, window=self._window, device=self._device)
-        places = place_rows(sequence.order, device=self._device)
+        arrangement = arrange(grids, merge=self._merge, window=self._window, device=self._device)
+        places = place_rows(arrangement.order, device=self._device)
 
         def finish(hidden: torch.Tensor) -> torch.Tensor:
-            hidden = self._blocks(hidden, sequence)
-            rows = hidden.new_empty(len(sequence.order), self._back.width)
+            hidden = self._blocks(hidden, arrangement)
+            rows = hidden.new_empty(len(arrangement.order), self._back.width)
             return project(hidden[None], self._back, backend=self._backend, out=rows, places=places)
 
-        return sequence.order, finish
+        return arrangement.order, finish
 
 
 class _Modules:

@@ -10,7 +10,7 @@ from kernels.blocks import UnsupportedLayer
 from kernels.blocks.reference import Affine
 from kernels.measure import relative_error
 from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer, reference
-from kernels.ragged.sequence import Group
+from kernels.ragged.arrangement import Group
 from tests.kernels.ragged.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
 
 WHOLE = (1,)
@@ -24,15 +24,15 @@ def ours(
 ) -> torch.Tensor:
     """In the order in which cells were given."""
     blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, dtype, "cpu", apart=apart)
-    sequence = arrange(grids, window=WINDOW)
-    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
+    arrangement = arrange(grids, window=WINDOW)
+    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[arrangement.order]
     kept = torch.get_num_threads()
     torch.set_num_threads(threads or kept)
     try:
-        made = blocks(cells.flatten(0, 1), sequence)
+        made = blocks(cells.flatten(0, 1), arrangement)
     finally:
         torch.set_num_threads(kept)
-    return made.view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
+    return made.view(cells.shape)[arrangement.order.argsort()].flatten(0, 1)
 
 
 def exact(grids: list[Grid]) -> torch.Tensor:
@@ -50,13 +50,13 @@ def seen(groups: tuple[Group, ...], tokens: int) -> torch.Tensor:
 
 @EACH
 def test_the_reference_is_transformers(grids: list[Grid]) -> None:
-    sequence = arrange(grids, window=WINDOW)
-    hidden = torch.unflatten(hidden_states(grids).double(), 0, (-1, 4))[sequence.order].flatten(0, 1)
-    turn = reference.angles(sequence.positions, 16)
+    arrangement = arrange(grids, window=WINDOW)
+    hidden = torch.unflatten(hidden_states(grids).double(), 0, (-1, 4))[arrangement.order].flatten(0, 1)
+    turn = reference.angles(arrangement.positions, 16)
     for number, layer in enumerate(tower().blocks):
-        groups = sequence.images if number in WHOLE else sequence.windows
+        groups = arrangement.images if number in WHOLE else arrangement.windows
         hidden = reference.block(hidden, read_layer(layer), seen(groups, len(hidden)), turn)
-    made = hidden.view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
+    made = hidden.view(-1, 4, 48)[arrangement.order.argsort()].flatten(0, 1)
     # transformers keeps the angles in fp32
     assert relative_error(made, exact(grids)) < 1e-6
 
@@ -85,9 +85,9 @@ def test_an_image_is_the_same_in_any_company(apart: bool) -> None:
     begin = 0
     for grid in grids:
         end = begin + 4 * grid.rows * grid.columns
-        sequence = arrange([grid], window=WINDOW)
-        alone = torch.unflatten(hidden_states(grids)[begin:end], 0, (-1, 4))[sequence.order].flatten(0, 1)
-        alone = blocks(alone, sequence).view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
+        arrangement = arrange([grid], window=WINDOW)
+        alone = torch.unflatten(hidden_states(grids)[begin:end], 0, (-1, 4))[arrangement.order].flatten(0, 1)
+        alone = blocks(alone, arrangement).view(-1, 4, 48)[arrangement.order.argsort()].flatten(0, 1)
         assert torch.allclose(together[begin:end], alone, atol=1e-5)
         begin = end
 
@@ -95,14 +95,14 @@ def test_an_image_is_the_same_in_any_company(apart: bool) -> None:
 def test_the_result_lies_where_the_input_lay_and_weights_are_copies() -> None:
     layers = [read_layer(layer) for layer in tower(torch.float32).blocks]
     blocks = RaggedBlocks(layers, WHOLE, torch.float32, "cpu")
-    sequence = arrange(GRIDS["edges"], window=WINDOW)
+    arrangement = arrange(GRIDS["edges"], window=WINDOW)
     first, second = hidden_states(GRIDS["edges"]), hidden_states(GRIDS["edges"])
-    made = blocks(first, sequence)
+    made = blocks(first, arrangement)
     assert made.data_ptr() == first.data_ptr()
     for block in layers:
         block.out.weight.fill_(torch.nan)
         block.norm_before.weight.fill_(torch.nan)
-    assert torch.equal(blocks(second, sequence), made)
+    assert torch.equal(blocks(second, arrangement), made)
 
 
 def test_weights_that_are_not_packed_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,13 @@ def test_blocks_are_as_near_as_the_chain(grids: list[Grid], dtype: torch.dtype) 
     exact = through_transformers(tower(), hidden_states(grids).double(), grids)
     theirs = relative_error(through_transformers(tower(dtype), hidden_states(grids).to(dtype), grids), exact)
     blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], (1,), dtype, "cuda")
-    sequence = arrange(grids, window=WINDOW, device="cuda")
-    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
+    arrangement = arrange(grids, window=WINDOW, device="cuda")
+    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[arrangement.order]
     hidden = cells.flatten(0, 1).cuda()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        blocks(hidden, sequence)
+        blocks(hidden, arrangement)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    made = hidden.cpu().view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
+    made = hidden.cpu().view(cells.shape)[arrangement.order.argsort()].flatten(0, 1)
     assert relative_error(made, exact) < max(1.1 * theirs, 5e-4)

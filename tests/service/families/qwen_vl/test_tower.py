@@ -18,7 +18,7 @@ from kernels.backend import product_dtype
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.qwen_vl.resize import smart_resize
-from service.families.towers import TiledImage, TileTower, Tower, choose_parts, load_tower, takes_tiles
+from service.families.towers import TiledImage, TileTower, Tower, choose_parts, load_tower
 from service.tiling import cut
 from tests.service.tiny_qwen_vl import CELL, MAX_PIXELS, MIN_PIXELS, pictures, soft_tokens, write_checkpoint
 
@@ -133,7 +133,6 @@ def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
         *(64, torch.float32, "cpu"),
         *("cpu", "fused"),
     )
-    assert not takes_tiles(tmp_path)
     assert not isinstance(tower, TileTower)
     assert len({tower.bucket(tiled(image).plan) for image in pictures()}) == 1
     for patches, cells in ((1, 1), (4, 1), (47, 9), (256, 64), (8192, 2025)):

@@ -10,11 +10,9 @@ Arithmetic on the host, from sizes alone. Knows nothing of weights.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from collections.abc import Sequence as Listed
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -61,7 +59,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sequence:
+class Arrangement:
     """Made by `arrange`."""
 
     order: torch.Tensor
@@ -77,8 +75,8 @@ class Sequence:
 
 
 def arrange(
-    grids: Listed[Grid], *, merge: int = 2, window: int | None = None, device: torch.device | str = "cpu"
-) -> Sequence:
+    grids: Sequence[Grid], *, merge: int = 2, window: int | None = None, device: torch.device | str = "cpu"
+) -> Arrangement:
     """The sequence of images of these grids; indices and positions on `device`.
 
     Args:
@@ -94,53 +92,64 @@ def arrange(
             f"grids: got {[tuple(grid) for grid in grids]} with merge {merge} and windows of {window}, must be one "
             "image or more, all sizes 1 or more"
         )
-    begins = [0, *accumulate(grid.rows * grid.columns for grid in grids)]
-    pieces = list(chain.from_iterable(map(_pieces, grids, begins, [window] * len(grids))))
-    pieces.sort(key=len, reverse=True)  # stable: an image's windows stay in their order
-    order = torch.cat(pieces)
-    cell, patches = merge * merge, torch.arange(merge * merge)
-    windows, begin = [], 0
-    for length, count in _counted(map(len, pieces)):
-        windows.append(Group(count, length * cell, begin * cell))
-        begin += length * count
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
-    images = []
-    of_length = defaultdict(list)
-    for number, length in enumerate(grid.rows * grid.columns for grid in grids):
-        of_length[length].append(number)
-    for length, numbers in of_length.items():
-        cells = torch.cat([place[begins[number] : begins[number + 1]].sort().values for number in numbers])
-        tokens = (cells[:, None] * cell + patches).flatten()
-        begin = int(tokens[0])
-        together = bool((tokens == torch.arange(begin, begin + len(tokens))).all())
-        count = len(numbers)
-        images.append(
-            Group(count, length * cell, begin)
-            if together
-            else Group(count, length * cell, index=tokens.to(device))
-        )
-    return Sequence(order, _positions(grids, order, merge).to(device), tuple(windows), tuple(images))
+    corners = [_corners(grid) for grid in grids]
+    order, windows = _by_windows(corners, grids, window)
+    tokens = merge * merge
+    within = _corners(Grid(merge, merge))
+    positions = merge * torch.cat(corners)[order][:, None] + within  # [cells, tokens of a cell, 2]
+    return Arrangement(
+        order,
+        positions.flatten(0, 1).to(device),
+        tuple(_groups(windows, tokens)),
+        tuple(_images(grids, order, tokens, device)),
+    )
 
 
-def _pieces(grid: Grid, begin: int, window: int | None) -> list[torch.Tensor]:
-    """The cells of each window of an image whose cells begin with number `begin`."""
-    cells = torch.arange(begin, begin + grid.rows * grid.columns).view(grid)
-    if window is None:
-        return [cells.flatten()]
-    return [piece.flatten() for rows in torch.split(cells, window) for piece in torch.split(rows, window, 1)]
+def _corners(grid: Grid) -> torch.Tensor:
+    """int64 [cells, 2], row and column of each cell, row by row."""
+    return torch.stack(
+        torch.meshgrid(torch.arange(grid.rows), torch.arange(grid.columns), indexing="ij"), -1
+    ).view(-1, 2)
 
 
-def _counted(lengths: Iterable[int]) -> list[tuple[int, int]]:
-    """(length, how many) of what lies side by side in descending order."""
-    counts: dict[int, int] = defaultdict(int)
-    for length in lengths:
-        counts[length] += 1
-    return list(counts.items())
+def _by_windows(
+    corners: Sequence[torch.Tensor], grids: Sequence[Grid], window: int | None
+) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """The order of the cells, and (cells, how many) of the windows that lie side by side in it, largest first."""
+    numbers, sizes, count = [], [], 0
+    for corner, grid in zip(corners, grids, strict=True):
+        side = window or max(grid)
+        at = corner // side  # [cells, 2], the window's row and column
+        numbers.append(count + at[:, 0] * -(-grid.columns // side) + at[:, 1])
+        sizes.append((torch.tensor(grid) - at * side).clamp(max=side).prod(-1))
+        count += -(-grid.rows // side) * -(-grid.columns // side)
+    size = torch.cat(sizes)
+    # stable: within a window the cells stay row by row
+    order = torch.argsort((size.max() - size) * count + torch.cat(numbers), stable=True)
+    lengths, cells = torch.unique_consecutive(size[order], return_counts=True)
+    return order, list(zip(lengths.tolist(), (cells // lengths).tolist(), strict=True))
 
 
-def _positions(grids: Listed[Grid], order: torch.Tensor, merge: int) -> torch.Tensor:
-    """[tokens, 2] in the order of the sequence."""
-    corners = torch.cat([torch.cartesian_prod(torch.arange(g.rows), torch.arange(g.columns)) for g in grids])
-    within = torch.cartesian_prod(torch.arange(merge), torch.arange(merge))
-    return (merge * corners.view(-1, 2)[order][:, None] + within.view(-1, 2)).view(-1, 2)
+def _groups(windows: Iterable[tuple[int, int]], tokens: int) -> Iterator[Group]:
+    """Groups side by side, of windows in cells of so many tokens."""
+    begin = 0
+    for cells, count in windows:
+        yield Group(count, cells * tokens, begin)
+        begin += count * cells * tokens
+
+
+def _images(
+    grids: Sequence[Grid], order: torch.Tensor, tokens: int, device: torch.device | str
+) -> Iterator[Group]:
+    """Images of equal length; their cells lie apart where windows of others are between them."""
+    lengths = [grid.rows * grid.columns for grid in grids]
+    of_image = torch.repeat_interleave(torch.arange(len(grids)), torch.tensor(lengths))[order]
+    places = torch.split(of_image.argsort(stable=True), lengths)
+    for length in dict.fromkeys(lengths):
+        cells = torch.cat([place for place, its in zip(places, lengths, strict=True) if its == length])
+        index = (cells[:, None] * tokens + torch.arange(tokens)).flatten()
+        count, begin = lengths.count(length), int(index[0])
+        if torch.equal(index, torch.arange(begin, begin + len(index))):
+            yield Group(count, length * tokens, begin)
+        else:
+            yield Group(count, length * tokens, index=index.to(device))
