@@ -19,8 +19,8 @@ def choose_body(requested: str = "auto", *, obstacle: str | None = None) -> Body
         raise ValueError(f"body: got {requested!r}, allowed are 'auto', {', '.join(map(repr, BODIES))}")
     if requested == "compiled":
         raise BackendUnavailable(
-            "body 'compiled' is for towers whose tiles are all of one size, and this one takes images of any: choose "
-            "body 'fused' or 'transformers'"
+            "body 'compiled' is for towers that compute each tile by itself, and in this one patches see the whole "
+            "image: choose body 'fused' or 'transformers'"
         )
     if requested == "fused" and obstacle is not None:
         raise BackendUnavailable(f"body 'fused' cannot run: {obstacle}; choose body 'transformers'")

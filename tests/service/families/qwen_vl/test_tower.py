@@ -187,7 +187,7 @@ def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:
         "cpu",
         "transformers",
     )
-    with pytest.raises(ConfigurationError, match="encoder_body: body 'compiled' is for towers whose tiles"):
+    with pytest.raises(ConfigurationError, match="encoder_body: body 'compiled' is for towers that compute"):
         choose_parts(tmp_path, device="cpu", dtype="float32", body="compiled")
 
 
