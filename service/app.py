@@ -192,7 +192,9 @@ class Patchbay:
         if arena is not None:
             say("loading the vision encoder")
             self._encoder = await make_encoder(prepared, ends, arena, self.metrics)
-            images = HandlePath(prepared.geometry, self._encoder, self.admission, self.metrics)
+            images = HandlePath(
+                prepared.geometry, self._encoder, self.admission, self.metrics, prepared.arena_spec.room
+            )
             kernels = f"kernels: {self._encoder.backend}, blocks: {self._encoder.body}"
             say(f"the encoder is warm on {prepared.plan.device}, {kernels}")
         say("waiting for the engine (20 to 40 s for the embedded model)")
@@ -216,7 +218,11 @@ class Patchbay:
             metrics=self.metrics,
         )
         await self_check(
-            pipeline, prepared.geometry, prepared.served_name, prepared.settings.max_image_pixels
+            pipeline,
+            prepared.geometry,
+            prepared.served_name,
+            max_pixels=prepared.settings.max_image_pixels,
+            max_patches=prepared.plan.warm_up_patches,
         )
         self._pipeline = pipeline
 

@@ -1,7 +1,8 @@
 """What a checkpoint computes: operations for a patch and for a token, and the bytes that a step of the engine reads.
 
 Counted low, so that a time reckoned from it is not too long: of the tower its blocks alone, of the language model all
-but the tables of words, norms and biases of a thousandth among it; attention in both. Knows sizes from config.json;
+but the tables of words, norms and biases of a thousandth among it; attention in both, in the tower within a tile:
+of images at their own size, whose tiles see each other, that is the least of it. Knows sizes from config.json;
 measures nothing.
 """
 

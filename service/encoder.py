@@ -138,12 +138,12 @@ class LocalEncoder:
     def stats(self) -> BatcherStats:
         return self._batcher.stats()
 
-    async def warm_up(self) -> None:
-        """Encodes the largest batch there can be, so that the first request does not pay, or fail, for its memory.
+    async def warm_up(self, patches: int) -> None:
+        """Encodes a batch of that many patches, so that the first request does not pay, or fail, for its memory.
 
         Raises EncoderFailed; ConfigurationError when the device refuses what was planned for it.
         """
-        await self._encode_blank(self._batcher.budget)
+        await self._encode_blank(patches)
 
     async def probe(self) -> bool:
         """Encodes one grey tile and tells whether that worked: how an encoder that failed is seen to be well again."""

@@ -6,7 +6,7 @@ reference: the engine's own tower encodes. Knows nothing of HTTP, of fetching, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,15 +50,21 @@ class ImagePath(Protocol):
 
 
 class HandlePath:
-    """Images become soft tokens here; the engine gets their keys."""
+    """Images become soft tokens here; the engine gets their keys. `room`: what an image of so many rows occupies."""
 
     def __init__(
-        self, geometry: Geometry, encoder: SoftTokenEncoder, admission: Admission, metrics: Metrics
+        self,
+        geometry: Geometry,
+        encoder: SoftTokenEncoder,
+        admission: Admission,
+        metrics: Metrics,
+        room: Callable[[int], int],
     ) -> None:
         self._geometry = geometry
         self._encoder = encoder
         self._admission = admission
         self._metrics = metrics
+        self._room = room
 
     async def place(
         self,
@@ -69,7 +75,9 @@ class HandlePath:
         timings: StageTimings,
     ) -> Placed:
         with timings.stage("admission"):
-            permit = await self._admission.visual(sum(job.plan.rows for job in jobs), param="messages")
+            permit = await self._admission.visual(
+                sum(self._room(job.plan.rows) for job in jobs), param="messages"
+            )
         held.keep(lambda finished: permit.release())
         leases = await together([self._lease(job, held, timings) for job in jobs])
         handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]

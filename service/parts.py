@@ -111,7 +111,7 @@ async def make_encoder(
     metrics.watch_cache(lambda: arena.stats().used_bytes, lambda: arena.stats().entries)
     metrics.watch_cache_evictions(lambda: arena.stats().evictions)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
-    await encoder.warm_up()
+    await encoder.warm_up(plan.warm_up_patches)
     probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
     ends.callback(probing.cancel)
     return encoder

@@ -20,7 +20,8 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CUDA_CONTEXT_BYTES = 700 * MIB
 """What a CUDA process takes before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
 ACTIVATION_VALUES = 20
-"""Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare."""
+"""Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare.
+Where positions are rotated: residual 1, QKV 3, gathered 3, apart 3, two thirds of it in fp32 4, attention 1, spare."""
 GRAPHS_BYTES = 128 * MIB
 """What some sixteen CUDA graphs of a tower take beside their tensors."""
 STAGED = (4, 4)
@@ -88,6 +89,8 @@ class ResourcePlan:
     device: Literal["cpu", "cuda"]
     encoder_threads: int
     encoder_batch_patches: int
+    warm_up_patches: int
+    """Of the batch at the start: the largest there can be, but on a CPU, where that takes minutes and tells nothing."""
     decode_workers: int
     arena_bytes: int
     encoder_gpu_bytes: int
@@ -138,11 +141,12 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     encoder_gpu, share = _gpu_split(machine, need, wish, batch, graphs) if device == "cuda" else (0, None)
     kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
     if kv_cache is not None and not wish.gateway_alone:
-        _check_memory(machine, need, arena + kv_cache)
+        _check_memory(machine, need, arena + kv_cache, batch)
     plan = ResourcePlan(
         device=device,
         encoder_threads=threads,
         encoder_batch_patches=batch,
+        warm_up_patches=batch if device == "cuda" else min(batch, CPU_BATCH_PATCHES),
         decode_workers=workers,
         arena_bytes=arena,
         encoder_gpu_bytes=encoder_gpu,
@@ -259,13 +263,14 @@ def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
     return max(2 * context, min(64 * context, machine.memory_bytes // 16))
 
 
-def _check_memory(machine: Machine, need: Need, caches: int) -> None:
-    """Raises ConfigurationError when a CPU's memory does not hold the caches and both models."""
-    total = caches + need.text_bytes + 2 * need.vision_bytes + 2 * GIB
+def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None:
+    """Raises ConfigurationError when a CPU's memory does not hold the caches, both models and a batch."""
+    total = caches + need.text_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + 2 * GIB
     if total > machine.memory_bytes:
         raise ConfigurationError(
             f"serving this checkpoint takes about {_size(total)} of memory and the machine has "
-            f"{_size(machine.memory_bytes)}: lower arena_bytes or max_model_len"
+            f"{_size(machine.memory_bytes)}: lower arena_bytes, max_model_len, encoder_batch_patches or "
+            "max_image_tokens"
         )
 
 

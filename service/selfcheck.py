@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from math import sqrt
 
 import pybase64
 from PIL import Image
@@ -19,15 +18,20 @@ from service.families.base import Geometry
 from service.pipeline import Pipeline
 
 
-async def self_check(pipeline: Pipeline, geometry: Geometry, model: str, max_pixels: int) -> int:
-    """Asks for one token about a synthetic image, the largest of up to `max_pixels`; returns the prompt's length.
+async def self_check(
+    pipeline: Pipeline, geometry: Geometry, model: str, *, max_pixels: int, max_patches: int
+) -> int:
+    """Asks for one token about a synthetic image; returns the prompt's length in tokens.
 
+    The image is the largest that there can be, or as near to it as `max_pixels` and about `max_patches` allow.
     Raises ConfigurationError when the engine refuses the handle or counts another number of tokens; whatever
     else a request can raise is raised as it is.
     """
-    largest = geometry.largest.views[0]
-    shrink = min(1.0, sqrt(max_pixels / (largest.width * largest.height)))
-    width, height = max(1, int(shrink * largest.width)), max(1, int(shrink * largest.height))
+    largest = geometry.largest
+    width, height = largest.views[0].width, largest.views[0].height
+    shrink = min(1.0, max_pixels / (width * height), max_patches / largest.patches) ** 0.5
+    height = max(1, int(shrink * height))
+    width = max(1, int(min(shrink * width, geometry.max_ratio * height)))
     try:
         answer = await pipeline.chat(_request(width, height, model), {})
     except EngineRejected as error:

@@ -8,7 +8,7 @@ settings; measures nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.arena import ArenaSpec
@@ -155,7 +155,8 @@ def size(
         Limit("sequences of the engine", sequences, "-- --max-num-seqs"),
     ]
     if arena is not None:
-        limits.append(Limit("soft tokens in the arena", int(arena.promised_rows / mean.rows), "arena_bytes"))
+        room = _weighed(costs, work, lambda cost: arena.room(cost.plan.rows))
+        limits.append(Limit("soft tokens in the arena", int(arena.promised_rows / room), "arena_bytes"))
     in_order = tuple(sorted(limits, key=lambda limit: limit.requests))
     ceiling = None
     if peaks is not None and in_order[0].requests > 0:
@@ -172,15 +173,19 @@ def _cost(geometry: Geometry, kind: Kind, images: int, context: int) -> KindCost
 
 
 def _mean(costs: Sequence[KindCost], work: Workload) -> Mean:
-    total = sum(cost.kind.weight for cost in costs)
-    shares = [work.images * cost.kind.weight / total for cost in costs]
-    positions = sum(share * cost.positions for share, cost in zip(shares, costs, strict=True))
+    positions = _weighed(costs, work, lambda cost: cost.positions)
     return Mean(
-        patches=sum(share * cost.plan.patches for share, cost in zip(shares, costs, strict=True)),
-        rows=sum(share * cost.plan.rows for share, cost in zip(shares, costs, strict=True)),
+        patches=_weighed(costs, work, lambda cost: cost.plan.patches),
+        rows=_weighed(costs, work, lambda cost: cost.plan.rows),
         prompt=positions + work.text_tokens,
         context=positions + work.text_tokens + work.answer_tokens,
     )
+
+
+def _weighed(costs: Sequence[KindCost], work: Workload, of: Callable[[KindCost], float]) -> float:
+    """What the images of a mean request take together."""
+    total = sum(cost.kind.weight for cost in costs)
+    return sum(work.images * cost.kind.weight / total * of(cost) for cost in costs)
 
 
 def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan, *, own_tower: bool) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -92,11 +93,12 @@ def arrange(
             f"grids: got {[tuple(grid) for grid in grids]} with merge {merge} and windows of {window}, must be one "
             "image or more, all sizes 1 or more"
         )
-    corners = [_corners(grid) for grid in grids]
-    order, windows = _by_windows(corners, grids, window)
+    order, windows = _by_windows(grids, window)
     tokens = merge * merge
     within = _corners(Grid(merge, merge))
-    positions = merge * torch.cat(corners)[order][:, None] + within  # [cells, tokens of a cell, 2]
+    positions = (
+        merge * torch.cat([_corners(grid) for grid in grids])[order][:, None] + within
+    )  # [cells, tokens of a cell, 2]
     return Arrangement(
         order,
         positions.flatten(0, 1).to(device),
@@ -105,6 +107,7 @@ def arrange(
     )
 
 
+@lru_cache(maxsize=1024)
 def _corners(grid: Grid) -> torch.Tensor:
     """int64 [cells, 2], row and column of each cell, row by row."""
     return torch.stack(
@@ -112,17 +115,24 @@ def _corners(grid: Grid) -> torch.Tensor:
     ).view(-1, 2)
 
 
-def _by_windows(
-    corners: Sequence[torch.Tensor], grids: Sequence[Grid], window: int | None
-) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+@lru_cache(maxsize=1024)
+def _windows(grid: Grid, window: int | None) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Of each cell its window's number and size in cells, both int64 [cells]; and how many windows there are."""
+    side = window or max(grid)
+    at = _corners(grid) // side  # [cells, 2], the window's row and column
+    down, across = -(-grid.rows // side), -(-grid.columns // side)
+    size = (torch.tensor(grid) - at * side).clamp(max=side).prod(-1)
+    return at[:, 0] * across + at[:, 1], size, down * across
+
+
+def _by_windows(grids: Sequence[Grid], window: int | None) -> tuple[torch.Tensor, list[tuple[int, int]]]:
     """The order of the cells, and (cells, how many) of the windows that lie side by side in it, largest first."""
     numbers, sizes, count = [], [], 0
-    for corner, grid in zip(corners, grids, strict=True):
-        side = window or max(grid)
-        at = corner // side  # [cells, 2], the window's row and column
-        numbers.append(count + at[:, 0] * -(-grid.columns // side) + at[:, 1])
-        sizes.append((torch.tensor(grid) - at * side).clamp(max=side).prod(-1))
-        count += -(-grid.rows // side) * -(-grid.columns // side)
+    for grid in grids:
+        number, size_of, windows = _windows(grid, window)
+        numbers.append(number + count)
+        sizes.append(size_of)
+        count += windows
     size = torch.cat(sizes)
     # stable: within a window the cells stay row by row
     order = torch.argsort((size.max() - size) * count + torch.cat(numbers), stable=True)
@@ -145,10 +155,13 @@ def _images(
     lengths = [grid.rows * grid.columns for grid in grids]
     of_image = torch.repeat_interleave(torch.arange(len(grids)), torch.tensor(lengths))[order]
     places = torch.split(of_image.argsort(stable=True), lengths)
-    for length in dict.fromkeys(lengths):
-        cells = torch.cat([place for place, its in zip(places, lengths, strict=True) if its == length])
+    of_length: dict[int, list[torch.Tensor]] = {}
+    for length, place in zip(lengths, places, strict=True):
+        of_length.setdefault(length, []).append(place)
+    for length, those in of_length.items():
+        cells = torch.cat(those)
         index = (cells[:, None] * tokens + torch.arange(tokens)).flatten()
-        count, begin = lengths.count(length), int(index[0])
+        count, begin = len(those), int(index[0])
         if torch.equal(index, torch.arange(begin, begin + len(index))):
             yield Group(count, length * tokens, begin)
         else:

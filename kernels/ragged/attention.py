@@ -28,7 +28,8 @@ def attend(qkv: torch.Tensor, turn: torch.Tensor, heads: int, scale: float) -> t
     pieces, tokens, _ = qkv.shape
     apart = qkv.view(pieces, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
     pairs = torch.view_as_complex(torch.unflatten(apart[:2].float(), -1, (-1, 2)))
-    apart[:2] = torch.view_as_real(pairs * turn[:, None]).flatten(-2)  # rounded once
+    pairs *= turn[:, None]
+    apart[:2] = torch.view_as_real(pairs).flatten(-2)  # rounded once
     query, key, value = apart  # [pieces, heads, tokens, width]
     if _fits_cache(tokens, qkv):
         seen = cpu.attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), scale).view_as(value)

@@ -151,11 +151,15 @@ def _attention(
     qkv: torch.Tensor, p: FoldedBlock, groups: Sequence[Group], turn: torch.Tensor
 ) -> torch.Tensor:
     """[tokens, 3 · hidden] → [tokens, hidden]; each token is in one of the groups."""
+
+    def within(group: Group) -> torch.Tensor:
+        shape = group.count, group.length, -1
+        part, turned = qkv[group.rows].view(shape), turn[group.rows].view(shape)
+        return attend(part, turned, p.heads, p.scale).flatten(0, 1)
+
+    if len(groups) == 1 and groups[0].index is None:
+        return within(groups[0])
     seen = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
     for group in groups:
-        shape, where = (group.count, group.length, -1), group.rows
-        made = attend(qkv[where].view(shape), turn[where].view(shape), p.heads, p.scale)
-        if len(groups) == 1 and group.index is None:
-            return made.flatten(0, 1)
-        seen[where] = made.flatten(0, 1)
+        seen[group.rows] = within(group)
     return seen

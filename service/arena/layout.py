@@ -68,6 +68,10 @@ class ArenaSpec:
         """Soft tokens that may be promised to running requests: half of the arena; the rest is cache."""
         return self.pages * self.page_rows // 2
 
+    def room(self, rows: int) -> int:
+        """What an entry of `rows` rows occupies, in rows: whole pages."""
+        return -(-rows // self.page_rows) * self.page_rows
+
     @classmethod
     def for_budget(cls, budget: int, width: int, dtype: str, max_rows: int, page_rows: int = 16) -> ArenaSpec:
         """The arena that fits `budget` bytes and takes entries of up to `max_rows` rows of `width` numbers.

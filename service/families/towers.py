@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -12,7 +12,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 
 from kernels.backend import Backend, BackendUnavailable, choose_backend
-from kernels.blocks import Body, UnsupportedLayer, choose_body, read_layer
+from kernels.blocks import Body, UnsupportedLayer
 from kernels.runner import Form
 from service.domain import TilePlan
 from service.errors import ConfigurationError
@@ -134,15 +134,23 @@ def choose_parts(
     return _backend(where, backend), chosen
 
 
-def resolve_body(layer: torch.nn.Module, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
-    """Who runs a tower of layers like `layer`, which may lie on the meta device. Raises ConfigurationError."""
+def resolve_body(
+    layer: torch.nn.Module,
+    read: Callable[[torch.nn.Module], object],
+    choose: Callable[[str | None], Body],
+) -> Body:
+    """Who runs a tower of layers like `layer`, which may lie on the meta device.
+
+    `read` raises UnsupportedLayer where we cannot; `choose` is told that obstacle, or None, and raises
+    BackendUnavailable or ValueError. Raises ConfigurationError.
+    """
     obstacle = None
     try:
-        read_layer(layer)
+        read(layer)
     except UnsupportedLayer as error:
         obstacle = f"the tower's layer is another: {error}"
     try:
-        return choose_body(device, dtype, requested, obstacle=obstacle)
+        return choose(obstacle)
     except (BackendUnavailable, ValueError) as error:
         raise ConfigurationError(f"encoder_body: {error}") from None
 

@@ -58,7 +58,7 @@ async def equal(
     spec = ArenaSpec.for_budget(2**20, tower.width, dtype, max_rows=12, page_rows=4)
     arena = ArenaStore(str(folder / "arena"), spec)
     encoder = LocalEncoder(tower, decode, arena, budget=64)
-    await encoder.warm_up()
+    await encoder.warm_up(64)
     plans = [SINGLE, TILED, SINGLE, TILED]
     jobs = [
         ImageJob(f"{seed:064x}", png(noise(seed)), plan, "messages[0]") for seed, plan in enumerate(plans)

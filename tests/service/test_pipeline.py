@@ -35,6 +35,11 @@ GEOMETRY = load_geometry(EMBEDDED_MODEL)
 BODY = b'{"choices":[]}'
 
 
+def room(rows: int) -> int:
+    """In pages of 32 rows."""
+    return -(-rows // 32) * 32
+
+
 class Bench:
     def __init__(
         self, *replies: Reply | BaseException, passthrough: bool = False, timeout: float = 60
@@ -50,7 +55,7 @@ class Bench:
             geometry=GEOMETRY,
             images=PassThrough(GEOMETRY)
             if passthrough
-            else HandlePath(GEOMETRY, self.encoder, self.admission, metrics),
+            else HandlePath(GEOMETRY, self.encoder, self.admission, metrics, room),
             engine=self.engine,
             life=self.engine,
             metrics=metrics,
@@ -96,6 +101,21 @@ async def test_an_image_reaches_the_engine_as_a_handle() -> None:
     assert text == {"type": "text", "text": "what?"}
     assert bench.encoder.leases[0].released == [False]
     assert bench.all_given_back()
+
+
+async def test_visual_tokens_are_permitted_as_they_are_stored() -> None:
+    bench = Bench(Reply(BODY))
+    asked = []
+    visual = bench.admission.visual
+
+    async def permit(rows: int, *, param: str | None = None) -> Any:
+        asked.append(rows)
+        return await visual(rows, param=param)
+
+    bench.admission.visual = permit  # type: ignore[method-assign]
+    await bench.ask(request(png(colour="red"), png(colour="blue")))
+    rows = [lease.rows for lease in bench.encoder.leases]
+    assert asked == [sum(map(room, rows))] and asked[0] > sum(rows)
 
 
 async def test_text_alone_passes_as_it_is() -> None:

@@ -78,6 +78,22 @@ def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
     assert make_plan(H200, LLAVA_7B, Wish(images="passthrough")).encoder_gpu_bytes == 0
 
 
+def test_the_start_warms_up_with_the_largest_batch_but_on_a_cpu() -> None:
+    large = dataclasses.replace(DEMO, max_patches=65_536)
+    assert make_plan(LAPTOP, large, Wish()).encoder_batch_patches == 65_536
+    assert make_plan(LAPTOP, large, Wish()).warm_up_patches == 2048
+    assert make_plan(H200, large, Wish()).warm_up_patches == 65_536
+
+
+def test_a_batch_that_memory_does_not_hold_is_refused() -> None:
+    # 65,536 patches × 1280 × 20 values of 4 bytes: 6.25 GiB
+    large = dataclasses.replace(DEMO, max_patches=65_536, vision_hidden=1280)
+    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=10 * GIB), large, Wish())
+    with pytest.raises(ConfigurationError, match="lower arena_bytes, .* or max_image_tokens"):
+        make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), large, Wish())
+    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), DEMO, Wish())
+
+
 def test_a_containers_shared_memory_is_enough_and_not_filled() -> None:
     container = dataclasses.replace(LAPTOP, shared_memory_bytes=64 * MIB)
     assert make_plan(container, DEMO, Wish()).arena_bytes == 32 * MIB

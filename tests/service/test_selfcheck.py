@@ -16,7 +16,7 @@ from service.errors import ConfigurationError, EngineRejected
 from service.selfcheck import self_check
 from tests.service.fakes import Reply
 
-LARGEST = SimpleNamespace(largest=TilePlan("high", (View(1120, 560, 28, 28),), 800, 3200))
+LARGEST = SimpleNamespace(largest=TilePlan("high", (View(1120, 560, 28, 28),), 800, 3200), max_ratio=2.0)
 
 
 class Pipeline:
@@ -34,9 +34,14 @@ class Pipeline:
         return SimpleNamespace(body=self.reply.body, aclose=self.reply.aclose, images=images)
 
 
-async def check(pipeline: Any, max_pixels: int = 10**9) -> int:
+async def check(pipeline: Any, max_pixels: int = 10**9, max_patches: int = 10**9) -> int:
     geometry: Any = LARGEST
-    return await self_check(pipeline, geometry, "m", max_pixels)
+    return await self_check(pipeline, geometry, "m", max_pixels=max_pixels, max_patches=max_patches)
+
+
+def picture(pipeline: Pipeline) -> Image.Image:
+    (ref,) = pipeline.asked[0].images
+    return Image.open(io.BytesIO(base64.b64decode(ref.url.partition(",")[2])))
 
 
 @pytest.mark.anyio
@@ -45,7 +50,8 @@ async def check(pipeline: Any, max_pixels: int = 10**9) -> int:
     [
         (10**9, (1120, 560)),
         (1120 * 560, (1120, 560)),
-        (313_600, (791, 395)),
+        # 791 × 395 would be narrower than the largest image, which is as narrow as an image may be
+        (313_600, (790, 395)),
         (20_000, (200, 100)),
         (1, (1, 1)),
     ],
@@ -53,11 +59,16 @@ async def check(pipeline: Any, max_pixels: int = 10**9) -> int:
 async def test_the_image_is_the_largest_that_is_admitted(max_pixels: int, size: tuple[int, int]) -> None:
     pipeline = Pipeline(810)
     assert await check(pipeline, max_pixels) == 810
-    (ref,) = pipeline.asked[0].images
-    image = Image.open(io.BytesIO(base64.b64decode(ref.url.partition(",")[2])))
-    assert image.size == size
-    assert image.width * image.height <= max_pixels
+    assert picture(pipeline).size == size
+    assert size[0] * size[1] <= max_pixels
     assert pipeline.reply.closed
+
+
+@pytest.mark.anyio
+async def test_a_small_batch_is_asked_with_a_small_image() -> None:
+    pipeline = Pipeline(810)
+    await check(pipeline, max_patches=800)
+    assert picture(pipeline).size == (560, 280)
 
 
 @pytest.mark.anyio

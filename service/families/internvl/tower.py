@@ -19,7 +19,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
-from kernels.blocks import Body, FusedBlocks, compile_layers, read_layer
+from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_layer
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from kernels.runner import Form
@@ -97,7 +97,9 @@ class InternVLTower:
         """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
         with torch.device("meta"):
             layer = InternVLVisionLayer(_config(folder).vision_config)
-        return resolve_body(layer, device=device, dtype=dtype, requested=requested)
+        return resolve_body(
+            layer, read_layer, lambda obstacle: choose_body(device, dtype, requested, obstacle=obstacle)
+        )
 
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:

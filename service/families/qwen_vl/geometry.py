@@ -74,14 +74,14 @@ class QwenVLGeometry:
         """Strips take more cells than their pixels tell, so that a bound of few rows costs all images some."""
         if rows >= self.max_rows:
             return self
-        most = min(rows * self.cell**2, (rows * self.cell) ** 2 // MAX_RATIO, self.max_pixels)
-        geometry = replace(self, min_pixels=min(self.min_pixels, most), max_pixels=most, is_limited=True)
-        if geometry.max_rows > rows:
-            raise ConfigurationError(
-                f"max_image_tokens ({rows}) is less than the {geometry.max_rows} that the narrowest images may take: "
-                "raise it"
-            )
-        return geometry
+        for bound in range(
+            rows, 0, -1
+        ):  # the largest image has a shape, and may be a few cells more than the bound
+            most = min(bound * self.cell**2, (bound * self.cell) ** 2 // MAX_RATIO, self.max_pixels)
+            geometry = replace(self, min_pixels=min(self.min_pixels, most), max_pixels=most, is_limited=True)
+            if geometry.max_rows <= rows:
+                return geometry
+        raise ConfigurationError(f"max_image_tokens ({rows}) is too few for any image: raise it")
 
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
         """`low` has at most 512 × 512 pixels and what rounding up adds to a checkpoint's own least.

@@ -24,15 +24,15 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionBlock,
 )
 
-from kernels.backend import Backend, BackendUnavailable
-from kernels.blocks import Body, UnsupportedLayer
+from kernels.backend import Backend
+from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, place_rows, project
 from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import TiledImage
+from service.families.towers import TiledImage, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?visual\.(.+)")
 _MERGER_EPS = 1e-6
@@ -84,10 +84,11 @@ class QwenVLTower:
         front = _front(tensors, config, folder, device, dtype)
         with torch.device("meta"):
             model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa")
-        # its angles are no weights, and were not made on the meta device's account
+        # its frequencies are computed, not loaded, and on the meta device they were not
         model.rotary_pos_emb = type(model.rotary_pos_emb)(config)
         model.patch_embed = torch.nn.Identity()
-        tensors.fill(model.blocks, "blocks", device, dtype)
+        # ours are copies: the device need not hold both
+        tensors.fill(model.blocks, "blocks", torch.device("cpu") if chosen == "fused" else device, dtype)
         rest: Rest
         if chosen == "fused":
             rest = _Packed(
@@ -115,15 +116,7 @@ class QwenVLTower:
         """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
         with torch.device("meta"):
             layer = Qwen2_5_VLVisionBlock(_config(folder))
-        obstacle = None
-        try:
-            read_layer(layer)
-        except UnsupportedLayer as error:
-            obstacle = f"the tower's layer is another: {error}"
-        try:
-            return choose_body(requested, obstacle=obstacle)
-        except (BackendUnavailable, ValueError) as error:
-            raise ConfigurationError(f"encoder_body: {error}") from None
+        return resolve_body(layer, read_layer, lambda obstacle: choose_body(requested, obstacle=obstacle))
 
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:

@@ -194,7 +194,7 @@ def whole(reply: fakes.Reply | BaseException) -> Pipeline:
         Served(context=4096, fingerprint="model", request_timeout=60, restart_wait=3),
         ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
         geometry=GEOMETRY,
-        images=HandlePath(GEOMETRY, fakes.Encoder(), admission, metrics),
+        images=HandlePath(GEOMETRY, fakes.Encoder(), admission, metrics, room=int),
         engine=engine,
         life=engine,
         metrics=metrics,

@@ -44,6 +44,10 @@ def test_a_budget_is_never_passed_and_hardly_wasted(
     assert unused < 2 * 4096 + spec.page_bytes + 44 + 4 * spec.max_pages or spec.pages == 2**31 - 1
 
 
+def test_an_entry_occupies_whole_pages() -> None:
+    assert [SPEC.room(rows) for rows in (1, 4, 5, 12)] == [4, 4, 8, 12]
+
+
 def test_columns_neither_overlap_nor_leave_the_file() -> None:
     buffer = mmap.mmap(-1, SPEC.bytes_needed)
     columns = Columns(buffer, SPEC)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 async def test_warm_up_and_probe_run_the_largest_and_the_smallest_batch(
     encoder: LocalEncoder, tower: FakeTower, arena: ArenaStore
 ) -> None:
-    await encoder.warm_up()
+    await encoder.warm_up(BUDGET)
     assert await encoder.probe()
     assert tower.batches == [[BUDGET // 2], [1]]
     assert arena.stats().entries == 0

@@ -75,7 +75,7 @@ class Gateway:
             Served(context=4096, fingerprint="model", request_timeout=600, restart_wait=0),
             ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
             geometry=geometry,
-            images=HandlePath(geometry, fakes.Encoder(), admission, metrics),
+            images=HandlePath(geometry, fakes.Encoder(), admission, metrics, room=int),
             engine=self.engine,
             life=self.engine,
             metrics=metrics,
