@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import ConfigurationError
+from service.families.files import read_json
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
 """All of a checkpoint but its weights."""
@@ -53,7 +54,7 @@ def read_checkpoint(model: str, revision: str | None = None, *, weights: bool = 
     Raises ConfigurationError naming the file that is missing or the field that is.
     """
     path = resolve(model, revision, weights=weights)
-    config = _json(path / "config.json")
+    config = read_json(path / "config.json")
     text = config.get("text_config") or config.get("llm_config") or config
     there = weights or any(path.glob("*.safetensors"))
     vision, rest = _weight_bytes(path) if there else _bytes_of_config(path)
@@ -103,18 +104,6 @@ def resolve(model: str, revision: str | None, *, weights: bool = True) -> Path:
         ) from None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigurationError(f"model: {path.parent} has no {path.name}") from None
-    except ValueError:
-        raise ConfigurationError(f"model: {path} is not JSON") from None
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"model: {path} holds no JSON object")
-    return value
-
-
 def _number(config: Mapping[str, Any], name: str, path: Path) -> int:
     if not isinstance(value := config.get(name), int):
         raise ConfigurationError(f"model: {path / 'config.json'} has no {name} for the language model")
@@ -125,9 +114,9 @@ def _chat_template(path: Path) -> str | None:
     if (file := path / "chat_template.jinja").is_file():
         return file.read_text()
     if (path / "chat_template.json").is_file():
-        template = _json(path / "chat_template.json").get("chat_template")
+        template = read_json(path / "chat_template.json").get("chat_template")
     elif (path / "tokenizer_config.json").is_file():
-        template = _json(path / "tokenizer_config.json").get("chat_template")
+        template = read_json(path / "tokenizer_config.json").get("chat_template")
     else:
         template = None
     return template if isinstance(template, str) else None

@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 import torch
 
+REMEMBERED = 64
+"""Sizes whose tables are kept; those of an image of 16,384 cells take half a megabyte."""
+
 
 class Grid(NamedTuple):
     """An image's size in cells."""
@@ -107,7 +110,7 @@ def arrange(
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=REMEMBERED)
 def _corners(grid: Grid) -> torch.Tensor:
     """int64 [cells, 2], row and column of each cell, row by row."""
     return torch.stack(
@@ -115,7 +118,7 @@ def _corners(grid: Grid) -> torch.Tensor:
     ).view(-1, 2)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=REMEMBERED)
 def _windows(grid: Grid, window: int | None) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Of each cell its window's number and size in cells, both int64 [cells]; and how many windows there are."""
     side = window or max(grid)

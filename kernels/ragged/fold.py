@@ -49,7 +49,7 @@ class FoldedBlock:
 def fold(p: RaggedBlock, dtype: torch.dtype, device: torch.device) -> FoldedBlock:
     """The block for products in `dtype` on `device`; shares no memory with it.
 
-    Raises ValueError: heads of an odd quarter, whose rows and columns could not be told apart.
+    Raises ValueError when a head's width is no multiple of four: pairs for the row and pairs for the column.
     """
     if p.width % 4 or p.width * p.heads != len(p.query.weight):
         raise ValueError(
@@ -63,22 +63,23 @@ def fold(p: RaggedBlock, dtype: torch.dtype, device: torch.device) -> FoldedBloc
     packs = obstacle_to_packing(device, dtype) is None
     gated: Map
 
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().to(device, dtype, copy=True).contiguous()
+
     def linear(part: Affine) -> Map:
         if packs:
             return pack_linear(part, dtype)
-        return _Linear(*_on(device, dtype, part.weight, part.bias))
+        return _Linear(own(part.weight), None if part.bias is None else own(part.bias))
 
     if packs:
         gated = _Gated(pack_linear(gate, dtype, ("swish", "")), pack_linear(up, dtype))
     else:
         gated = _GatedTogether(linear(join(gate, up)))
-    before, after = _on(device, dtype, p.norm_before.weight, p.norm_after.weight)
-    assert before is not None and after is not None
     return FoldedBlock(
-        norm_before=before,
+        norm_before=own(p.norm_before.weight),
         qkv=linear(qkv),
         out=linear(p.out),
-        norm_after=after,
+        norm_after=own(p.norm_after.weight),
         gated=gated,
         down=linear(down),
         heads=p.heads,
@@ -89,11 +90,10 @@ def fold(p: RaggedBlock, dtype: torch.dtype, device: torch.device) -> FoldedBloc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Linear:
-    weight: torch.Tensor | None
+    weight: torch.Tensor
     bias: torch.Tensor | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        assert self.weight is not None
         return F.linear(x, self.weight, self.bias)
 
 
@@ -128,9 +128,3 @@ def _more_outputs(part: Affine, count: int) -> Affine:
     return Affine(
         F.pad(part.weight, (0, 0, 0, count)), None if part.bias is None else F.pad(part.bias, (0, count))
     )
-
-
-def _on(
-    device: torch.device, dtype: torch.dtype, *tensors: torch.Tensor | None
-) -> tuple[torch.Tensor | None, ...]:
-    return tuple(None if t is None else t.detach().to(device, dtype, copy=True).contiguous() for t in tensors)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import torch
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from kernels.backend import Backend, BackendUnavailable, choose_backend
 from kernels.blocks import Body, UnsupportedLayer
@@ -153,6 +155,21 @@ def resolve_body(
         return choose(obstacle)
     except (BackendUnavailable, ValueError) as error:
         raise ConfigurationError(f"encoder_body: {error}") from None
+
+
+def read_normalisation(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each colour, for pixels of 0 to 1, as transformers' image processor takes them.
+
+    Raises ConfigurationError when there is no file that says anything of it.
+    """
+    try:
+        processor, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
+    except OSError:
+        raise ConfigurationError(
+            f"model: {folder} has no preprocessor_config.json that can be read"
+        ) from None
+    # both families' processors have CLIP's by default
+    return processor.get("image_mean", OPENAI_CLIP_MEAN), processor.get("image_std", OPENAI_CLIP_STD)
 
 
 def _dtype(name: str) -> torch.dtype:

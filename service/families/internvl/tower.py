@@ -14,8 +14,6 @@ from typing import Any, Self
 
 import torch
 from transformers import InternVLConfig
-from transformers.image_processing_base import ImageProcessingMixin
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
 from kernels.backend import Backend
@@ -26,7 +24,7 @@ from kernels.runner import Form
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import TiledImage, resolve_body
+from service.families.towers import TiledImage, read_normalisation, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
 
@@ -212,18 +210,12 @@ def _front(
     if vision.use_absolute_position_embeddings:
         position = tensors.take(f"{name}.position_embeddings", (1, 1 + patches, hidden))
     tensors.drop(f"{name}.mask_token")  # of pre-training
-    try:
-        processor, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
-    except OSError:
-        raise ConfigurationError(
-            f"model: {folder} has no preprocessor_config.json that can be read"
-        ) from None
+    mean, std = read_normalisation(folder)
     return fold_patch_embed(
         tensors.take(f"{name}.patch_embeddings.projection.weight", (hidden, 3, patch, patch)),
         tensors.take(f"{name}.patch_embeddings.projection.bias", (hidden,)),
-        # the processor's own defaults
-        processor.get("image_mean", OPENAI_CLIP_MEAN),
-        processor.get("image_std", OPENAI_CLIP_STD),
+        mean,
+        std,
         position,
         tensors.take(f"{name}.cls_token", (1, 1, hidden)),
         dtype=dtype,

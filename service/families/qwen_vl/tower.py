@@ -17,8 +17,6 @@ from typing import Any, Self
 
 import torch
 from transformers import Qwen2_5_VLConfig
-from transformers.image_processing_base import ImageProcessingMixin
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionTransformerPretrainedModel,
     Qwen2_5_VLVisionBlock,
@@ -32,7 +30,7 @@ from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.tower_tensors import TowerTensors
-from service.families.towers import TiledImage, resolve_body
+from service.families.towers import TiledImage, read_normalisation, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?visual\.(.+)")
 _MERGER_EPS = 1e-6
@@ -231,19 +229,13 @@ def _config(folder: Path) -> Any:
 def _front(
     tensors: TowerTensors, config: Any, folder: Path, device: torch.device, dtype: torch.dtype
 ) -> FoldedPatchEmbed:
-    try:
-        processor, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
-    except OSError:
-        raise ConfigurationError(
-            f"model: {folder} has no preprocessor_config.json that can be read"
-        ) from None
+    mean, std = read_normalisation(folder)
     shape = config.hidden_size, 3, config.temporal_patch_size, config.patch_size, config.patch_size
     return fold_patch_embed(
         tensors.take("patch_embed.proj.weight", shape),
         None,
-        # the processor's own defaults
-        processor.get("image_mean", OPENAI_CLIP_MEAN),
-        processor.get("image_std", OPENAI_CLIP_STD),
+        mean,
+        std,
         None,
         None,
         dtype=dtype,

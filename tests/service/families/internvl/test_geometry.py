@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -16,6 +15,7 @@ from service.domain import Detail, Run, SoftLayout, View
 from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.internvl.geometry import InternVLGeometry
+from tests.service.families.checkpoints import write_files
 
 DEMO = Path(__file__).parents[4] / "demo" / "model"
 
@@ -64,13 +64,7 @@ def write(tmp_path: Path) -> Write:
             "tokenizer": TOKENIZER,
             "tokenizer_config": {},
         } | replaced
-        for name, content in contents.items():
-            (tmp_path / f"{name}.json").unlink(missing_ok=True)
-            if content is not None:
-                (tmp_path / f"{name}.json").write_text(
-                    content if isinstance(content, str) else json.dumps(content)
-                )
-        return tmp_path
+        return write_files(tmp_path, contents)
 
     return files
 

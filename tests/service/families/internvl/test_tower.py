@@ -13,6 +13,7 @@ from kernels.backend import product_dtype
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.towers import Tower, choose_parts, load_tower
+from tests.service.families.checkpoints import edit_tensors
 from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, tiled, write_checkpoint
 
 
@@ -29,18 +30,6 @@ def load(folder: Path, dtype: str = "float32", backend: str = "auto", body: str 
 
 def edit(file: Path, **fields: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
-
-
-def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
-    """Replaces, adds or (None) removes tensors, named with `__` for a dot."""
-    tensors = load_file(folder / "model.safetensors")
-    for name, tensor in changes.items():
-        own = name.replace("__", ".")
-        if tensor is None:
-            del tensors[own]
-        else:
-            tensors[own] = tensor
-    save_file(tensors, folder / "model.safetensors")
 
 
 @pytest.mark.parametrize(

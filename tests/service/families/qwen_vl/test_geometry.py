@@ -1,9 +1,7 @@
-"""The plan must be transformers' own for every size, to the pixel, and the files must agree with each other."""
+"""The plan must be transformers' own for every size, to the pixel."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -16,81 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.domain import Detail, Run, SoftLayout, View
-from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.qwen_vl.geometry import LOW_PIXELS, QwenVLGeometry
 from service.tiling import cut
+from tests.service.families.qwen_vl.hub import PROCESSOR
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 CELL = 28
-# as the hub has them, of Qwen2.5-VL-7B-Instruct
-CONFIG: dict[str, Any] = {
-    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
-    "model_type": "qwen2_5_vl",
-    "hidden_size": 3584,
-    "image_token_id": 151655,
-    "vision_config": {
-        "depth": 32,
-        "hidden_act": "silu",
-        "hidden_size": 1280,
-        "intermediate_size": 3420,
-        "num_heads": 16,
-        "out_hidden_size": 3584,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
-        "window_size": 112,
-    },
-}
-PROCESSOR: dict[str, Any] = {
-    "min_pixels": 3136,
-    "max_pixels": 12845056,
-    "patch_size": 14,
-    "temporal_patch_size": 2,
-    "merge_size": 2,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "image_processor_type": "Qwen2VLImageProcessor",
-    "processor_class": "Qwen2_5_VLProcessor",
-}
-TOKENIZER: dict[str, Any] = {
-    "model": {"vocab": {"a": 0}},
-    "added_tokens": [
-        {"id": 151652, "content": "<|vision_start|>"},
-        {"id": 151653, "content": "<|vision_end|>"},
-        {"id": 151654, "content": "<|vision_pad|>"},
-        {"id": 151655, "content": "<|image_pad|>"},
-        {"id": 151656, "content": "<|video_pad|>"},
-    ],
-}
-
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """A checkpoint's files in one folder; a keyword replaces one, None leaves it out."""
-
-    def files(**replaced: Any) -> Path:
-        contents = {
-            "config": CONFIG,
-            "preprocessor_config": PROCESSOR,
-            "processor_config": None,
-            "tokenizer": TOKENIZER,
-            "tokenizer_config": {"additional_special_tokens": ["<|image_pad|>"]},
-        } | replaced
-        for name, content in contents.items():
-            (tmp_path / f"{name}.json").unlink(missing_ok=True)
-            if content is not None:
-                (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        return tmp_path
-
-    return files
-
-
-@pytest.fixture
-def geometry(write: Write) -> QwenVLGeometry:
-    return QwenVLGeometry.from_checkpoint(write())
 
 
 def made(
@@ -307,130 +237,6 @@ def test_the_layout_is_the_image_token_alone(geometry: QwenVLGeometry) -> None:
     layout = geometry.layout(plan)
     assert layout == SoftLayout((151655,), (Run(151655, 50, True),), grid=(1, 10, 20))
     assert layout.positions == plan.rows == 50
-
-
-@pytest.mark.parametrize(
-    ("fields", "pixels"),
-    [
-        ({}, (3136, 1003520)),
-        ({"size": {"shortest_edge": 784, "longest_edge": 78400}}, (784, 78400)),
-        ({"size": {"shortest_edge": 784, "longest_edge": 78400}, "max_pixels": 7840}, (784, 7840)),
-        ({"min_pixels": 784}, (784, 1003520)),
-        ({"size": {"min_pixels": 1, "max_pixels": 2}, "min_pixels": 784, "max_pixels": 7840}, (784, 7840)),
-        ({"size": None, "min_pixels": None, "max_pixels": 7840}, (3136, 7840)),
-    ],
-)
-def test_bounds_are_read_as_transformers_reads_them(
-    write: Write, fields: dict[str, Any], pixels: tuple[int, int]
-) -> None:
-    from transformers import Qwen2VLImageProcessor
-
-    rest = {name: value for name, value in PROCESSOR.items() if name not in ("min_pixels", "max_pixels")}
-    folder = write(preprocessor_config=rest | fields)
-    geometry = QwenVLGeometry.from_checkpoint(folder)
-    assert (geometry.min_pixels, geometry.max_pixels) == pixels
-    size = Qwen2VLImageProcessor.from_pretrained(folder).size
-    assert (size["shortest_edge"], size["longest_edge"]) == pixels
-
-
-@pytest.mark.parametrize("old", [True, False], ids=["with-old-file", "alone"])
-def test_the_file_of_transformers_5_wins(write: Write, old: bool) -> None:
-    nested = {"image_processor": PROCESSOR | {"max_pixels": 78400}}
-    folder = write(processor_config=nested, preprocessor_config=PROCESSOR if old else None)
-    assert QwenVLGeometry.from_checkpoint(folder).max_pixels == 78400
-
-
-def test_both_generations_of_config_are_read(write: Write) -> None:
-    nested = {name: value for name, value in CONFIG.items() if name != "hidden_size"}
-    nested["text_config"] = {"hidden_size": 3584}
-    assert load_geometry(write(config=nested)) == load_geometry(write())
-
-
-@pytest.mark.parametrize("named", ["image_token", "extra_special_tokens"])
-def test_the_image_token_is_the_one_that_the_tokenizer_names(write: Write, named: str) -> None:
-    tokens = [{"id": 3, "content": "<i>"}, *TOKENIZER["added_tokens"][:2]]
-    settings = {named: "<i>" if named == "image_token" else {"image_token": {"content": "<i>"}}}
-    geometry = QwenVLGeometry.from_checkpoint(
-        write(
-            config=CONFIG | {"image_token_id": 3},
-            tokenizer={"model": {"vocab": {}}, "added_tokens": tokens},
-            tokenizer_config=settings,
-        )
-    )
-    assert geometry.image_token == 3
-    assert geometry.placeholders == ("<|vision_start|>", "<|vision_end|>", "<i>")
-
-
-def test_special_tokens_without_names_name_none(write: Write) -> None:
-    folder = write(tokenizer_config={"extra_special_tokens": ["<|image_pad|>", "<|video_pad|>"]})
-    assert QwenVLGeometry.from_checkpoint(folder).image_token == 151655
-
-
-def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> None:
-    def fingerprint(**replaced: Any) -> str:
-        return QwenVLGeometry.from_checkpoint(write(**replaced)).fingerprint
-
-    same = {fingerprint(), fingerprint(tokenizer_config=None), fingerprint(config=CONFIG | {"x": 1})}
-    others = [
-        fingerprint(preprocessor_config=PROCESSOR | {"max_pixels": 78400}),
-        fingerprint(preprocessor_config=PROCESSOR | {"image_mean": [0.5, 0.5, 0.5]}),
-        fingerprint(config=CONFIG | {"vision_config": CONFIG["vision_config"] | {"window_size": 56}}),
-    ]
-    assert len(same) == 1 and len({*same, *others}) == 4
-
-
-VISION = CONFIG["vision_config"]
-
-
-@pytest.mark.parametrize(
-    ("replaced", "words"),
-    [
-        ({"config": {"model_type": "qwen2_5_vl"}}, "no vision_config"),
-        ({"preprocessor_config": None}, "neither preprocessor_config.json nor an image_processor"),
-        ({"preprocessor_config": PROCESSOR | {"resample": 2}}, "resample = 2; only 3"),
-        ({"preprocessor_config": PROCESSOR | {"do_resize": False}}, "do_resize = False"),
-        (
-            {"preprocessor_config": PROCESSOR | {"patch_size": 16}},
-            "patch_size 16 and vision_config.patch_size is 14",
-        ),
-        (
-            {"config": CONFIG | {"vision_config": VISION | {"spatial_merge_size": 4}}},
-            "merge_size 2 and vision_config.spatial_merge_size is 4",
-        ),
-        (
-            {"config": CONFIG | {"vision_config": VISION | {"temporal_patch_size": 1}}},
-            "temporal_patch_size 2 and vision_config.temporal_patch_size is 1",
-        ),
-        (
-            {
-                "config": CONFIG | {"vision_config": VISION | {"patch_size": 0}},
-                "preprocessor_config": PROCESSOR | {"patch_size": 0},
-            },
-            "patch_size 0 .* whole number above 0",
-        ),
-        ({"preprocessor_config": PROCESSOR | {"min_pixels": 0}}, "0 to 12845056 pixels"),
-        ({"preprocessor_config": PROCESSOR | {"max_pixels": 3000}}, "3136 to 3000 pixels .* max_pixels 3000"),
-        ({"preprocessor_config": PROCESSOR | {"max_pixels": "many"}}, "3136 to 'many' pixels"),
-        (
-            {"preprocessor_config": {"size": {"shortest_edge": 784}}},
-            "784 to None pixels .* shortest_edge .* longest_edge",
-        ),
-        ({"preprocessor_config": {"size": {}}}, "None to None pixels"),
-        ({"preprocessor_config": {"size": 448}}, "size 448; needed are shortest_edge and longest_edge"),
-        (
-            {"config": CONFIG | {"image_token_id": 9}},
-            "image_token_id 9 and tokenizer.json gives '<|image_pad|>'",
-        ),
-        ({"tokenizer": None}, "has no tokenizer.json"),
-        ({"tokenizer": {"model": {"vocab": {"a": 0}}}}, r"no token '<\|image_pad\|>' \(image_token\)"),
-    ],
-)
-def test_files_that_are_missing_or_disagree_are_named(
-    write: Write, replaced: dict[str, Any], words: str
-) -> None:
-    folder = write(**replaced)
-    with pytest.raises(ConfigurationError, match=words):
-        load_geometry(folder)
 
 
 def test_a_checkpoint_is_read_like_transformers_reads_it(tmp_path: Path) -> None:

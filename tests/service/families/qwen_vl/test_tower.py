@@ -20,6 +20,7 @@ from service.errors import ConfigurationError
 from service.families.qwen_vl.resize import smart_resize
 from service.families.towers import TiledImage, TileTower, Tower, choose_parts, load_tower
 from service.tiling import cut
+from tests.service.families.checkpoints import edit_tensors
 from tests.service.tiny_qwen_vl import CELL, MAX_PIXELS, MIN_PIXELS, pictures, soft_tokens, write_checkpoint
 
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
@@ -37,18 +38,6 @@ def edit(file: Path, part: str, **fields: Any) -> None:
     config = json.loads(file.read_text())
     (config[part] if part else config).update(fields)
     file.write_text(json.dumps(config))
-
-
-def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
-    """Replaces, adds or (None) removes tensors, named with `__` for a dot."""
-    tensors = load_file(folder / "model.safetensors")
-    for name, tensor in changes.items():
-        own = name.replace("__", ".")
-        if tensor is None:
-            del tensors[own]
-        else:
-            tensors[own] = tensor
-    save_file(tensors, folder / "model.safetensors")
 
 
 def tiled(image: Image.Image) -> TiledImage:
