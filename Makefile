@@ -30,7 +30,7 @@ check: setup-test  ## format, lint and types
 	$(VENV)/mypy
 
 unit: setup-test  ## tests without an engine
-	$(VENV)/pytest -q -n auto --dist loadfile -m "not e2e and not gpu"
+	$(VENV)/pytest -q -m "not e2e and not gpu"
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e

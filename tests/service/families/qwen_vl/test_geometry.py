@@ -132,6 +132,7 @@ def test_auto_stays_within_its_tiles_and_is_high_where_that_fits(
     assert geometry.plan(*size, Detail.AUTO, max(1, high.tiles - 1)).tiles < max(2, high.tiles)
 
 
+@example(3559, 3559, 225)
 @given(st.integers(300, 6000), st.integers(300, 6000), st.integers(200, 16_000))
 def test_auto_uses_most_of_its_tiles_and_keeps_the_shape(width: int, height: int, most: int) -> None:
     geometry = made()
@@ -139,8 +140,8 @@ def test_auto_uses_most_of_its_tiles_and_keeps_the_shape(width: int, height: int
     if high.tiles > most:
         (view,) = auto.views
         columns, rows = view.columns, view.rows
-        # rounding down loses less than one row and one column
-        assert (columns + 1) * (rows + 1) > most
+        # rounding down loses one row and one column at most; as in transformers, of 15 exactly it may leave 14
+        assert (columns + 1) * (rows + 1) >= most
         assert columns / (rows + 1) < width / height < (columns + 1) / rows
 
 
