@@ -36,7 +36,7 @@ from service.settings import EMBEDDED_MODEL
 from service.tracing import make_tracing
 
 if TYPE_CHECKING:
-    from service.encoder import LocalEncoder
+    from service.encoder.local import LocalEncoder
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]

@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.preparation import Prepared
 
 if TYPE_CHECKING:
-    from service.encoder import LocalEncoder
+    from service.encoder.local import LocalEncoder
 
 PROBE_SECONDS = 5.0
 """Between two tries of an encoder whose last batch failed; nobody may ask it while readiness is down."""
@@ -75,9 +75,9 @@ async def make_encoder(
 ) -> LocalEncoder:
     """Tower, decoding processes and device thread; returns when they are warm. Raises ConfigurationError."""
     # torch and transformers take seconds to import, and a gateway without encoder must not need them
-    from service.encoder import LocalEncoder
+    from service.encoder.local import LocalEncoder
+    from service.encoder.staging import make_runner
     from service.families.towers import load_tower
-    from service.staging import make_runner
 
     plan, settings = prepared.plan, prepared.settings
     tile_bytes = sum(3 * view.width * view.height for view in prepared.geometry.largest.views)

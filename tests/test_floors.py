@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"service", "service.domain", "service.errors", "service.settings", "service.timeline"},
+    {
+        "service",
+        "service.encoder",
+        "service.domain",
+        "service.errors",
+        "service.settings",
+        "service.timeline",
+    },
     {
         *(
             "service.machine",
@@ -27,15 +34,21 @@ FLOORS = [
         *(
             "service.together",
             "service.held",
-            "service.flights",
+            "service.encoder.single_flight",
             "service.logs",
             "service.tracing",
             "service.otel",
         ),
     },
     {
-        *("service.admission", "service.packing", "service.batcher", "service.arena", "service.encoder"),
-        *("service.engine", "service.fitting", "service.handover", "service.staging"),
+        *(
+            "service.admission",
+            "service.encoder.packing",
+            "service.encoder.batcher",
+            "service.arena",
+            "service.encoder.local",
+        ),
+        *("service.engine", "service.fitting", "service.handover", "service.encoder.staging"),
     },
     {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
     {"service.api", "service.playground"},
@@ -43,7 +56,7 @@ FLOORS = [
 ]
 TOWERS = {
     *("service.families.towers", "service.families.internvl.tower", "service.families.qwen_vl.tower"),
-    *("service.encoder", "service.staging"),
+    *("service.encoder.local", "service.encoder.staging"),
 }
 FILES = sorted(path for folder in ("service", "kernels") for path in (ROOT / folder).rglob("*.py"))
 

@@ -70,8 +70,8 @@ def _model(prepared: Prepared) -> list[str]:
 
 def _kernels(prepared: Prepared) -> list[str]:
     try:
+        from service.encoder.staging import choose_runs
         from service.families.towers import choose_parts
-        from service.staging import choose_runs
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
     settings, path = prepared.settings, prepared.checkpoint.path

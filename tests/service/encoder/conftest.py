@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.arena import ArenaSpec, ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower
 
 

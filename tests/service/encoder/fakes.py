@@ -14,7 +14,7 @@ from kernels.backend import Backend
 from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaReader, ArenaStore
 from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import TiledImage
 from service.timeline import StageTimings

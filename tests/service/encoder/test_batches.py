@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from service.arena import ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.timeline import StageTimings
 from tests.service.encoder.fakes import (
     BUDGET,

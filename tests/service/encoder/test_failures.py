@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from service.arena import ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.errors import ArenaFull, EncoderFailed, InvalidImage
 from service.timeline import StageTimings
 from tests.service.encoder.fakes import ROWS, FakeDecode, FakeTower, job, rows_of, start, stored, until

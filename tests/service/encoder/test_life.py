@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from service.arena import ArenaSpec, ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.errors import ConfigurationError, EncoderFailed
 from service.timeline import StageTimings
 from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower, job, start, until

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from service.arena import ArenaLease, ArenaSpec, ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.timeline import StageTimings
 from tests.service.encoder.fakes import BUDGET, HANG, ROWS, FakeDecode, FakeTower, job, start, until
 

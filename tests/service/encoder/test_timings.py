@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from service.arena import ArenaStore
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.errors import EncoderFailed
 from service.timeline import Span, StageTimings
 from tests.service.encoder.fakes import BUDGET, FakeDecode, FakeTower, job, until

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.packing import Entry, pack
+from service.encoder.packing import Entry, pack
 
 BUDGET = 10
 entries_of = st.lists(st.tuples(st.integers(1, BUDGET), st.sampled_from(["square", "wide"])), max_size=40)

@@ -19,8 +19,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from service.encoder.packing import Entry, Reply, pack
 from service.errors import EncoderFailed, PatchbayError
-from service.packing import Entry, Reply, pack
 
 T = TypeVar("T")
 R = TypeVar("R")

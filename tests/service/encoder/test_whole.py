@@ -15,7 +15,7 @@ from transformers import InternVLForConditionalGeneration
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.decode import DecodePool
 from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
-from service.encoder import LocalEncoder
+from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import load_tower
 from service.tiling import cut

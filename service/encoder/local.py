@@ -21,11 +21,11 @@ import torch
 from kernels.blocks import Body
 from kernels.runner import Attention, CaptureFailed, Runner, attend
 from service.arena import ArenaLease, ArenaStore
-from service.batcher import Batcher, BatcherStats, OnBatch
 from service.domain import ImageBytes, ImageJob, TilePlan
+from service.encoder.batcher import Batcher, BatcherStats, OnBatch
+from service.encoder.single_flight import Flights
 from service.errors import ConfigurationError, EncoderFailed, PatchbayError
 from service.families.towers import DTYPES, TiledImage, Tower
-from service.flights import Flights
 from service.timeline import StageTimings, Strand
 
 

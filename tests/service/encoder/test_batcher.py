@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batcher import Batcher
+from service.encoder.batcher import Batcher
 from service.errors import EncoderFailed, InvalidImage
 
 pytestmark = pytest.mark.anyio

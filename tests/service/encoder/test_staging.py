@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from kernels.runner import Runner
-from service.encoder import _staged
+from service.encoder.local import _staged
+from service.encoder.staging import Runs, choose_runs, make_runner
 from service.errors import ConfigurationError
 from service.families.towers import TileTower, load_tower
 from service.plan import MIB, ResourcePlan, Wish, make_plan
-from service.staging import Runs, choose_runs, make_runner
 from tests.kernels.runner.fakes import Host, Late
 from tests.service.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 from tests.service.tiny_internvl import random_tiles, tiled, write_checkpoint

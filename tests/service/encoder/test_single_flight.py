@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.flights import Flights
+from service.encoder.single_flight import Flights
 
 pytestmark = pytest.mark.anyio
 
