@@ -13,7 +13,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from service.arena import ArenaSpec
-from service.checkpoint import Checkpoint, read_checkpoint
+from service.checkpoint.summary import Checkpoint, read_checkpoint
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError
 from service.families import load_geometry

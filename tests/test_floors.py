@@ -24,7 +24,7 @@ FLOORS = [
         *(
             "service.machine",
             "service.gpus",
-            "service.checkpoint",
+            "service.checkpoint.summary",
             "service.plan",
             "service.compute",
             "service.ingest",

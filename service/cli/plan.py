@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.arena import ArenaSpec
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 from service.cli.measured import Replicas, read_measured
 from service.cli.plan_options import check_options, imagined, max_sequences
 from service.cli.plan_report import as_json, as_text

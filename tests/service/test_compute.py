@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 from service.compute import Compute, compute_of
 from service.families import load_geometry
 from service.plan import Need

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.towers import TileTower, load_tower

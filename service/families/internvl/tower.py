@@ -21,9 +21,9 @@ from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
 from kernels.runner import Form
+from service.checkpoint.tensors import TowerTensors
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
-from service.families.tower_tensors import TowerTensors
 from service.families.towers import TiledImage, read_normalisation, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.errors import ConfigurationError
-from service.families.files import (
+from service.checkpoint.files import (
     is_count,
     must_name_image_token,
     must_process_as_we_do,
@@ -22,6 +21,7 @@ from service.families.files import (
     read_object,
     read_tokens,
 )
+from service.errors import ConfigurationError
 
 _SHAPE = {
     "patch_size": ("patch_size", 14),

@@ -27,9 +27,9 @@ from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, place_rows, project
 from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
+from service.checkpoint.tensors import TowerTensors
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
-from service.families.tower_tensors import TowerTensors
 from service.families.towers import TiledImage, read_normalisation, resolve_body
 
 _OWN = re.compile(r"(?:model\.)?visual\.(.+)")

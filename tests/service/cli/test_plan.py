@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.plan import parse_kinds
 from service.domain import Detail

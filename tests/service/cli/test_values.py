@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.values import OWN
 from service.families import load_geometry

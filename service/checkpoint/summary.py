@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.checkpoint.files import read_json
 from service.errors import ConfigurationError
-from service.families.files import read_json
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
 """All of a checkpoint but its weights."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from service.checkpoint import read_checkpoint
+from service.checkpoint.summary import read_checkpoint
 
 # Qwen2.5-VL as the hub has it: the language model's fields beside the vision tower's, not within a text_config
 FLAT = {
