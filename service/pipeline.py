@@ -15,8 +15,8 @@ from service.domain import ChatRequest, Engine, EngineLife, ImageBytes, ImageJob
 from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable
 from service.families.base import Geometry
+from service.families.fitting import fit
 from service.families.neutralise import neutralise
-from service.fitting import fit
 from service.handover import ImagePath, Placed
 from service.held import Held
 from service.ingest import Ingest

@@ -15,7 +15,7 @@ from service.arena import ArenaSpec
 from service.compute import Compute
 from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
 from service.families.base import Geometry
-from service.fitting import fit
+from service.families.fitting import fit
 from service.machine import Machine
 from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
 

@@ -48,7 +48,7 @@ FLOORS = [
             "service.arena",
             "service.encoder.local",
         ),
-        *("service.engine", "service.fitting", "service.handover", "service.encoder.staging"),
+        *("service.engine", "service.families.fitting", "service.handover", "service.encoder.staging"),
     },
     {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
     {"service.api", "service.playground"},

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from service.domain import Detail, Run, SoftLayout, TilePlan, View
 from service.errors import ConfigurationError
-from service.families.factors import nearest_square
+from service.families.grids import nearest_square
 from service.families.qwen_vl.files import read_facts
 from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
 

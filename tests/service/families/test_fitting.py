@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
 from service.errors import ContextLengthExceeded
 from service.families import Geometry, load_geometry
-from service.fitting import fit
+from service.families.fitting import fit
 from service.settings import EMBEDDED_MODEL
 from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.qwen_vl import test_geometry as qwen_vl
