@@ -18,8 +18,8 @@ from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.base import Geometry
-from service.machine import Machine, inspect
-from service.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
+from service.planning.machine import Machine, inspect
+from service.planning.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
 from service.settings import Settings
 from service.tracing import check_installed, traces_url
 

@@ -22,11 +22,11 @@ FLOORS = [
     },
     {
         *(
-            "service.machine",
-            "service.gpus",
+            "service.planning.machine",
+            "service.planning.gpus",
             "service.checkpoint.summary",
-            "service.plan",
-            "service.compute",
+            "service.planning.plan",
+            "service.planning.compute",
             "service.ingest",
             "service.image_header",
         ),
@@ -50,7 +50,7 @@ FLOORS = [
         ),
         *("service.engine", "service.families.fitting", "service.handover", "service.encoder.staging"),
     },
-    {"service.pipeline", "service.selfcheck", "service.preparation", "service.sizing"},
+    {"service.pipeline", "service.selfcheck", "service.preparation", "service.planning.sizing"},
     {"service.api", "service.playground"},
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from service import __version__
 from service.engine.launcher import describe
 from service.errors import ConfigurationError
-from service.machine import inspect
+from service.planning.machine import inspect
 from service.preparation import Prepared, prepare
 from service.settings import Settings, load
 from service.tracing import traces_url

@@ -18,15 +18,15 @@ from service.cli.measured import Replicas, read_measured
 from service.cli.plan_options import check_options, imagined, max_sequences
 from service.cli.plan_report import as_json, as_text
 from service.cli.values import as_yaml, helm_values
-from service.compute import compute_of
 from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import Geometry, load_geometry
-from service.gpus import data_sheet
-from service.plan import make_plan
+from service.planning.compute import compute_of
+from service.planning.gpus import data_sheet
+from service.planning.plan import make_plan
+from service.planning.sizing import Kind, Peaks, Workload, size
 from service.preparation import dtype_of, need_of, served_name_of, wish_of
 from service.settings import Settings, load
-from service.sizing import Kind, Peaks, Workload, size
 
 KIND = re.compile(r"(\d+)x(\d+)(?::(\d+(?:\.\d+)?))?(?::(\w+))?")
 

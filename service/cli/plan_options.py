@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 from service.errors import ConfigurationError
-from service.gpus import DATA_SHEETS, DataSheet
-from service.machine import Machine
-from service.plan import GIB
+from service.planning.gpus import DATA_SHEETS, DataSheet
+from service.planning.machine import Machine
+from service.planning.plan import GIB
 
 LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens": 1}
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from service.cli.measured import Replicas
-from service.plan import GIB, MIB, Need, ResourcePlan
-from service.sizing import Sizing
+from service.planning.plan import GIB, MIB, Need, ResourcePlan
+from service.planning.sizing import Sizing
 
 
 def as_json(

@@ -12,8 +12,8 @@ from typing import Any
 
 from service.cli.measured import Replicas
 from service.errors import ConfigurationError
-from service.machine import Machine
-from service.plan import GIB, MIB, Need, ResourcePlan
+from service.planning.machine import Machine
+from service.planning.plan import GIB, MIB, Need, ResourcePlan
 from service.settings import Settings
 
 OWN = {

@@ -8,8 +8,8 @@ import pytest
 
 from service import preparation
 from service.engine.flags import check_flags
-from service.machine import GPU, Machine
-from service.plan import FEWEST_DECODERS
+from service.planning.machine import GPU, Machine
+from service.planning.plan import FEWEST_DECODERS
 from service.preparation import prepare
 from service.settings import EMBEDDED_MODEL, load
 from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from service.cli.check import check
-from service.plan import MIB
-from tests.service.test_plan import H200
+from service.planning.plan import MIB
+from tests.service.planning.test_plan import H200
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 

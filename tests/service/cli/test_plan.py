@@ -14,12 +14,12 @@ from service.cli.plan import parse_kinds
 from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import load_geometry
-from service.gpus import DATA_SHEETS
-from service.machine import Machine
-from service.plan import GIB, make_plan
+from service.planning.gpus import DATA_SHEETS
+from service.planning.machine import Machine
+from service.planning.plan import GIB, make_plan
+from service.planning.sizing import Kind
 from service.preparation import dtype_of, need_of, wish_of
 from service.settings import load
-from service.sizing import Kind
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 MODEL = Path("demo/model")

@@ -14,9 +14,9 @@ from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.values import OWN
 from service.families import load_geometry
-from service.gpus import DATA_SHEETS
-from service.machine import Machine
-from service.plan import GIB, MIB, ResourcePlan, make_plan
+from service.planning.gpus import DATA_SHEETS
+from service.planning.machine import Machine
+from service.planning.plan import GIB, MIB, ResourcePlan, make_plan
 from service.preparation import dtype_of, need_of, wish_of
 from service.settings import Settings, load
 from tests.helm.charts import CHART, objects, pod, profile, server, variables

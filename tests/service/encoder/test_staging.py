@@ -14,9 +14,9 @@ from service.encoder.local import _staged
 from service.encoder.staging import Runs, choose_runs, make_runner
 from service.errors import ConfigurationError
 from service.families.towers import TileTower, load_tower
-from service.plan import MIB, ResourcePlan, Wish, make_plan
+from service.planning.plan import MIB, ResourcePlan, Wish, make_plan
 from tests.kernels.runner.fakes import Host, Late
-from tests.service.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
+from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 from tests.service.tiny_internvl import random_tiles, tiled, write_checkpoint
 
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.arena import ArenaSpec
-from service.compute import Compute
 from service.domain import Detail
 from service.errors import ContextLengthExceeded
 from service.families import load_geometry
-from service.gpus import DATA_SHEETS
-from service.machine import GPU, Machine
-from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Wish, make_plan
-from service.sizing import Kind, Peaks, Sizing, Workload, size
+from service.planning.compute import Compute
+from service.planning.gpus import DATA_SHEETS
+from service.planning.machine import GPU, Machine
+from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Wish, make_plan
+from service.planning.sizing import Kind, Peaks, Sizing, Workload, size
 
 GEOMETRY = load_geometry("demo/model")
 NEED = Need(

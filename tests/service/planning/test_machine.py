@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from service.machine import _cgroup_cores, _cgroup_memory, inspect
+from service.planning.machine import _cgroup_cores, _cgroup_memory, inspect
 
 
 def test_this_machine_has_cores_and_memory(tmp_path: Path) -> None:

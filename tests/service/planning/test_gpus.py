@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import ConfigurationError
-from service.gpus import DATA_SHEETS, data_sheet
+from service.planning.gpus import DATA_SHEETS, data_sheet
 
 
 def test_a_data_sheet_is_found_by_any_case() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError
-from service.machine import GPU, Machine
-from service.plan import GIB, MIB, Need, Wish, make_plan
+from service.planning.machine import GPU, Machine
+from service.planning.plan import GIB, MIB, Need, Wish, make_plan
 
 DEMO = Need(
     vision_bytes=6 * MIB,

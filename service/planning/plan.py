@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.errors import ConfigurationError
-from service.machine import Machine
+from service.planning.machine import Machine
 
 GIB = 1024**3
 MIB = 1024**2

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.arena import ArenaSpec
-from service.compute import Compute
 from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
 from service.families.base import Geometry
 from service.families.fitting import fit
-from service.machine import Machine
-from service.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
+from service.planning.compute import Compute
+from service.planning.machine import Machine
+from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
 
 SEQUENCES = 256
 MANY_SEQUENCES = 1024

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.plan import ITEM_BYTES, Need
+from service.planning.plan import ITEM_BYTES, Need
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.errors import ConfigurationError
-from service.machine import GPU
+from service.planning.machine import GPU
 
 MIB = 1024**2
 
