@@ -32,9 +32,9 @@ from service.api.access import log_access
 from service.api.exchange import Exchange
 from service.api.outcome import Outcome
 from service.domain import ImageUsage, Record
-from service.logs import JsonFormatter
-from service.metrics import Metrics
-from service.timeline import Span, StageTimings, Strand
+from service.telemetry.logs import JsonFormatter
+from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import Span, StageTimings, Strand
 
 WITHIN = 0.02
 FRAME = (

@@ -26,14 +26,14 @@ from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
 from service.handover import HandlePath, ImagePath, PassThrough
-from service.metrics import Metrics
 from service.parts import make_encoder, make_engine, make_ingest
 from service.pipeline import ChatAnswer, Pipeline, Served
 from service.playground import playground_routes
 from service.preparation import Prepared
 from service.selfcheck import self_check
 from service.settings import EMBEDDED_MODEL
-from service.tracing import make_tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import make_tracing
 
 if TYPE_CHECKING:
     from service.encoder.local import LocalEncoder

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from service.errors import EngineUnavailable
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 
 class Detail(StrEnum):

@@ -18,8 +18,8 @@ from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.held import Held
-from service.metrics import Metrics
-from service.timeline import StageTimings
+from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import StageTimings
 from service.together import together
 
 

@@ -17,8 +17,8 @@ from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.metrics import Metrics
 from service.preparation import Prepared
+from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from service.encoder.local import LocalEncoder

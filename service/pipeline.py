@@ -21,8 +21,8 @@ from service.handover import ImagePath, Placed
 from service.held import Held
 from service.ingest import Ingest
 from service.ingest.keys import content_key
-from service.metrics import Metrics
-from service.timeline import Span, StageTimings
+from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import Span, StageTimings
 from service.together import together
 
 ROUTE = "/v1/chat/completions"

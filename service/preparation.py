@@ -21,7 +21,7 @@ from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
 from service.planning.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
 from service.settings import Settings
-from service.tracing import check_installed, traces_url
+from service.telemetry.tracing import check_installed, traces_url
 
 EMBEDDED_NAME = "patchbay-demo"
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 
 def stands(metrics: Metrics) -> None:

@@ -12,8 +12,8 @@ from service.api.error_table import WHEN
 from service.cli.api_page import api_page
 from service.cli.main import parser
 from service.cli.reference import metrics_page, table
-from service.metrics import STAGES, Metrics
 from service.settings import Settings
+from service.telemetry.metrics import STAGES, Metrics
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -18,7 +18,7 @@ FLOORS = [
         "service.domain",
         "service.errors",
         "service.settings",
-        "service.timeline",
+        "service.telemetry.timeline",
     },
     {
         *(
@@ -30,14 +30,14 @@ FLOORS = [
             "service.ingest",
             "service.image_header",
         ),
-        *("service.families", "service.decode", "service.tiling", "service.metrics"),
+        *("service.families", "service.decode", "service.tiling", "service.telemetry.metrics"),
         *(
             "service.together",
             "service.held",
             "service.encoder.single_flight",
-            "service.logs",
-            "service.tracing",
-            "service.otel",
+            "service.telemetry.logs",
+            "service.telemetry.tracing",
+            "service.telemetry.otel",
         ),
     },
     {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helm.dashboards.board import board
 from helm.dashboards.panels import RED, YELLOW, Query, bars, chart
-from service.metrics import STAGES
+from service.telemetry.metrics import STAGES
 
 STAGE = "patchbay_stage_duration_seconds"
 WAITING = "admission|encode_queue|engine_wait"

@@ -20,8 +20,8 @@ from service.api.middleware import Exchanges
 from service.api.ports import ChatService, EngineMetrics, ModelCatalog, Readiness, RequestPermits
 from service.api.routes import health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
-from service.metrics import Metrics
-from service.tracing import Tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 
 
 def build_api(

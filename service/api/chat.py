@@ -27,7 +27,7 @@ from service.api.sse import DONE, EventStream, FrameSplitter
 from service.api.usage import body_with_images, frame_with_images
 from service.domain import ChatRequest
 from service.errors import EngineFailed
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 ENGINE_ERROR = b'data: {"error"'
 

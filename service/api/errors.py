@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse
 
 from service import errors
 from service.errors import Busy, EngineRejected, ImageError, PatchbayError, RequestError
-from service.logs import where
-from service.metrics import Metrics
+from service.telemetry.logs import where
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from service.api.access import QUIET, log_access
 from service.api.errors import error_response, explain
 from service.api.exchange import Exchange, begin
 from service.api.spans import end_span
-from service.metrics import Metrics
-from service.tracing import Tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 
 UNROUTED = "none"
 

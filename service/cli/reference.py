@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from service.api.openapi import document
 from service.cli.api_page import api_page
 from service.cli.flags import is_switch, shown_default
-from service.metrics import STAGES, TOTAL, Family, Metrics
 from service.settings import ENV_PREFIX, Settings
+from service.telemetry.metrics import STAGES, TOTAL, Family, Metrics
 
 HEAD = """# Settings
 

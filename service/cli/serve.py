@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from service import logs
 from service.app import Patchbay, Say
 from service.errors import ConfigurationError
 from service.preparation import Prepared, prepare
 from service.server import Admin, DrainingServer, listen, make_server
 from service.settings import EMBEDDED_MODEL, load
+from service.telemetry import logs
 
 EXAMPLE = Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.jpg"
 log = logging.getLogger("patchbay")

@@ -26,7 +26,7 @@ from service.encoder.batcher import Batcher, BatcherStats, OnBatch
 from service.encoder.single_flight import Flights
 from service.errors import ConfigurationError, EncoderFailed, PatchbayError
 from service.families.towers import DTYPES, TiledImage, Tower
-from service.timeline import StageTimings, Strand
+from service.telemetry.timeline import StageTimings, Strand
 
 
 class TileSource(Protocol):

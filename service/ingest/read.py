@@ -9,7 +9,7 @@ from service.errors import URLNotAllowed
 from service.ingest.data_url import decode_data_url
 from service.ingest.fetch import Fetcher
 from service.ingest.probe import ImageLimits, probe
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 _OFF_LOOP = 1024**2
 """Characters of a data URL above which base64 is decoded in a thread: 27 million take 11 ms."""

@@ -10,7 +10,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.prometheus import RULES
 
 ENGINE_PAGE = (Path(__file__).parent / "data" / "vllm_metrics.txt").read_text()

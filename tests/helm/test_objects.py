@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.ingest.addresses import may_contact
-from service.metrics import STAGES, Metrics
+from service.telemetry.metrics import STAGES, Metrics
 from tests.helm.charts import CHART, EVERYTHING, objects, policies, server
 
 BY_DEFAULT = {

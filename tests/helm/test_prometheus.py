@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 
 from helm.dashboards.queries import targets
-from service.metrics import STAGES, Metrics
+from service.telemetry.metrics import STAGES, Metrics
 from tests.helm.names import ENGINE_PAGE
 from tests.metrics import happens, stands
 from tests.prometheus import Prometheus, scraping

@@ -230,7 +230,7 @@ def test_the_names_asked_for_are_patchbays() -> None:
     from prometheus_client import CollectorRegistry
 
     from loadtests.server_side import COUNTERS, GAUGES
-    from service.metrics import Metrics
+    from service.telemetry.metrics import Metrics
 
     ours = {family.name for family in Metrics(CollectorRegistry()).families}
     assert {name for name, _ in (*COUNTERS.values(), *GAUGES.values())} <= ours

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.domain import EngineReply, ImageJob
 from service.errors import EngineUnavailable
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 
 class Reply:

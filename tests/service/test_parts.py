@@ -20,11 +20,11 @@ from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
 from service.engine.supervisor import EngineSupervisor
 from service.errors import ConfigurationError, ImageTooNarrow
-from service.metrics import Metrics
 from service.parts import make_engine, make_ingest
 from service.preparation import prepare
 from service.settings import load
-from service.timeline import StageTimings
+from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import StageTimings
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 pytestmark = pytest.mark.anyio

@@ -25,9 +25,9 @@ from service.errors import (
 from service.families import load_geometry
 from service.handover import HandlePath, PassThrough
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.metrics import Metrics
 from service.pipeline import Pipeline, Served
 from service.settings import EMBEDDED_MODEL
+from service.telemetry.metrics import Metrics
 from tests.service.fakes import Encoder, Engine, Reply, event
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from service.admission import Admission
 from service.api import RequestLimits, build_admin, build_api
 from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
-from service.metrics import Metrics
-from service.tracing import Tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 
 LOW = ImageUsage(width=40, height=30, grid=(1, 1), tiles=1, tokens=16, detail="low", cached=False)
 HIGH = ImageUsage(width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=True)

@@ -25,11 +25,11 @@ from service.errors import EngineFailed, EngineUnavailable
 from service.families import load_geometry
 from service.handover import HandlePath
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.logs import TEXT, JsonFormatter
-from service.metrics import Metrics
 from service.pipeline import Pipeline, Served
 from service.settings import EMBEDDED_MODEL
-from service.timeline import Span
+from service.telemetry.logs import TEXT, JsonFormatter
+from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import Span
 from tests.service import fakes
 from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, Service, chat, event
 

@@ -14,7 +14,7 @@ from service.api.openapi import REF, document
 from service.api.sse import DONE
 from service.domain import ChatRequest
 from service.errors import EngineFailed
-from service.timeline import Span
+from service.telemetry.timeline import Span
 from tests.service import fakes
 from tests.service import test_pipeline as pipeline
 from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, Service, chat, event

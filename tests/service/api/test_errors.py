@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from service import errors
 from service.api.errors import error_object, error_response, explain, http_error_response, status_of
 from service.errors import Busy, EngineRejected, PatchbayError
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 STATUS = {
     "RequestError": 400,

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from service.api.middleware import BrokenOff, Exchanges
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.service.api.fakes import Call
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import TiledImage
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 HANG = 20.0
 WIDTH = 3

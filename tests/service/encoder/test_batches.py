@@ -9,7 +9,7 @@ import torch
 
 from service.arena import ArenaStore
 from service.encoder.local import LocalEncoder
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 from tests.service.encoder.fakes import (
     BUDGET,
     ROWS,

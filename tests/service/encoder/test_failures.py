@@ -11,7 +11,7 @@ import torch
 from service.arena import ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import ArenaFull, EncoderFailed, InvalidImage
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 from tests.service.encoder.fakes import ROWS, FakeDecode, FakeTower, job, rows_of, start, stored, until
 
 pytestmark = pytest.mark.anyio

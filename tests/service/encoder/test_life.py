@@ -11,7 +11,7 @@ import torch
 from service.arena import ArenaSpec, ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import ConfigurationError, EncoderFailed
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower, job, start, until
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ import pytest
 
 from service.arena import ArenaLease, ArenaSpec, ArenaStore
 from service.encoder.local import LocalEncoder
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 from tests.service.encoder.fakes import BUDGET, HANG, ROWS, FakeDecode, FakeTower, job, start, until
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 from service.arena import ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import EncoderFailed
-from service.timeline import Span, StageTimings
+from service.telemetry.timeline import Span, StageTimings
 from tests.service.encoder.fakes import BUDGET, FakeDecode, FakeTower, job, until
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from PIL import Image
 from service.domain import Detail, ImageFormat, ImageRef
 from service.errors import ImageTooLarge, MediaFetchFailed, UnsupportedImageFormat, URLNotAllowed
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 pytestmark = pytest.mark.anyio
 

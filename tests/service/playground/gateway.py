@@ -19,10 +19,10 @@ from service.domain import EngineReply
 from service.families import Geometry, load_geometry
 from service.handover import HandlePath
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.metrics import Metrics
 from service.pipeline import Pipeline, Served
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
+from service.telemetry.metrics import Metrics
 from tests.browser import HANG
 from tests.service import fakes
 from tests.service.api.fakes import Bench, Health

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.timeline import OTHER, Span, StageTimings, Strand
+from service.telemetry.timeline import OTHER, Span, StageTimings, Strand
 
 STAGES = st.sampled_from(["fetch", "decode", "encode_queue", "encode", "transfer"])
 

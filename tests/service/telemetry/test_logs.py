@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.logs import JsonFormatter, configure, where
+from service.telemetry.logs import JsonFormatter, configure, where
 
 
 @pytest.fixture

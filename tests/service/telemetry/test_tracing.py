@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service import tracing
 from service.errors import ConfigurationError
+from service.telemetry import tracing
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.metrics import STAGES, TOTAL, Metrics
+from service.telemetry.metrics import STAGES, TOTAL, Metrics
 from tests.metrics import happens, stands
 
 COUNTERS = {

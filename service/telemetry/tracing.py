@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from service.errors import ConfigurationError
-from service.timeline import StageTimings
+from service.telemetry.timeline import StageTimings
 
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 TRACES_PATH = "/v1/traces"
@@ -73,7 +73,7 @@ def make_tracing(endpoint: str | None, *, model: str) -> Tracing | None:
     check_installed(endpoint)
     if endpoint is None:
         return None
-    from service.otel import exporting
+    from service.telemetry.otel import exporting
 
     return exporting(traces_url(endpoint), model)
 

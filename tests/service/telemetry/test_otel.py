@@ -18,9 +18,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from service.domain import ChatRequest
 from service.errors import EngineFailed
-from service.otel import OtelTracing, resource
-from service.timeline import Span, StageTimings
-from service.tracing import make_tracing
+from service.telemetry.otel import OtelTracing, resource
+from service.telemetry.timeline import Span, StageTimings
+from service.telemetry.tracing import make_tracing
 from tests.service.api.fakes import LOW, Bench, Call, Reply, Service, chat
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from service.errors import ArenaFull, Draining, EngineUnavailable, ImageError, QueueFull
-from service.timeline import OTHER
+from service.telemetry.timeline import OTHER
 
 STAGES = {
     "body": "The request is received and parsed.",
