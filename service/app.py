@@ -16,7 +16,6 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
-from service.admission import Admission
 from service.api import RequestLimits, build_admin, build_api
 from service.arena import ArenaStore
 from service.domain import ChatRequest
@@ -25,9 +24,10 @@ from service.engine.external import ExternalEngine
 from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
-from service.handover import HandlePath, ImagePath, PassThrough
 from service.parts import make_encoder, make_engine, make_ingest
-from service.pipeline import ChatAnswer, Pipeline, Served
+from service.pipeline.admission import Admission
+from service.pipeline.chat import ChatAnswer, Pipeline, Served
+from service.pipeline.handover import HandlePath, ImagePath, PassThrough
 from service.playground import playground_routes
 from service.preparation import Prepared
 from service.selfcheck import self_check

@@ -15,7 +15,7 @@ from PIL import Image
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import ConfigurationError, EngineRejected
 from service.families.base import Geometry
-from service.pipeline import Pipeline
+from service.pipeline.chat import Pipeline
 
 
 async def self_check(

@@ -17,8 +17,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from service.admission import Admission
 from service.errors import ConfigurationError
+from service.pipeline.admission import Admission
 
 log = logging.getLogger(__name__)
 

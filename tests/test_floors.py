@@ -32,8 +32,8 @@ FLOORS = [
         ),
         *("service.families", "service.decode", "service.tiling", "service.telemetry.metrics"),
         *(
-            "service.together",
-            "service.held",
+            "service.pipeline.together",
+            "service.pipeline.scope",
             "service.encoder.single_flight",
             "service.telemetry.logs",
             "service.telemetry.tracing",
@@ -42,15 +42,20 @@ FLOORS = [
     },
     {
         *(
-            "service.admission",
+            "service.pipeline.admission",
             "service.encoder.packing",
             "service.encoder.batcher",
             "service.arena",
             "service.encoder.local",
         ),
-        *("service.engine", "service.families.fitting", "service.handover", "service.encoder.staging"),
+        *(
+            "service.engine",
+            "service.families.fitting",
+            "service.pipeline.handover",
+            "service.encoder.staging",
+        ),
     },
-    {"service.pipeline", "service.selfcheck", "service.preparation", "service.planning.sizing"},
+    {"service.pipeline.chat", "service.selfcheck", "service.preparation", "service.planning.sizing"},
     {"service.api", "service.playground"},
     {"service.app", "service.parts", "service.server", "service.cli"},
 ]
@@ -109,6 +114,6 @@ def test_the_gateway_needs_neither_torch_nor_vllm() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'vllm', 'transformers', 'safetensors'): sys.modules[name] = None\n"
-        "import service.pipeline, service.handover, service.api, service.selfcheck, service.families\n"
+        "import service.pipeline.chat, service.pipeline.handover, service.api, service.selfcheck, service.families\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

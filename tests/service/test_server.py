@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.admission import Admission
 from service.errors import ConfigurationError
+from service.pipeline.admission import Admission
 from service.server import Admin, DrainingServer, listen, make_server
 
 pytestmark = pytest.mark.anyio

@@ -11,10 +11,10 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
-from service.admission import Admission
 from service.api import RequestLimits, build_admin, build_api
 from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
+from service.pipeline.admission import Admission
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.admission import Admission
 from service.api.sse import DONE
 from service.domain import ChatRequest
 from service.errors import EngineFailed, EngineUnavailable
 from service.families import load_geometry
-from service.handover import HandlePath
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.pipeline import Pipeline, Served
+from service.pipeline.admission import Admission
+from service.pipeline.chat import Pipeline, Served
+from service.pipeline.handover import HandlePath
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.logs import TEXT, JsonFormatter
 from service.telemetry.metrics import Metrics

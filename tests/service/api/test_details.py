@@ -16,8 +16,8 @@ from service.domain import ChatRequest
 from service.errors import EngineFailed
 from service.telemetry.timeline import Span
 from tests.service import fakes
-from tests.service import test_pipeline as pipeline
 from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, Service, chat, event
+from tests.service.pipeline import test_chat as pipeline
 
 pytestmark = pytest.mark.anyio
 ASKING = {"x_patchbay_details": "1"}

@@ -20,7 +20,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.test_pipeline import png
+from tests.service.pipeline.test_chat import png
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parent.parent.parent.parent

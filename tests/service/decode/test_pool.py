@@ -393,6 +393,9 @@ asyncio.run(main())
 
 
 def test_the_gateway_side_imports_no_torch() -> None:
-    modules = "service.decode.pool, service.ingest, service.families, service.families.neutralise, service.image_header"
+    modules = (
+        "service.decode.pool, service.ingest, service.families, service.pipeline.placeholders, "
+        "service.image_header"
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,14 +12,14 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from service.admission import Admission
 from service.api.sse import DONE
 from service.app import SCENES
 from service.domain import EngineReply
 from service.families import Geometry, load_geometry
-from service.handover import HandlePath
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.pipeline import Pipeline, Served
+from service.pipeline.admission import Admission
+from service.pipeline.chat import Pipeline, Served
+from service.pipeline.handover import HandlePath
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics

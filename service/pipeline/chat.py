@@ -16,14 +16,14 @@ from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable
 from service.families.base import Geometry
 from service.families.fitting import fit
-from service.families.neutralise import neutralise
-from service.handover import ImagePath, Placed
-from service.held import Held
 from service.ingest import Ingest
 from service.ingest.keys import content_key
+from service.pipeline.handover import ImagePath, Placed
+from service.pipeline.placeholders import neutralise
+from service.pipeline.scope import Held
+from service.pipeline.together import together
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import Span, StageTimings
-from service.together import together
 
 ROUTE = "/v1/chat/completions"
 

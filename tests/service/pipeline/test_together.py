@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from service.errors import InvalidImage
-from service.together import together
+from service.pipeline.together import together
 
 pytestmark = pytest.mark.anyio
 

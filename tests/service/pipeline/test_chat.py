@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.admission import Admission
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import (
     DeadlineExceeded,
@@ -23,9 +22,10 @@ from service.errors import (
     InvalidRequest,
 )
 from service.families import load_geometry
-from service.handover import HandlePath, PassThrough
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.pipeline import Pipeline, Served
+from service.pipeline.admission import Admission
+from service.pipeline.chat import Pipeline, Served
+from service.pipeline.handover import HandlePath, PassThrough
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
 from tests.service.fakes import Encoder, Engine, Reply, event

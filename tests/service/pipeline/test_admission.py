@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.admission import Admission, Measured, VisualPermit
 from service.errors import Draining, InvalidRequest, QueueFull
+from service.pipeline.admission import Admission, Measured, VisualPermit
 
 pytestmark = pytest.mark.anyio
 

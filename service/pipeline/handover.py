@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 import pybase64
 
-from service.admission import Admission
 from service.domain import ChatRequest, Detail, Handle, ImageJob, Lease, SoftTokenEncoder
 from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
-from service.held import Held
+from service.pipeline.admission import Admission
+from service.pipeline.scope import Held
+from service.pipeline.together import together
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings
-from service.together import together
 
 
 @dataclass(frozen=True, slots=True)

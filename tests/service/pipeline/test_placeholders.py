@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.families.neutralise import ZERO_WIDTH_SPACE, neutralise
+from service.pipeline.placeholders import ZERO_WIDTH_SPACE, neutralise
 
 PLACEHOLDERS = ("<img>", "</img>", "<IMG_CONTEXT>", "aa", "aba")
 DEMO = Path(__file__).parents[3] / "demo" / "model"

@@ -1,4 +1,4 @@
-from service.held import Held
+from service.pipeline.scope import Held
 
 
 def test_everything_is_given_back_once_in_reverse_and_told_how_it_ended() -> None:
