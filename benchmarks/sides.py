@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.processes import free_port
+from service.app.prepare import prepare
 from service.engine.launcher import launch
-from service.preparation import prepare
 from service.settings import load
 
 PATCHBAY = (sys.executable, "-c", "from service.cli import main; raise SystemExit(main())")

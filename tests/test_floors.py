@@ -55,9 +55,9 @@ FLOORS = [
             "service.encoder.staging",
         ),
     },
-    {"service.pipeline.chat", "service.selfcheck", "service.preparation", "service.planning.sizing"},
+    {"service.pipeline.chat", "service.app.selfcheck", "service.app.prepare", "service.planning.sizing"},
     {"service.api", "service.playground"},
-    {"service.app", "service.parts", "service.server", "service.cli"},
+    {"service.app.service", "service.app.build", "service.app.server", "service.cli"},
 ]
 TOWERS = {
     *("service.families.towers", "service.families.internvl.tower", "service.families.qwen_vl.tower"),
@@ -114,6 +114,6 @@ def test_the_gateway_needs_neither_torch_nor_vllm() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'vllm', 'transformers', 'safetensors'): sys.modules[name] = None\n"
-        "import service.pipeline.chat, service.pipeline.handover, service.api, service.selfcheck, service.families\n"
+        "import service.pipeline.chat, service.pipeline.handover, service.api, service.app.selfcheck, service.families\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -8,10 +8,10 @@ from math import isfinite
 from typing import Any
 
 from service import __version__
+from service.app.prepare import Prepared, prepare
 from service.engine.launcher import describe
 from service.errors import ConfigurationError
 from service.planning.machine import inspect
-from service.preparation import Prepared, prepare
 from service.settings import Settings, load
 from service.telemetry.tracing import traces_url
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from service.app.prepare import prepare
 from service.engine.launcher import launch
 from service.errors import ConfigurationError
-from service.preparation import prepare
 from service.settings import load
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from service.app.prepare import dtype_of, need_of, served_name_of, wish_of
 from service.arena import ArenaSpec
 from service.checkpoint.summary import read_checkpoint
 from service.cli.measured import Replicas, read_measured
@@ -25,7 +26,6 @@ from service.planning.compute import compute_of
 from service.planning.gpus import data_sheet
 from service.planning.plan import make_plan
 from service.planning.sizing import Kind, Peaks, Workload, size
-from service.preparation import dtype_of, need_of, served_name_of, wish_of
 from service.settings import Settings, load
 
 KIND = re.compile(r"(\d+)x(\d+)(?::(\d+(?:\.\d+)?))?(?::(\w+))?")

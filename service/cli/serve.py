@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from service.app import Patchbay, Say
+from service.app.prepare import Prepared, prepare
+from service.app.server import Admin, DrainingServer, listen, make_server
+from service.app.service import Patchbay, Say
 from service.errors import ConfigurationError
-from service.preparation import Prepared, prepare
-from service.server import Admin, DrainingServer, listen, make_server
 from service.settings import EMBEDDED_MODEL, load
 from service.telemetry import logs
 

@@ -13,8 +13,8 @@ import yaml
 from jsonschema import Draft201909Validator
 
 from service import __version__
+from service.app.prepare import prepare
 from service.engine.launcher import launch
-from service.preparation import prepare
 from service.settings import Settings, load
 from tests.deploy.images import ROOT, TARGETS
 

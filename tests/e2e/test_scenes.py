@@ -11,7 +11,7 @@ import pybase64
 import pytest
 
 from demo.questions import NO_NUMBER
-from service.app import SCENES
+from service.app.service import SCENES
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.e2e

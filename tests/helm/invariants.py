@@ -8,11 +8,11 @@ from ipaddress import ip_network
 
 from fastapi import FastAPI
 
+from service.app.server import make_server
 from service.engine.child import Child
 from service.engine.supervisor import Pace
 from service.ingest import addresses
 from service.pipeline.admission import Admission
-from service.server import make_server
 from service.settings import ENV_PREFIX, Settings
 from tests.helm.charts import Object, containers, pod, policies, server, variables
 

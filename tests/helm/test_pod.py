@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from service import preparation
+from service.app import prepare as preparation
+from service.app.prepare import prepare
 from service.engine.flags import check_flags
 from service.planning.machine import GPU, Machine
 from service.planning.plan import FEWEST_DECODERS
-from service.preparation import prepare
 from service.settings import EMBEDDED_MODEL, load
 from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables
 

@@ -42,7 +42,7 @@ def test_it_tells_how_batches_reach_the_device(
     told = capsys.readouterr().out
     assert "batches     in one plain copy" in told and "attention" not in told
     monkeypatch.setattr("service.cli.check.inspect", lambda _: H200)
-    monkeypatch.setattr("service.preparation.inspect", lambda _: H200)
+    monkeypatch.setattr("service.app.prepare.inspect", lambda _: H200)
     monkeypatch.setattr("service.families.towers.choose_backend", lambda device, requested: "triton")
     assert check({"encoder_graph_bytes": str(20 * MIB), "encoder_attention": "flash"}) == 0
     told = capsys.readouterr().out

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.app.prepare import prepare
 from service.cli.engine import engine
 from service.errors import ConfigurationError
-from service.preparation import prepare
 from service.settings import load
 
 

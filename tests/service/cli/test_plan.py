@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.app.prepare import dtype_of, need_of, wish_of
 from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.plan import parse_kinds
@@ -18,7 +19,6 @@ from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.plan import GIB, make_plan
 from service.planning.sizing import Kind
-from service.preparation import dtype_of, need_of, wish_of
 from service.settings import load
 from tests.service.tiny_qwen_vl import write_checkpoint
 

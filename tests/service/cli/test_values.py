@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from service.app.prepare import dtype_of, need_of, wish_of
 from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.values import OWN
@@ -17,7 +18,6 @@ from service.families import load_geometry
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.plan import GIB, MIB, ResourcePlan, make_plan
-from service.preparation import dtype_of, need_of, wish_of
 from service.settings import Settings, load
 from tests.helm.charts import CHART, objects, pod, profile, server, variables
 

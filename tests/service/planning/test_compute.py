@@ -11,11 +11,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from service.app.prepare import need_of
 from service.checkpoint.summary import read_checkpoint
 from service.families import load_geometry
 from service.planning.compute import Compute, compute_of
 from service.planning.plan import Need
-from service.preparation import need_of
 from service.settings import EMBEDDED_MODEL
 from tests.service.tiny_qwen_vl import write_checkpoint
 

@@ -13,7 +13,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.api.sse import DONE
-from service.app import SCENES
+from service.app.service import SCENES
 from service.domain import EngineReply
 from service.families import Geometry, load_geometry
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy

@@ -11,7 +11,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
-from service.app import SCENES
+from service.app.service import SCENES
 from service.errors import EngineUnavailable
 from tests.browser import Page, chromium
 from tests.service.families.qwen_vl.test_geometry import made

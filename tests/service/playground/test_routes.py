@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from service.app import SCENES, Patchbay
+from service.app.prepare import prepare
+from service.app.service import SCENES, Patchbay
 from service.playground import playground_routes
 from service.playground.files import STATIC
-from service.preparation import prepare
 from service.settings import load
 from tests.service.api.fakes import Bench, Call
 

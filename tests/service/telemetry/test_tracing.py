@@ -50,9 +50,9 @@ def test_the_service_imports_no_opentelemetry_when_it_is_off() -> None:
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
-        "import service.app, service.cli.serve, service.cli.check\n"
+        "import service.app.service, service.cli.serve, service.cli.check\n"
         "from service.settings import load\n"
-        "from service.preparation import prepare\n"
-        "service.app.Patchbay(prepare(load({}, {})), print).api()\n"
+        "from service.app.prepare import prepare\n"
+        "service.app.service.Patchbay(prepare(load({}, {})), print).api()\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

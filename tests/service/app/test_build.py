@@ -14,14 +14,14 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from benchmarks.processes import free_port
-from service import parts
+from service.app import build as parts
+from service.app.build import make_engine, make_ingest
+from service.app.prepare import prepare
 from service.domain import Detail, ImageRef
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
 from service.engine.supervisor import EngineSupervisor
 from service.errors import ConfigurationError, ImageTooNarrow
-from service.parts import make_engine, make_ingest
-from service.preparation import prepare
 from service.settings import load
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings

@@ -17,6 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.api import RequestLimits, build_admin, build_api
+from service.app.build import make_encoder, make_engine, make_ingest
+from service.app.prepare import Prepared
+from service.app.selfcheck import self_check
 from service.arena import ArenaStore
 from service.domain import ChatRequest
 from service.engine.client import VLLMClient
@@ -24,13 +27,10 @@ from service.engine.external import ExternalEngine
 from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
-from service.parts import make_encoder, make_engine, make_ingest
 from service.pipeline.admission import Admission
 from service.pipeline.chat import ChatAnswer, Pipeline, Served
 from service.pipeline.handover import HandlePath, ImagePath, PassThrough
 from service.playground import playground_routes
-from service.preparation import Prepared
-from service.selfcheck import self_check
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import make_tracing

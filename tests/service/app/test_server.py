@@ -6,9 +6,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.app.server import Admin, DrainingServer, listen, make_server
 from service.errors import ConfigurationError
 from service.pipeline.admission import Admission
-from service.server import Admin, DrainingServer, listen, make_server
 
 pytestmark = pytest.mark.anyio
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from service.app.prepare import need_of, prepare
 from service.checkpoint.summary import read_checkpoint
 from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.towers import TileTower, load_tower
-from service.preparation import need_of, prepare
 from service.settings import EMBEDDED_MODEL, load
 from tests.service.tiny_qwen_vl import write_checkpoint
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from service.app.selfcheck import self_check
 from service.domain import ChatRequest, TilePlan, View
 from service.errors import ConfigurationError, EngineRejected
-from service.selfcheck import self_check
 from tests.service.fakes import Reply
 
 LARGEST = SimpleNamespace(largest=TilePlan("high", (View(1120, 560, 28, 28),), 800, 3200), max_ratio=2.0)

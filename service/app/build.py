@@ -10,6 +10,7 @@ import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from service.app.prepare import Prepared
 from service.arena import ArenaStore
 from service.decode import DecodePool
 from service.engine.client import VLLMClient
@@ -17,7 +18,6 @@ from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.preparation import Prepared
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
