@@ -26,8 +26,8 @@ from kernels.measure import alternate, percentiles
 from kernels.rows import describe_machine
 from loadtests.pictures import photo
 from service.decode.pixels import decode
+from service.decode.tiling import cut
 from service.domain import TilePlan, View
-from service.tiling import cut
 
 SIZES = ((640, 480), (1280, 960), (1920, 1080), (4000, 3000), (6000, 4000))
 KINDS = ("JPEG", "PNG")

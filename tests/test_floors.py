@@ -30,7 +30,7 @@ FLOORS = [
             "service.ingest",
             "service.image_header",
         ),
-        *("service.families", "service.decode", "service.tiling", "service.telemetry.metrics"),
+        *("service.families", "service.decode", "service.decode.tiling", "service.telemetry.metrics"),
         *(
             "service.pipeline.together",
             "service.pipeline.scope",

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from service.decode.pixels import decode
+from service.decode.tiling import cut
 from service.domain import TilePlan, View
-from service.tiling import cut
 
 _SIDE = 16
 _KINDS = (

@@ -24,9 +24,9 @@ from PIL import Image
 from service.decode.framing import read_message, write_message
 from service.decode.pixels import decode
 from service.decode.sandbox import allow_seconds, close_in, die_with_parent
+from service.decode.tiling import cut
 from service.decode.warmup import warm_up
 from service.domain import TilePlan, View
-from service.tiling import cut
 
 _BYTES_PER_PIXEL = 24
 """Most memory alive at once: an animated WebP's canvases 12, Pillow's image 4, white canvas 4, arrays 3."""

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from service.decode import DecodePool
+from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, TilePlan, View
-from service.tiling import cut
 
 pytestmark = pytest.mark.anyio
 

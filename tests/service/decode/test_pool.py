@@ -25,9 +25,9 @@ from PIL import Image
 from service.decode import DecodePool
 from service.decode.pixels import decode
 from service.decode.process import DecodeProcess, Tiles
+from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, TilePlan, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage
-from service.tiling import cut
 
 pytestmark = pytest.mark.anyio
 

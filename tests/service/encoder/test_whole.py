@@ -14,12 +14,12 @@ from transformers import InternVLForConditionalGeneration
 
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.decode import DecodePool
+from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
 from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import load_tower
 from service.telemetry.timeline import StageTimings
-from service.tiling import cut
 from tests.service.tiny_internvl import SIDE, soft_tokens, write_checkpoint
 
 pytestmark = pytest.mark.anyio

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.decode.tiling import cut
 from service.domain import Detail, Run, SoftLayout, View
 from service.families import load_geometry
 from service.families.qwen_vl.geometry import LOW_PIXELS, QwenVLGeometry
-from service.tiling import cut
 from tests.service.families.qwen_vl.hub import PROCESSOR
 from tests.service.tiny_qwen_vl import write_checkpoint
 

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from kernels.backend import product_dtype
+from service.decode.tiling import cut
 from service.domain import TilePlan, View
 from service.errors import ConfigurationError
 from service.families.qwen_vl.resize import smart_resize
 from service.families.towers import TiledImage, TileTower, Tower, choose_parts, load_tower
-from service.tiling import cut
 from tests.service.families.checkpoints import edit_tensors
 from tests.service.tiny_qwen_vl import CELL, MAX_PIXELS, MIN_PIXELS, pictures, soft_tokens, write_checkpoint
 

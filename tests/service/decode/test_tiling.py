@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.decode.tiling import cut, resize
 from service.domain import TilePlan, View
-from service.tiling import cut, resize
 
 TILE = 112
 
