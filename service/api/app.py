@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Lifespan
 
 from service.api.auth import ApiKeys
-from service.api.chat import Chat
+from service.api.chat.route import Chat
 from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
 from service.api.limits import RequestLimits

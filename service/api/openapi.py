@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from service import __version__, errors
+from service.api.chat.fields import ChatFields
 from service.api.details import HEADER, MEMBER
 from service.api.error_table import by_status
-from service.api.fields import ChatFields
 
 Document = dict[str, Any]
 REF = "#/components/schemas/"

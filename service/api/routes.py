@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.auth import ApiKeys
-from service.api.chat import Chat, ChatResponse
+from service.api.chat.route import Chat, ChatResponse
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
 from service.errors import EngineUnavailable, ModelNotFound

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.api.chat.fields import NO_EFFECT, REFUSED
 from service.api.error_table import WHEN, by_status
-from service.api.fields import NO_EFFECT, REFUSED
 from service.api.limits import RequestLimits
 from service.api.openapi import REF, document
 

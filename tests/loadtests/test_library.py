@@ -13,8 +13,8 @@ from loadtests import pictures
 from loadtests.bodies import body, data_urls
 from loadtests.library import Library, build, expected, requests_per_visit
 from loadtests.options import KINDS, Options
+from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
-from service.api.schema import parse_chat
 
 Parse = Callable[..., Options]
 SMALL = "chat=1,conversation=1,gallery=1,text=1,repeated=1,broken=1"

@@ -11,11 +11,11 @@ import pytest
 
 from service import errors
 from service.api import RequestLimits
+from service.api.chat.fields import ChatFields
+from service.api.chat.schema import parse_chat
 from service.api.error_table import WHEN, by_status
 from service.api.errors import error_object
-from service.api.fields import ChatFields
 from service.api.openapi import REF, document
-from service.api.schema import parse_chat
 from service.errors import ConfigurationError, InvalidRequest, PatchbayError
 from tests.service.api.fakes import Bench
 from tests.service.api.test_routes import VLLM

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, Tag
 
-from service.api.messages import NO_TENSORS, Message
+from service.api.chat.messages import NO_TENSORS, Message
 from service.api.wire import First, Json, Strings, Wire, by_shape, by_value, tag
 
 USE_STRUCTURED = "vLLM no longer reads it; use response_format or structured_outputs"

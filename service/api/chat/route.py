@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.body import read_body
+from service.api.chat.schema import parse_chat
 from service.api.connection import while_connected
 from service.api.details import body_with_details, details_frame, wants_details
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.limits import RequestLimits
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
-from service.api.schema import parse_chat
 from service.api.sse import DONE, EventStream, FrameSplitter
 from service.api.usage import body_with_images, frame_with_images
 from service.domain import ChatRequest

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.api.body import parse_json
-from service.api.fields import NO_EFFECT, ChatFields
+from service.api.chat.fields import NO_EFFECT, ChatFields
+from service.api.chat.messages import ImagePart
 from service.api.limits import RequestLimits
-from service.api.messages import ImagePart
 from service.api.sentences import describe, invalid_request
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, TooManyImages

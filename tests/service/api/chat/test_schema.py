@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.api.fields import NO_EFFECT, ChatFields
+from service.api.chat.fields import NO_EFFECT, ChatFields
+from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
-from service.api.schema import parse_chat
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, RequestError, TooManyImages
 

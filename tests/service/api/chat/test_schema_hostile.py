@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.api.fields import ChatFields
+from service.api.chat.fields import ChatFields
+from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
-from service.api.schema import parse_chat
 from service.domain import ChatRequest
 from service.errors import RequestError
 
