@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.processes import serving
 from benchmarks.sides import Side, patchbay, vllm_alone
-from kernels.rows import describe_machine
+from kernels.report import describe_machine
 from service.settings import EMBEDDED_MODEL
 
 MIX = "chat=8,conversation=3,gallery=2,text=3,repeated=2,huge=1"

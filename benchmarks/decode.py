@@ -23,7 +23,7 @@ from transformers import GotOcr2ImageProcessor
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from kernels.measure import alternate, percentiles
-from kernels.rows import describe_machine
+from kernels.report import describe_machine
 from loadtests.pictures import photo
 from service.decode.pixels import decode
 from service.decode.tiling import cut

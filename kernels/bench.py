@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from kernels.encoder import bench as encoder
-from kernels.encoder.towers import ENCODERS
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
-from kernels.rows import Machine, Report, Row, describe_machine, table, write
+from kernels.report import Machine, Report, Row, describe_machine, table, write
+from kernels.towers import bench as encoder
+from kernels.towers.towers import ENCODERS
 
 Run = Callable[[torch.device, int, Machine], Report]
 KERNELS: dict[str, Run] = {

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
-from kernels.encoder.models import MEAN, STD, Model
-from kernels.encoder.towers import Encoder, clip, internvl, siglip, vit
 from kernels.layer_norm import layer_norm
 from kernels.measure import Call, alternate, percentiles, relative_error
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import embed, normalise, unfused
-from kernels.rows import Machine, Report, Row
+from kernels.report import Machine, Report, Row
+from kernels.towers.models import MEAN, STD, Model
+from kernels.towers.towers import Encoder, clip, internvl, siglip, vit
 
 EXACT_ENOUGH = 1e-6
 """Below this an fp32 result is right, even where the chain happens to be closer."""

@@ -28,7 +28,7 @@ from kernels.project import (
     project,
 )
 from kernels.project.reference import activate, normalise, unfused
-from kernels.rows import Machine, Report, Row
+from kernels.report import Machine, Report, Row
 
 EXACT_ENOUGH = 1e-6
 """Below this an fp32 result is right, even where the chain happens to be closer."""

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from kernels import bench
-from kernels.encoder import bench as encoder_bench
-from kernels.encoder.towers import clip, internvl
 from kernels.measure import LEAST_ROUNDS, WARM_UP, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
+from kernels.towers import bench as encoder_bench
+from kernels.towers.towers import clip, internvl
 
 CPU = torch.device("cpu")
 TINY = internvl("tiny/14-56", 56, 32, 0, 2, 64, 32)

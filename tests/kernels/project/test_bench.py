@@ -13,7 +13,7 @@ from kernels.measure import relative_error
 from kernels.project import Merge, project
 from kernels.project import bench as project_bench
 from kernels.project.bench import Case, Shape, chain
-from kernels.rows import describe_machine
+from kernels.report import describe_machine
 
 CPU = torch.device("cpu")
 TINY = Shape("tiny", 64, 48, (64, 40), Merge(2), 1, "layer")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from kernels.encoder.models import Model
-from kernels.encoder.towers import VIT_B, internvl
 from kernels.patch_embed import fold_patch_embed, patch_embed
 from kernels.project import Linear, fold_projector, project
 from kernels.runner import Cuda, Form, Forward, Runner, attend
+from kernels.towers.models import Model
+from kernels.towers.towers import VIT_B, internvl
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,12 +11,12 @@ import torch
 
 from kernels import bench
 from kernels.backend import product_dtype
-from kernels.encoder import bench as encoder_bench
-from kernels.encoder.models import Model
-from kernels.encoder.native import make_model
-from kernels.encoder.towers import Encoder, clip, internvl, qwen, siglip, vit
 from kernels.measure import Call, relative_error
 from kernels.ragged import Grid
+from kernels.towers import bench as encoder_bench
+from kernels.towers.models import Model
+from kernels.towers.native import make_model
+from kernels.towers.towers import Encoder, clip, internvl, qwen, siglip, vit
 from tests.kernels.runner.fakes import Host
 
 CPU = torch.device("cpu")

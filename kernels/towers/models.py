@@ -15,11 +15,11 @@ from torch import nn
 
 from kernels.backend import Backend
 from kernels.blocks import Body, FusedBlocks, UnsupportedLayer, choose_body, read_layer
-from kernels.encoder.towers import Encoder, Shuffle
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import normalise
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project
+from kernels.towers.towers import Encoder, Shuffle
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's normalisation, for all of them: it changes no time."""

@@ -10,11 +10,11 @@ import torch
 
 from kernels.backend import Backend
 from kernels.blocks import Body
-from kernels.encoder.models import Call, Model
-from kernels.encoder.towers import Encoder
 from kernels.patch_embed import patch_embed
 from kernels.project import Linear, Merge, Norm, fold_projector, place_rows, project
 from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
+from kernels.towers.models import Call, Model
+from kernels.towers.towers import Encoder
 
 MERGE = 2
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
-from kernels.encoder.models import Model
-from kernels.encoder.native import make_model
-from kernels.encoder.towers import ENCODERS, VIT_B, Encoder
 from kernels.measure import Call, alternate, captured, percentiles, relative_error
-from kernels.rows import Machine, Report, Row
+from kernels.report import Machine, Report, Row
 from kernels.runner import Cuda, Device, Form, Runner, chunk_tiles, ladder
+from kernels.towers.models import Model
+from kernels.towers.native import make_model
+from kernels.towers.towers import ENCODERS, VIT_B, Encoder
 
 GATE_IMAGES = 8
 """Over at least so many the error is taken: two orders of the same roundings differ by chance from image to image."""
