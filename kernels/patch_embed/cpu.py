@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from kernels.patch_embed.fold import FoldedPatchEmbed
-from kernels.patch_embed.reference import CENTRE, cut_patches
+from kernels.patch_embed.fold import CENTRE, FoldedPatchEmbed
+from kernels.patch_embed.reference import cut_patches
 
 
 def patch_embed(tiles: torch.Tensor, folded: FoldedPatchEmbed, out: torch.Tensor) -> None:

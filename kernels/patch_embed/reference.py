@@ -8,16 +8,11 @@ that does not depend on the pixels has become two tensors, `weight` and `offset`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-if TYPE_CHECKING:
-    from kernels.patch_embed.fold import FoldedPatchEmbed
-
-CENTRE = 128
-"""The pixel value that counts as zero: in −128…127 every pixel is exact in bf16, fp16 and int8."""
+from kernels.patch_embed.fold import CENTRE, FoldedPatchEmbed
 
 
 def patch_embed(tiles: torch.Tensor, folded: FoldedPatchEmbed) -> torch.Tensor:

@@ -21,7 +21,7 @@ from service.api.ports import ChatService, EngineMetrics, ModelCatalog, Readines
 from service.api.routes import health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
 from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracing
+from service.telemetry.spans import Tracing
 
 
 def build_api(

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from service.api.outcome import Outcome
 from service.domain import Record
-from service.telemetry.tracing import RequestSpan
+from service.telemetry.spans import RequestSpan
 
 KEY = "patchbay.exchange"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

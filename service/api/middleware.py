@@ -15,7 +15,7 @@ from service.api.errors import error_response, explain
 from service.api.exchange import Exchange, begin
 from service.api.spans import end_span
 from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracing
+from service.telemetry.spans import Tracing
 
 UNROUTED = "none"
 

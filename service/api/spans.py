@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.api.access import METHODS
 from service.api.exchange import Exchange
-from service.telemetry.tracing import Attribute
+from service.telemetry.spans import Attribute
 
 SERVER_FAULT = 500
 

@@ -20,8 +20,7 @@ from service.ingest import Ingest
 from service.ingest.keys import content_key
 from service.pipeline.handover import ImagePath, Placed
 from service.pipeline.placeholders import neutralise
-from service.pipeline.scope import Held
-from service.pipeline.together import together
+from service.pipeline.scope import RequestScope, gather_or_cancel
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import Span, StageTimings
 
@@ -68,30 +67,30 @@ class Pipeline:
         Raises every PatchbayError but ConfigurationError.
         """
         began = time.monotonic()
-        held, record = Held(), request.record
+        scope, record = RequestScope(), request.record
         try:
             async with asyncio.timeout(self._served.request_timeout):
                 jobs = await self._jobs(request, record.timings)
                 record.images = [_usage(job, cached=False) for job in jobs]
-                placed, answer = await self._ask(request, headers, jobs, held, record.timings)
+                placed, answer = await self._ask(request, headers, jobs, scope, record.timings)
         except TimeoutError:
-            held.release(finished=False)
+            scope.close(finished=False)
             raise DeadlineExceeded(
                 f"no answer had begun after {self._served.request_timeout:g} s (request_timeout)"
             ) from None
         except BaseException:
-            held.release(finished=False)
+            scope.close(finished=False)
             raise
         record.images = [_usage(job, cached=cached) for job, cached in zip(jobs, placed.cached, strict=True)]
         return ChatAnswer(
-            answer, record.images, held, record.timings, deadline=began + self._served.request_timeout
+            answer, record.images, scope, record.timings, deadline=began + self._served.request_timeout
         )
 
     async def _jobs(self, request: ChatRequest, timings: StageTimings) -> list[ImageJob]:
         """The images' bytes, their plans, and the names of what will come of them."""
         if not request.images:
             return []
-        images = await together([self._ingest.read(ref, timings) for ref in request.images])
+        images = await gather_or_cancel([self._ingest.read(ref, timings) for ref in request.images])
         plans = fit(self._geometry, request.images, images, self._served.context)
         for image, plan in zip(images, plans, strict=True):
             self._metrics.image(
@@ -116,11 +115,11 @@ class Pipeline:
         request: ChatRequest,
         headers: Mapping[str, str],
         jobs: Sequence[ImageJob],
-        held: Held,
+        scope: RequestScope,
         timings: StageTimings,
     ) -> tuple[Placed, Answer]:
         """Asks the engine, and once more when it died, or could not read a handle, before anything was streamed."""
-        placed = await self._place(request, jobs, held, timings)
+        placed = await self._place(request, jobs, scope, timings)
         try:
             return placed, await self._open(request, headers, placed.payload, timings)
         except EngineUnavailable:
@@ -130,8 +129,8 @@ class Pipeline:
                 if not self._images.forget(jobs):
                     raise
                 self._metrics.handover_retried()
-                held.release(finished=True)
-                placed = await self._place(request, jobs, held, timings)
+                scope.close(finished=True)
+                placed = await self._place(request, jobs, scope, timings)
         with timings.stage("engine_wait"):
             await self._life.wait_ready(self._served.restart_wait)
         try:
@@ -142,11 +141,11 @@ class Pipeline:
             raise self._life.unavailable() from None
 
     async def _place(
-        self, request: ChatRequest, jobs: Sequence[ImageJob], held: Held, timings: StageTimings
+        self, request: ChatRequest, jobs: Sequence[ImageJob], scope: RequestScope, timings: StageTimings
     ) -> Placed:
         # what a user writes is never taken for an image's place
         payload = neutralise(request.payload, self._geometry.placeholders)
-        return await self._images.place(request, payload, jobs, held, timings)
+        return await self._images.place(request, payload, jobs, scope, timings)
 
     async def _open(
         self,
@@ -180,7 +179,7 @@ class ChatAnswer:
         self,
         answer: Answer,
         images: Sequence[ImageUsage],
-        held: Held,
+        scope: RequestScope,
         timings: StageTimings,
         *,
         deadline: float,
@@ -188,7 +187,7 @@ class ChatAnswer:
         self.content_type = answer.content_type
         self.images = images
         self._answer = answer
-        self._held = held
+        self._scope = scope
         self._timings = timings
         self._deadline = deadline
         self._began = time.monotonic()
@@ -215,7 +214,7 @@ class ChatAnswer:
         try:
             await self._answer.aclose()
         finally:
-            self._held.release(finished=self._finished)
+            self._scope.close(finished=self._finished)
 
     def _loop_deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()

@@ -17,8 +17,7 @@ from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.pipeline.admission import Admission
-from service.pipeline.scope import Held
-from service.pipeline.together import together
+from service.pipeline.scope import RequestScope, gather_or_cancel
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings
 
@@ -38,10 +37,10 @@ class ImagePath(Protocol):
         request: ChatRequest,
         payload: Mapping[str, Any],
         jobs: Sequence[ImageJob],
-        held: Held,
+        scope: RequestScope,
         timings: StageTimings,
     ) -> Placed:
-        """`payload` with the images of `request` made ready for the engine; what they occupy is entered in `held`."""
+        """`payload` with the images of `request` made ready for the engine; what they occupy is entered in `scope`."""
         ...
 
     def forget(self, jobs: Sequence[ImageJob]) -> bool:
@@ -71,15 +70,15 @@ class HandlePath:
         request: ChatRequest,
         payload: Mapping[str, Any],
         jobs: Sequence[ImageJob],
-        held: Held,
+        scope: RequestScope,
         timings: StageTimings,
     ) -> Placed:
         with timings.stage("admission"):
             permit = await self._admission.visual(
                 sum(self._room(job.plan.rows) for job in jobs), param="messages"
             )
-        held.keep(lambda finished: permit.release())
-        leases = await together([self._lease(job, held, timings) for job in jobs])
+        scope.on_exit(lambda finished: permit.release())
+        leases = await gather_or_cancel([self._lease(job, scope, timings) for job in jobs])
         handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]
         return Placed(substitute(payload, request.places, handles), tuple(lease.cached for lease in leases))
 
@@ -88,11 +87,11 @@ class HandlePath:
             self._encoder.forget(job.key)
         return bool(jobs)
 
-    async def _lease(self, job: ImageJob, held: Held, timings: StageTimings) -> Lease:
+    async def _lease(self, job: ImageJob, scope: RequestScope, timings: StageTimings) -> Lease:
         lease = await self._encoder.encode(job, timings)
         self._metrics.cache(hit=lease.cached)
         # an aborted request may still be in the engine's current step: its rows stay a while longer
-        held.keep(lambda finished: lease.release(quarantine=not finished))
+        scope.on_exit(lambda finished: lease.release(quarantine=not finished))
         return lease
 
 
@@ -107,7 +106,7 @@ class PassThrough:
         request: ChatRequest,
         payload: Mapping[str, Any],
         jobs: Sequence[ImageJob],
-        held: Held,
+        scope: RequestScope,
         timings: StageTimings,
     ) -> Placed:
         # as asked: an image of one tile counts as low whatever was asked, and the engine cuts it the same way

@@ -19,8 +19,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
+from service.telemetry.spans import Attribute
 from service.telemetry.timeline import StageTimings
-from service.telemetry.tracing import Attribute
 
 CLOSE_SECONDS = 5.0
 PROPAGATOR = TraceContextTextMapPropagator()
@@ -43,7 +43,7 @@ def resource(model: str) -> Resource:
 
 
 class OtelTracing:
-    """Implements `service.telemetry.tracing.Tracing`."""
+    """Implements `service.telemetry.spans.Tracing`."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -68,7 +68,7 @@ class OtelTracing:
 
 
 class OtelSpan:
-    """Implements `service.telemetry.tracing.RequestSpan`."""
+    """Implements `service.telemetry.spans.RequestSpan`."""
 
     def __init__(self, tracer: Tracer, span: Span, offset: float) -> None:
         self._tracer = tracer

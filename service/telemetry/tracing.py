@@ -1,53 +1,18 @@
-"""Traces of requests, off unless an endpoint is set: what the HTTP floor asks for, and where spans are sent.
+"""Traces of requests, off unless an endpoint is set: whether they can be sent, and where to.
 
-Imports OpenTelemetry only when it is on. Knows nothing of HTTP or of what a stage does.
+Imports OpenTelemetry only when it is on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from service.errors import ConfigurationError
-from service.telemetry.timeline import StageTimings
+from service.telemetry.spans import Tracing
 
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 TRACES_PATH = "/v1/traces"
-# https://opentelemetry.io/docs/specs/semconv/http/http-spans/
-Attribute = str | int | bool | list[str]
-
-
-class RequestSpan(Protocol):
-    """The span of one request, which has begun."""
-
-    @property
-    def handed_on(self) -> Mapping[str, str]:
-        """`traceparent`, and `tracestate` where there is one, for the request to the engine."""
-        ...
-
-    def end(
-        self,
-        name: str,
-        timings: StageTimings,
-        ended: float,
-        attributes: Mapping[str, Attribute],
-        *,
-        failed: bool,
-    ) -> None:
-        """Ends it at `ended` (time.monotonic), with a child for each of the stages."""
-        ...
-
-
-class Tracing(Protocol):
-    def begin(self, method: str, carrier: Mapping[str, str], began: float) -> RequestSpan:
-        """A server span from `began` (time.monotonic) on, the child of the `traceparent` in `carrier`, if any."""
-        ...
-
-    def close(self) -> None:
-        """Sends what is left, for a few seconds at most. Blocks."""
-        ...
 
 
 def traces_url(endpoint: str) -> str:

@@ -14,8 +14,7 @@ from typing import Any, Literal, Self
 
 from service.domain import Detail, Run, SoftLayout, TilePlan, View
 from service.errors import ConfigurationError
-from service.families.grids import nearest_square
-from service.families.internvl.canvas import best_grid
+from service.families.grids import best_grid, nearest_square
 from service.families.internvl.files import read_facts
 
 

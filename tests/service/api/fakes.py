@@ -16,7 +16,7 @@ from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
 from service.pipeline.admission import Admission
 from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracing
+from service.telemetry.spans import Tracing
 
 LOW = ImageUsage(width=40, height=30, grid=(1, 1), tiles=1, tokens=16, detail="low", cached=False)
 HIGH = ImageUsage(width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=True)

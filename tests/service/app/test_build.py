@@ -28,7 +28,7 @@ from service.telemetry.timeline import StageTimings
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 pytestmark = pytest.mark.anyio
-FAKE = Path(__file__).parent / "engine" / "fake_engine.py"
+FAKE = Path(__file__).parents[1] / "engine" / "fake_engine.py"
 
 
 class Bench:

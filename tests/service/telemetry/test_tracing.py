@@ -12,7 +12,7 @@ import pytest
 from service.errors import ConfigurationError
 from service.telemetry import tracing
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
