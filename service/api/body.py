@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from service.api.limits import MIB, RequestLimits
-from service.api.paths import child
+from service.api.sentences import child
 from service.errors import BodyTimeout, BodyTooLarge, InvalidRequest
 
 INT_RANGE = range(-(2**63), 2**64)

@@ -1,4 +1,7 @@
-"""Pydantic's first error as a sentence for people: the JSON path, what came, what is allowed."""
+"""Refusals as sentences for people: the JSON path, what came, what is allowed.
+
+A JSON path reads `messages[0].content[1].image_url.url`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.api.paths import MAX_NAME, child
 from service.api.wire import UNKNOWN_VALUE
 from service.errors import InvalidRequest
 
 MAX_QUOTE = 40
+MAX_NAME = 64
+MAX_PATH = 512
 
 IN_JSON_WORDS = {
     "list_type": "input should be an array",
@@ -25,6 +29,7 @@ IN_JSON_WORDS = {
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
+    """The first of pydantic's errors."""
     first = error.errors(include_url=False)[0]
     kind, received = first["type"], first["input"]
     problem = IN_JSON_WORDS.get(kind, first["msg"])
@@ -50,6 +55,18 @@ def describe(value: Any) -> str:
     if isinstance(value, str) and len(value) > MAX_QUOTE:
         return f"{json.dumps(value[:MAX_QUOTE])}… ({len(value)} characters)"
     return json.dumps(value)
+
+
+def child(path: str, key: str | int) -> str:
+    """The JSON path of a member or element. Long names are cut, unusual ones quoted; a path stops growing at 512."""
+    if len(path) > MAX_PATH:
+        return path
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    name = key if len(key) <= MAX_NAME else key[:MAX_NAME] + "…"
+    if not name.isidentifier():
+        return f"{path}[{name!r}]"
+    return f"{path}.{name}" if path else name
 
 
 def _unknown_field(parent: str, context: dict[str, Any]) -> InvalidRequest:
