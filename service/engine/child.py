@@ -1,6 +1,6 @@
-"""One run of the engine: its processes on their leash, and what they write to their log.
+"""One run of the engine: its processes under their reaper, and what they write to their log.
 
-Knows a command line and its environment; nothing of health, restarts, or vLLM beyond the look of its log lines.
+Knows a command line and its environment; of vLLM only what its log lines look like.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from service.engine import leash
+from service.engine import reaper
 from service.engine.launcher import Launch
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ PREFIX = re.compile(r"^(\([^)]*\) )?(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?"
 
 
 class Child:
-    """A started command line; end it in every case."""
+    """A started command line. `end` must be called in every case."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, grace: float
@@ -43,17 +43,17 @@ class Child:
 
     @classmethod
     async def start(cls, launch: Launch, grace: float) -> Child:
-        """Starts `launch` in a session of its own; asked to stop, it is killed after `grace` seconds.
+        """Starts `launch` in a session of its own. Once asked to stop, it is killed after `grace` seconds.
 
-        Raises OSError when the system has no room for another process.
+        Raises OSError when the system cannot start another process.
         """
-        command = [sys.executable, "-I", "-S", leash.__file__, str(grace), *launch.argv]
+        command = [sys.executable, "-I", "-S", reaper.__file__, str(grace), *launch.argv]
         read_end, write_end = os.pipe()
         reader = await _reader(read_end)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                stdin=asyncio.subprocess.PIPE,  # never written: its end is the sign that we are gone
+                stdin=asyncio.subprocess.PIPE,  # never written: when it closes, we are gone
                 stdout=write_end,
                 stderr=write_end,
                 env=dict(launch.environment),
@@ -64,26 +64,26 @@ class Child:
         return cls(process, reader, grace)
 
     async def wait(self) -> int:
-        """The exit status once the leash has ended, and with it the tree; 128 + n for signal n."""
+        """The exit status, once the reaper and with it the whole tree has ended; 128 + n for signal n."""
         status = await self._process.wait()
         return status if status >= 0 else 128 - status
 
     async def end(self) -> None:
-        """Stops the tree if it runs, and returns when none of it is left and its last log line is in."""
+        """Stops the tree if it is running; returns when no process of it is left and its last log line was read."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.terminate()
             with suppress(TimeoutError):
-                # the leash keeps the time; this is for a leash that cannot
+                # the reaper keeps the time; this is for a reaper that hangs
                 async with asyncio.timeout(self._grace + 5):
                     await self._process.wait()
         if self._process.returncode is None or self._process.returncode < 0:
-            # the leash hangs, or was killed itself, and the tree with nobody to look after it may go on
+            # the reaper hangs, or was killed itself: the tree may be running on with nothing to stop it
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         with suppress(TimeoutError):
-            # at once, unless a process that left the group holds the log open
+            # returns at once, unless a process that left the group holds the log open
             async with asyncio.timeout(2):
                 await self._forwarding
 
@@ -94,7 +94,7 @@ class Child:
         return (causes or [line for line in lines if line.strip()])[-LINES_TOLD:]
 
     async def _forward(self, reader: asyncio.StreamReader) -> None:
-        """vLLM's errors are warnings of ours, because it goes on after most; the rest is for those who debug."""
+        """Logs vLLM's errors as warnings, because it survives most of them, and everything else at debug level."""
         rest = b""
         while data := await reader.read(LINE_BYTES):
             *lines, rest = (rest + data).split(b"\n")

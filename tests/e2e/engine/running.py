@@ -26,7 +26,7 @@ from benchmarks.processes import free_port, wait_ready
 from service.arena import ArenaSpec, ArenaStore
 from service.arena.store import ArenaLease
 from service.domain import Handle, SoftLayout
-from service.engine import leash
+from service.engine import reaper
 from service.engine.handles import part
 from service.engine.launcher import EngineSpec, HandlesSpec, launch
 
@@ -151,7 +151,7 @@ def running_engine(checkpoint: Path, store: ArenaStore, max_rows: int, log: Path
     with (
         log.open("w") as output,
         subprocess.Popen(
-            [sys.executable, "-I", "-S", leash.__file__, "10", *start.argv],
+            [sys.executable, "-I", "-S", reaper.__file__, "10", *start.argv],
             env=start.environment,
             stdin=subprocess.PIPE,  # its end, even by a kill of pytest, ends the engine
             stdout=output,

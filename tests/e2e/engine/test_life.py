@@ -90,13 +90,13 @@ class Life:
                 await asyncio.sleep(0.01)
 
     def tree(self) -> list[psutil.Process]:
-        """vLLM's processes: this engine's leash and all below it. Other tests' engines may run beside it."""
-        leashes = [
+        """vLLM's processes: this engine's reaper and all below it. Other tests' engines may run beside it."""
+        reapers = [
             each
             for each in psutil.Process().children()
             if not _gone(each) and self.port in words_of(each).split()
         ]
-        return leashes + [below for leash in leashes for below in leash.children(recursive=True)]
+        return reapers + [below for reaper in reapers for below in reaper.children(recursive=True)]
 
     def named(self, name: str) -> psutil.Process:
         (found,) = [each for each in self.tree()[1:] if name in words_of(each)]

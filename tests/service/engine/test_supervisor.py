@@ -136,7 +136,7 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     assert "the engine was killed by signal 9; next start in 0 s" in caplog.text
 
 
-async def test_a_killed_leash_takes_the_engine_with_it(make: Make) -> None:
+async def test_a_killed_reaper_takes_the_engine_with_it(make: Make) -> None:
     world = make()
     world.supervisor.start()
     first = await world.ready()

@@ -1,12 +1,12 @@
-"""Runs a command that must not outlive whoever started it: `python -I -S leash.py GRACE COMMAND…`.
+"""Runs a command that must not outlive whoever started it: `python -I -S reaper.py GRACE COMMAND…`.
 
-vLLM is a tree of processes, and killing its root leaves the others. The leash runs the command in its own process
-group and watches two things: its standard input, a pipe whose other end the starter holds and which therefore ends
-with the starter, even with a `kill -9`; and the command. When either ends, or a SIGTERM comes, the tree is asked to
-stop, and killed GRACE seconds later. The leash itself ends last, with the command's exit status (128 + n for signal
-n): once it has ended, nothing is left.
+vLLM is a tree of processes, and killing its root leaves the others running. The reaper runs the command in its own
+process group and watches two things: the command, and its own standard input, a pipe whose other end the starter
+holds and which therefore closes when the starter ends, even by `kill -9`. When either ends, or a SIGTERM arrives, the
+tree is asked to stop, and killed GRACE seconds later. The reaper itself exits last, with the command's exit status
+(128 + n for signal n): once it has exited, no process of the tree is left.
 
-A program of its own, standard library only; knows nothing of vLLM. On Linux orphans come back to it
+A program of its own that uses the standard library only. On Linux orphaned descendants become its children
 (PR_SET_CHILD_SUBREAPER, `man 2 prctl`).
 """
 
@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36
 STOPPING = {signal.SIGTERM, signal.SIGINT}
 
 
-class Leash:
+class Reaper:
     def __init__(self, grace: float) -> None:
         self.grace = grace
         self.command: int | None = None
@@ -51,7 +51,7 @@ class Leash:
         return self.status
 
     def anyone_left(self) -> bool:
-        """Takes in whoever has ended. When the command has, those it left are asked to stop."""
+        """Reaps every process that has ended. When the command has, the ones it left behind are asked to stop."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -67,7 +67,7 @@ class Leash:
                 os.killpg(0, signal.SIGTERM)
 
     def stop(self) -> None:
-        """Asks the command to stop, and leaves it to stop the rest of its tree in good order."""
+        """Asks the command to stop, and leaves stopping the rest of the tree, in order, to it."""
         if self.command is not None:
             self.start_clock()
             with contextlib.suppress(ProcessLookupError):
@@ -78,12 +78,12 @@ class Leash:
             self.deadline = time.monotonic() + self.grace
 
     def seconds_left(self) -> float | None:
-        # after the deadline it looks again ever so often: a process may have forked while it was being killed
+        # after the deadline it looks again every 50 ms: a process may have forked while it was being killed
         return None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
 
 
 def kill_group() -> None:
-    """Kills everybody in this process's group but itself, which stays to take them in."""
+    """Kills every process in this group except this one, which stays to reap them."""
     if not os.path.isdir("/proc/self"):
         os.killpg(0, signal.SIGKILL)
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
@@ -93,7 +93,7 @@ def kill_group() -> None:
 
 
 def wakeup() -> int:
-    """A file descriptor from which the numbers of signals can be read as they come."""
+    """A file descriptor from which signal numbers can be read as they arrive."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -105,10 +105,10 @@ def wakeup() -> int:
 def main() -> None:
     grace, *command = sys.argv[1:]
     if os.getpgrp() != os.getpid():
-        os.setpgid(0, 0)  # the group is going to be killed: it must be ours alone
+        os.setpgid(0, 0)  # the whole group will be killed, so it must be ours alone
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    sys.exit(Leash(float(grace)).run(command))
+    sys.exit(Reaper(float(grace)).run(command))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The leash on small trees of real processes.
+"""The reaper on small trees of real processes.
 
 Every process of a tree holds the write end of one pipe, so the pipe ends exactly when the last of them has.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import leash
+from service.engine import reaper
 
 GRANDCHILD = "import os, signal; {deaf}; print('up', flush=True); os.read(int('{forever}'), 1)"
 TREE = """
@@ -34,7 +34,7 @@ DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
 class Tree:
-    """A leashed command with one child of its own; neither ends by itself unless told to."""
+    """A command under a reaper with one child of its own; neither ends by itself unless told to."""
 
     def __init__(self, prepare: str, then: str, deaf: str, grace: float) -> None:
         self._alive, alive = os.pipe()
@@ -43,8 +43,8 @@ class Tree:
         then = then or f"os.read({forever}, 1)"
         fds = (alive, forever)
         code = TREE.format(deaf=deaf, grandchild=grandchild, fds=fds, prepare=prepare, then=then)
-        self.leash = subprocess.Popen(
-            [sys.executable, "-I", "-S", leash.__file__, str(grace), sys.executable, "-S", "-c", code],
+        self.reaper = subprocess.Popen(
+            [sys.executable, "-I", "-S", reaper.__file__, str(grace), sys.executable, "-S", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(alive, forever),
@@ -52,22 +52,22 @@ class Tree:
         )
         for fd in (alive, forever):
             os.close(fd)
-        assert self.leash.stdout is not None and self.leash.stdin is not None
-        assert self.leash.stdout.readline() == b"up\n"
+        assert self.reaper.stdout is not None and self.reaper.stdin is not None
+        assert self.reaper.stdout.readline() == b"up\n"
 
     def wait_until_nobody_is_left(self, seconds: float = SECONDS) -> None:
         assert select.select([self._alive], [], [], seconds)[0], "some of the tree is still alive"
         assert os.read(self._alive, 1) == b""
 
     def status(self) -> int:
-        return self.leash.wait(SECONDS)
+        return self.reaper.wait(SECONDS)
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.leash.pid, signal.SIGKILL)
-        self.leash.stdin.close()
-        self.leash.stdout.close()
-        self.leash.wait()
+            os.killpg(self.reaper.pid, signal.SIGKILL)
+        self.reaper.stdin.close()
+        self.reaper.stdout.close()
+        self.reaper.wait()
         os.close(self._alive)
         os.close(self._never_written)
 
@@ -90,21 +90,21 @@ def tree() -> Iterator[MakeTree]:
 
 def test_everybody_ends_with_the_starter(tree: MakeTree) -> None:
     started = tree()
-    started.leash.stdin.close()  # what the kernel does for a starter that was killed
+    started.reaper.stdin.close()  # what the kernel does for a starter that was killed
     started.wait_until_nobody_is_left()
     assert started.status() == 128 + signal.SIGTERM
 
 
 def test_those_who_do_not_listen_are_killed_after_the_grace(tree: MakeTree) -> None:
     started = tree(deaf=DEAF, grace=0.01)
-    started.leash.stdin.close()
+    started.reaper.stdin.close()
     started.wait_until_nobody_is_left()
     assert started.status() == 128 + signal.SIGKILL
 
 
 def test_a_sigterm_stops_the_tree(tree: MakeTree) -> None:
     started = tree()
-    started.leash.terminate()
+    started.reaper.terminate()
     started.wait_until_nobody_is_left()
     assert started.status() == 128 + signal.SIGTERM
 
@@ -112,7 +112,7 @@ def test_a_sigterm_stops_the_tree(tree: MakeTree) -> None:
 def test_the_command_stops_its_own_tree_in_order(tree: MakeTree) -> None:
     in_order = "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), os._exit(7)))"
     started = tree(prepare=in_order)
-    started.leash.terminate()
+    started.reaper.terminate()
     started.wait_until_nobody_is_left()
     assert started.status() == 7
 
@@ -137,7 +137,7 @@ def test_a_killed_command_is_told_by_its_signal(tree: MakeTree) -> None:
 
 def test_a_group_of_others_is_left_alone() -> None:
     """Started without a group of its own it makes one, or the kill at its end would reach the starter."""
-    command = [sys.executable, "-I", "-S", leash.__file__, "60", "sleep", "60"]
+    command = [sys.executable, "-I", "-S", reaper.__file__, "60", "sleep", "60"]
     starter = f"import subprocess; print(subprocess.run({command}, stdin=subprocess.PIPE).returncode)"
     result = subprocess.run(
         [sys.executable, "-S", "-c", starter], capture_output=True, text=True, start_new_session=True
@@ -147,5 +147,5 @@ def test_a_group_of_others_is_left_alone() -> None:
 
 def test_it_needs_no_package() -> None:
     """It runs without site-packages, so that it starts in milliseconds and cannot be broken by one."""
-    source = Path(leash.__file__).read_text()
+    source = Path(reaper.__file__).read_text()
     assert "from service" not in source and "import service" not in source
