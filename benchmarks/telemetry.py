@@ -29,8 +29,8 @@ from prometheus_client import CollectorRegistry
 from benchmarks.equality import body
 from demo.cases import Case, draw_cases
 from service.api.access import log_access
+from service.api.completion import Event, Outcome
 from service.api.exchange import Exchange
-from service.api.outcome import Outcome
 from service.domain import ImageUsage, Record
 from service.telemetry.logs import JsonFormatter
 from service.telemetry.metrics import Metrics
@@ -175,7 +175,7 @@ def cost() -> None:
         )
         print(f"{images} image(s): {sum(m for m, _ in found.values()):.0f} µs a request: {told}")
     outcome = Outcome()
-    median, spread = _microseconds(lambda: outcome.frame(FRAME), 20000)
+    median, spread = _microseconds(lambda: Event(FRAME).tell(outcome), 20000)
     print(f"a streamed event: {median:.2f} µs (±{spread / 2:.2f})")
 
 

@@ -6,7 +6,6 @@ its `[DONE]`. Numbers and names of ours only: nothing of what was asked or answe
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict
@@ -16,14 +15,11 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.api.sentences import describe
-from service.api.usage import DATA
 from service.domain import Record
 from service.errors import InvalidRequest
 
 HEADER = "X-Patchbay-Details"
 MEMBER = "patchbay"
-ENVELOPE = ("id", "object", "created", "model")
-"""What every chunk of one answer says alike."""
 
 
 def wants_details(scope: Scope) -> bool:
@@ -43,28 +39,3 @@ def details_of(record: Record) -> dict[str, Any]:
         "stages_ms": stages,
         "images": [asdict(image) for image in record.images],
     }
-
-
-def body_with_details(body: bytes, record: Record) -> bytes:
-    """A JSON completion with the member; returned as it is when it is no JSON object."""
-    completion = _object(body)
-    return body if completion is None else _compact(completion | {MEMBER: details_of(record)})
-
-
-def details_frame(frame: bytes, record: Record) -> bytes:
-    """An event in the manner of `frame`, which is one of the same answer."""
-    chunk = _object(frame.removeprefix(DATA)) or {}
-    envelope = {name: chunk[name] for name in ENVELOPE if name in chunk}
-    return DATA + _compact(envelope | {"choices": [], MEMBER: details_of(record)}) + b"\n\n"
-
-
-def _object(text: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _compact(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.api.outcome import Outcome
+from service.api.completion import Outcome
 from service.domain import Record
 from service.telemetry.spans import RequestSpan
 

@@ -17,14 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.body import read_body
 from service.api.chat.schema import parse_chat
+from service.api.completion import Completion, Event
 from service.api.connection import while_connected
-from service.api.details import body_with_details, details_frame, wants_details
+from service.api.details import wants_details
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.limits import RequestLimits
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.sse import DONE, EventStream, FrameSplitter
-from service.api.usage import body_with_images, frame_with_images
 from service.domain import ChatRequest
 from service.errors import EngineFailed
 from service.telemetry.metrics import Metrics
@@ -85,48 +85,52 @@ class ChatResponse(Response):
         reply = await self._chat.service.chat(request, exchange.handed_on)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
-        exchange.outcome.body(body)
-        body = body_with_images(body, reply.images)
+        completion = Completion(body)
+        completion.tell(exchange.outcome)
+        completion.count_images(reply.images)
         if exchange.details:
-            body = body_with_details(body, exchange.record)
-        return Response(body, media_type=reply.content_type)
+            completion.add_details(exchange.record)
+        return Response(completion.encode(), media_type=reply.content_type)
 
     async def _stream(self, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send) -> None:
-        events = EventStream(
+        stream = EventStream(
             send,
             keepalive_seconds=self._chat.keepalive_seconds,
             explain=lambda error: explain(error, exchange.request_id, self._chat.metrics),
         )
-        async with events:
+        async with stream:
             reply = await self._chat.service.chat(request, exchange.handed_on)
             async with aclosing(reply):
-                last = await _relay(reply, events, progress, exchange)
+                last = await _relay(reply, stream, progress, exchange)
             if exchange.details:
-                await events.write(details_frame(last, exchange.record) + DONE)
-        if events.failure is not None:
-            exchange.status, exchange.error = status_of(events.failure), events.failure.code
+                await stream.write(last.followed_by_details(exchange.record) + DONE)
+        if stream.failure is not None:
+            exchange.status, exchange.error = status_of(stream.failure), stream.failure.code
 
 
-async def _relay(reply: ChatReply, events: EventStream, progress: Progress, exchange: Exchange) -> bytes:
-    """The engine's frames as they come, byte for byte except for usage; the last before `[DONE]` is returned.
+async def _relay(reply: ChatReply, stream: EventStream, progress: Progress, exchange: Exchange) -> Event:
+    """The engine's events as they come, byte for byte except for usage; returns the last one before `[DONE]`.
 
     Where details are to follow, `[DONE]` itself is left to the caller. Raises EngineFailed.
     """
     splitter = FrameSplitter()
-    last = before = b""
-    async for chunk in reply.body():
-        frames = splitter.feed(chunk)
-        good = list(takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames))
-        told = [frame for frame in good if frame != DONE] if exchange.details else good
-        if told:
-            await events.write(b"".join(frame_with_images(frame, reply.images) for frame in told))
+    last = before = Event(b"")
+    async for data in reply.body():
+        frames = splitter.feed(data)
+        good = takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames)
+        events = [Event(frame) for frame in good]
+        passed = [event for event in events if event.frame != DONE] if exchange.details else events
+        if passed:
+            for event in passed:
+                event.count_images(reply.images)
+            await stream.write(b"".join(event.encode() for event in passed))
             progress.events()
-        for frame in good:
-            exchange.outcome.frame(frame)
-            last, before = frame, frame if frame != DONE else before
-        if len(good) < len(frames):
+        for event in events:
+            event.tell(exchange.outcome)
+            last, before = event, event if event.frame != DONE else before
+        if len(events) < len(frames):
             raise EngineFailed("The engine failed while it was answering.")
-    if last != DONE:
+    if last.frame != DONE:
         raise EngineFailed("The engine's answer broke off before its end.")
     return before
 
