@@ -5,5 +5,6 @@ Knows no image codec, no model family and no vLLM; what it needs from below is i
 
 from service.api.app import build_admin, build_api
 from service.api.limits import RequestLimits
+from service.api.ports import Backend
 
-__all__ = ["RequestLimits", "build_admin", "build_api"]
+__all__ = ["Backend", "RequestLimits", "build_admin", "build_api"]

@@ -17,7 +17,7 @@ from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
-from service.api.ports import ChatService, EngineMetrics, ModelCatalog, Readiness, RequestPermits
+from service.api.ports import Backend
 from service.api.routes import health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
 from service.telemetry.metrics import Metrics
@@ -25,41 +25,37 @@ from service.telemetry.spans import Tracing
 
 
 def build_api(
-    service: ChatService,
+    backend: Backend,
     *,
-    models: ModelCatalog,
-    readiness: Readiness,
-    permits: RequestPermits,
     metrics: Metrics,
     limits: RequestLimits,
     api_keys: Sequence[str] = (),
     keepalive_seconds: float = 15.0,
-    engine_metrics: EngineMetrics | None = None,
     show_metrics: bool = True,
     tracing: Tracing | None = None,
     playground: APIRouter | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
-    """Without `show_metrics` they are left to `build_admin`. `playground` is the page for people, where there is one.
+    """`show_metrics` False leaves the metrics to `build_admin`; `playground` is the page at `/`, if there is one.
 
-    Raises ConfigurationError for API keys that no header could carry.
+    Raises ConfigurationError for API keys that no header can carry.
     """
     api = _application(metrics, tracing, lifespan)
-    chat = Chat(service, permits, models, limits, metrics, keepalive_seconds)
-    api.include_router(openai_routes(chat, models, ApiKeys(api_keys)))
-    api.include_router(health_routes(readiness))
+    chat = Chat(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
+    api.include_router(openai_routes(chat, backend.models, ApiKeys(api_keys)))
+    api.include_router(health_routes(backend.readiness))
     if show_metrics:
-        api.include_router(metrics_routes(metrics, engine_metrics))
+        api.include_router(metrics_routes(metrics, backend.engine_metrics))
     if playground is not None:
         api.include_router(playground)
     return api
 
 
-def build_admin(readiness: Readiness, metrics: Metrics, engine_metrics: EngineMetrics | None) -> FastAPI:
-    """What operators' machinery asks for, to be served on a port of its own."""
+def build_admin(backend: Backend, *, metrics: Metrics) -> FastAPI:
+    """Health and metrics alone, to be served on a port of their own."""
     api = _application(metrics, None, None)
-    api.include_router(health_routes(readiness))
-    api.include_router(metrics_routes(metrics, engine_metrics))
+    api.include_router(health_routes(backend.readiness))
+    api.include_router(metrics_routes(metrics, backend.engine_metrics))
     return api
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.domain import ChatRequest, ImageUsage
@@ -63,3 +64,15 @@ class RequestPermits(Protocol):
     def request(self) -> AbstractAsyncContextManager[None]:
         """One request's place, held from before its body is read until its answer has ended. Raises Busy."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Everything that the HTTP floor serves."""
+
+    chat: ChatService
+    models: ModelCatalog
+    readiness: Readiness
+    permits: RequestPermits
+    engine_metrics: EngineMetrics | None = None
+    """None: there is no page `/metrics/engine`."""

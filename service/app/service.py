@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
-from service.api import RequestLimits, build_admin, build_api
+from service.api import Backend, RequestLimits, build_admin, build_api
 from service.app.build import make_encoder, make_engine, make_ingest
 from service.app.prepare import Prepared
 from service.app.selfcheck import self_check
@@ -81,10 +81,7 @@ class Patchbay:
     def api(self) -> FastAPI:
         settings = self.prepared.settings
         return build_api(
-            self,
-            models=self,
-            readiness=self,
-            permits=self.admission,
+            self._backend(),
             metrics=self.metrics,
             limits=RequestLimits(
                 max_body_bytes=settings.max_body_bytes,
@@ -94,7 +91,6 @@ class Patchbay:
             ),
             api_keys=[key.get_secret_value() for key in settings.api_keys],
             keepalive_seconds=settings.keepalive,
-            engine_metrics=self,
             show_metrics=settings.admin_port is None,
             tracing=self._tracing,
             playground=self._playground(),
@@ -103,7 +99,10 @@ class Patchbay:
 
     def admin_api(self) -> FastAPI:
         """For `admin_port`; it lives as long as `api` does."""
-        return build_admin(self, self.metrics, self)
+        return build_admin(self._backend(), metrics=self.metrics)
+
+    def _backend(self) -> Backend:
+        return Backend(chat=self, models=self, readiness=self, permits=self.admission, engine_metrics=self)
 
     def _playground(self) -> APIRouter | None:
         settings = self.prepared.settings

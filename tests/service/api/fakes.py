@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
-from service.api import RequestLimits, build_admin, build_api
+from service.api import Backend, RequestLimits, build_admin, build_api
 from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
 from service.pipeline.admission import Admission
@@ -113,18 +113,21 @@ class Bench:
         self.service = Service(reply or Reply(b"{}"), gate)
         self.admission = Admission(max_inflight=max_inflight, max_visual_rows=1000)
         self.registry = CollectorRegistry()
-        metrics, readiness = Metrics(self.registry), health or Health()
-        self.admin: FastAPI = build_admin(readiness, metrics, engine)
-        self.api: FastAPI = build_api(
-            pipeline or self.service,
+        backend = Backend(
+            chat=pipeline or self.service,
             models=Catalog("demo", "org/other"),
-            readiness=readiness,
+            readiness=health or Health(),
             permits=self.admission,
+            engine_metrics=engine,
+        )
+        metrics = Metrics(self.registry)
+        self.admin: FastAPI = build_admin(backend, metrics=metrics)
+        self.api: FastAPI = build_api(
+            backend,
             metrics=metrics,
             limits=RequestLimits(**limits),
             api_keys=api_keys,
             keepalive_seconds=keepalive,
-            engine_metrics=engine,
             tracing=tracing,
             show_metrics=show_metrics,
             playground=playground,
