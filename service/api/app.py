@@ -83,6 +83,6 @@ def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[F
 
     @api.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(InvalidRequest("The address or the query of the request is malformed."))
+        return error_response(InvalidRequest("The path or the query string of the request is malformed."))
 
     return api

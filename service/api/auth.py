@@ -21,11 +21,11 @@ class ApiKeys:
     """The keys that are let in; without any, everybody is, as one tenant with an empty salt."""
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
-        """Raises ConfigurationError for a key that no header could carry."""
+        """Raises ConfigurationError for a key that no header can carry."""
         for number, key in enumerate(keys, 1):
             if not key or not key.isascii() or not key.isprintable() or " " in key:
                 raise ConfigurationError(
-                    f"API key number {number} is empty or holds characters other than printable ASCII without spaces."
+                    f"API key number {number} is empty or contains something other than printable ASCII without spaces."
                 )
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
@@ -37,14 +37,14 @@ class ApiKeys:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise Unauthorized(
-                "This server wants an API key. Send the header `Authorization: Bearer <key>`; "
-                "OpenAI's clients do with api_key."
+                "This server requires an API key. Send it in the header `Authorization: Bearer <key>`, as "
+                "OpenAI's clients do when api_key is set."
             )
         digest = hashlib.sha256(key.encode()).digest()
         # every key is compared, whole: the time taken says nothing of which one came close
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         if not any(matches):
-            raise Unauthorized("The API key is not known to this server.")
+            raise Unauthorized("This server does not accept the API key that was sent.")
         return hashlib.sha256(PURPOSE + digest).hexdigest()
 
     def __call__(self, request: Request) -> None:

@@ -38,7 +38,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
                 chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeout(
-            f"The body was not complete after {limits.body_timeout:g} seconds; {size} bytes had come. "
+            f"The body was not complete after {limits.body_timeout:g} seconds; {size} bytes had arrived. "
             "The server's body_timeout sets this limit."
         ) from None
     return b"".join(chunks)
@@ -81,7 +81,7 @@ def _check_headers(request: Request, limits: RequestLimits) -> None:
 def _too_large(received: str, limits: RequestLimits) -> BodyTooLarge:
     return BodyTooLarge(
         f"The body has {received} bytes; at most {limits.max_body_bytes} ({limits.max_body_bytes / MIB:g} MiB) are "
-        "allowed, images as data URLs included. The server's max_body_bytes sets this limit."
+        "allowed, including images sent as data URLs. The server's max_body_bytes sets this limit."
     )
 
 
@@ -109,4 +109,6 @@ def _check_number(path: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidRequest(f"{path or 'The body'} is a number too large for a double.", param=path or None)
     if isinstance(value, int) and value not in INT_RANGE:
-        raise InvalidRequest(f"{path or 'The body'} is an integer beyond 64 bits.", param=path or None)
+        raise InvalidRequest(
+            f"{path or 'The body'} is an integer that does not fit in 64 bits.", param=path or None
+        )

@@ -26,7 +26,7 @@ def wants_details(scope: Scope) -> bool:
     """Raises InvalidRequest for a value that is neither 0 nor 1."""
     value = Headers(scope=scope).get(HEADER, "0").strip()
     if value not in ("0", "1"):
-        raise InvalidRequest(f"The header {HEADER} is 0 or 1; received {describe(value)}.")
+        raise InvalidRequest(f"The header {HEADER} must be 0 or 1; received {describe(value)}.")
     return value == "1"
 
 

@@ -1,4 +1,4 @@
-"""Every error that a client can meet: what it is about, and the status that it comes with. Knows no requests."""
+"""Every error that a client can receive: its meaning and its HTTP status."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from service.api.errors import status_of
 from service.errors import EngineRejected, PatchbayError
 
 WHEN: dict[type[PatchbayError], str] = {
-    errors.PatchbayError: "Patchbay failed on this request; its log has the reason under the request's id",
+    errors.PatchbayError: "Patchbay failed to process the request; its log has the reason under the request's id",
     errors.RequestError: "the request cannot be served as it is",
-    errors.InvalidRequest: "a field is missing, unknown, or out of its range; `param` is its path",
-    errors.BodyTooLarge: "the body has more bytes than `max_body_bytes`",
+    errors.InvalidRequest: "a field is missing, unknown or out of range; `param` is its path",
+    errors.BodyTooLarge: "the body is larger than `max_body_bytes`",
     errors.BodyTimeout: "the body did not arrive within `body_timeout` seconds",
-    errors.Unauthorized: "the key is missing or none of `api_keys`",
-    errors.ModelNotFound: "the model is not the one served",
-    errors.ContextLengthExceeded: "images and text do not fit the model's context; each image's tokens are told",
+    errors.Unauthorized: "the key is missing or not one of `api_keys`",
+    errors.ModelNotFound: "the model is not one that is served here",
+    errors.ContextLengthExceeded: "images and text exceed the model's context; the message gives each image's tokens",
     errors.ImageError: "something is wrong with an image; `param` is its path",
-    errors.InvalidDataURL: "a data URL is no base64 of an image",
-    errors.UnsupportedImageFormat: "it is no JPEG, PNG, WebP or GIF",
-    errors.ImageTooLarge: "it has more bytes than `max_image_bytes` or more pixels than `max_image_pixels`",
-    errors.ImageTooSmall: "a side is shorter than the model takes",
-    errors.ImageTooNarrow: "one side is more times the other than the model takes",
-    errors.InvalidImage: "it cannot be decoded",
-    errors.TooManyImages: "the request has more than `max_images`",
-    errors.URLNotAllowed: "the guard refuses the URL's scheme, port, host or address",
-    errors.MediaFetchFailed: "the image's own server did not deliver it",
-    errors.Busy: "come back after the seconds in `Retry-After`",
-    errors.QueueFull: "`max_inflight` requests are inside",
-    errors.ArenaFull: "the arena has no room for the soft tokens of this request's images for now",
-    errors.EngineUnavailable: "the engine is starting, or is started again",
-    errors.Draining: "the service is stopping and takes no new requests",
+    errors.InvalidDataURL: "a data URL is malformed, or is not a base64-encoded image",
+    errors.UnsupportedImageFormat: "an image is not a JPEG, PNG, WebP or GIF",
+    errors.ImageTooLarge: "an image has more bytes than `max_image_bytes` or more pixels than `max_image_pixels`",
+    errors.ImageTooSmall: "a side of an image is shorter than the model accepts",
+    errors.ImageTooNarrow: "the ratio of an image's longer side to its shorter one is greater than the model accepts",
+    errors.InvalidImage: "an image cannot be decoded",
+    errors.TooManyImages: "the request has more than `max_images` images",
+    errors.URLNotAllowed: "the scheme, port, host or address of an image URL is not allowed",
+    errors.MediaFetchFailed: "an image could not be fetched from its server",
+    errors.Busy: "the server is busy; retry after the seconds in `Retry-After`",
+    errors.QueueFull: "`max_inflight` requests are already in progress",
+    errors.ArenaFull: "the arena currently has no room for the soft tokens of this request's images",
+    errors.EngineUnavailable: "the engine is starting or restarting",
+    errors.Draining: "the service is shutting down and accepts no new requests",
     errors.EngineRejected: "the engine refused the request, with a status of its own between 400 and 499",
-    errors.EngineFailed: "the engine failed this request",
-    errors.EncoderFailed: "the encoder failed this image; other requests went on",
+    errors.EngineFailed: "the engine failed to process the request",
+    errors.EncoderFailed: "the encoder failed on an image; other requests are not affected",
     errors.DeadlineExceeded: "the request took longer than `request_timeout`",
 }
-"""What each error that a client can meet is about."""
+"""What each error means to the client that receives it."""
 
 
 def by_status() -> dict[int, list[type[PatchbayError]]]:
-    """Errors that a client can meet, by HTTP status. EngineRejected stands under 400, the least of its own."""
+    """The same errors by HTTP status. EngineRejected is listed under 400, the lowest of the statuses it can have."""
     found: defaultdict[int, list[type[PatchbayError]]] = defaultdict(list)
     for kind in WHEN:
         found[status_of(_instance(kind))].append(kind)

@@ -76,8 +76,8 @@ def http_error_response(error: HTTPException) -> JSONResponse:
 
 
 def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayError:
-    """What the client is told of a failure; counts it. An error that nobody foresaw goes to the log, not to the
-    client."""
+    """What the client is told about a failure, which is counted here. The text of an unexpected error goes to the log
+    only."""
     match error:
         case Busy():
             metrics.rejected(error.code)
@@ -86,9 +86,9 @@ def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayErro
         case PatchbayError():
             pass
         case _:
-            log.error("unforeseen error in request %s: %s", request_id, where(error))
+            log.error("unexpected error in request %s: %s", request_id, where(error))
             return PatchbayError(
-                f"Patchbay failed on this request. Its log has the reason under request id {request_id}."
+                f"Patchbay failed to process this request. Its log has the reason under request id {request_id}."
             )
     return error
 

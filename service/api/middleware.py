@@ -51,7 +51,7 @@ class Exchanges:
             exchange.error = told.code
             if started:
                 # too late to say so: the server closes the connection, which the client sees, and logs what is raised
-                raise BrokenOff(f"request {exchange.request_id} broke off within its answer") from None
+                raise BrokenOff(f"request {exchange.request_id} failed in the middle of its answer") from None
             await error_response(told)(scope, receive, send_with_headers)
         finally:
             self._close(scope, exchange, exchange.status or (started[0] if started else 500))

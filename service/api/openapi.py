@@ -1,8 +1,8 @@
-"""The API as an OpenAPI 3.1 document, made of what the code checks requests by and answers with.
+"""The API as an OpenAPI 3.1 document, built from the models and tables that the code itself uses.
 
-The request's schema is `ChatFields`' own; the errors are those of `service.errors`. An answer's schema names what
-Patchbay adds and leaves the rest to the engine, whose JSON is passed on. Not served by the API: a page of documentation
-loads scripts from elsewhere, and who generates a client can do it from `python -m service.cli.reference openapi`.
+The request's schema is that of `ChatFields`; the errors are those of `service.errors`. An answer's schema names what
+Patchbay adds and leaves the rest to the engine, whose JSON is passed on. The API does not serve it: documentation pages
+load scripts from other sites, and clients can be generated from `python -m service.cli.reference openapi`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def document() -> Document:
             "/v1/chat/completions": {"post": _chat()},
             "/v1/models": {"get": _models()},
             "/v1/models/{name}": {"get": _model()},
-            "/livez": {"get": _plain("The event loop turns. Says nothing of the engine.", JSON)},
+            "/livez": {"get": _plain("Whether the gateway responds; says nothing about the engine.", JSON)},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _plain("Patchbay's metrics, for Prometheus.", "text/plain")},
             "/metrics/engine": {"get": _engine_metrics()},
@@ -61,19 +61,20 @@ _COUNT = {"type": "integer", "minimum": 0}
 _REQUEST_ID = {
     "name": "X-Request-Id",
     "in": "header",
-    "description": "1 to 128 letters, digits or ._:- which the answer, the log and the traces carry; else one is made.",
+    "description": "1 to 128 letters, digits or ._:- that name the request in the answer, the log and the traces. "
+    "Generated if it is absent or malformed.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
 }
 _TRACE = {
     "name": "traceparent",
     "in": "header",
-    "description": "W3C trace context, continued where traces are on.",
+    "description": "W3C trace context, continued if tracing is enabled.",
     "schema": _STRING,
 }
 _DETAILS = {
     "name": HEADER,
     "in": "header",
-    "description": f"1: the answer says in `{MEMBER}` what the request cost; a stream does in a chunk before its end.",
+    "description": f"1: the answer reports in `{MEMBER}` what the request cost; a stream does so in its last chunk.",
     "schema": {"enum": ["0", "1"], "default": "0"},
 }
 
@@ -89,12 +90,12 @@ def _content(kind: str, schema: Document) -> Document:
 def _chat() -> Document:
     completion = {"$ref": REF + "ChatCompletion"}
     return {
-        "summary": "Answer a conversation with images in it.",
+        "summary": "Answer a conversation that may contain images.",
         "parameters": [_REQUEST_ID, _TRACE, _DETAILS],
         "requestBody": {"required": True, **_content(JSON, {"$ref": REF + "ChatCompletionRequest"})},
         "responses": {
             "200": {
-                "description": "The answer; with `stream` true, server-sent events that end with `data: [DONE]`.",
+                "description": "The answer; if `stream` is true, server-sent events that end with `data: [DONE]`.",
                 "headers": {"X-Request-Id": {"schema": _STRING}},
                 "content": {JSON: {"schema": completion}, EVENTS: {"schema": _STRING}},
             },
@@ -108,7 +109,7 @@ def _error_responses() -> Iterator[tuple[str, Document]]:
         codes = [kind.code for kind in kinds]
         response = {"description": ", ".join(codes), **_content(JSON, {"$ref": REF + "Error"})}
         if any(issubclass(kind, errors.Busy) for kind in kinds):
-            response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": _COUNT}}
+            response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": _COUNT}}
         yield str(status), response
 
 
@@ -117,17 +118,17 @@ def _models() -> Document:
         {"object": {"const": "list"}, "data": {"type": "array", "items": {"$ref": REF + "Model"}}}
     )
     return {
-        "summary": "The models served.",
-        "responses": {"200": {"description": "One card.", **_content(JSON, listed)}},
+        "summary": "List the models that are served.",
+        "responses": {"200": {"description": "The models.", **_content(JSON, listed)}},
     }
 
 
 def _model() -> Document:
     return {
-        "summary": "One model's card.",
+        "summary": "Describe one model.",
         "parameters": [{"name": "name", "in": "path", "required": True, "schema": _STRING}],
         "responses": {
-            "200": {"description": "The card.", **_content(JSON, {"$ref": REF + "Model"})},
+            "200": {"description": "The model.", **_content(JSON, {"$ref": REF + "Model"})},
             "404": {"description": "model_not_found", **_content(JSON, {"$ref": REF + "Error"})},
         },
     }
@@ -149,11 +150,11 @@ def _ready() -> Document:
         "reasons",
     )
     return {
-        "summary": "Whether requests are answered now.",
+        "summary": "Whether requests can be served now.",
         "security": [],
         "responses": {
-            "200": {"description": "They are.", **_content(JSON, state)},
-            "503": {"description": "They are not; `reasons` says why.", **_content(JSON, state)},
+            "200": {"description": "They can.", **_content(JSON, state)},
+            "503": {"description": "They cannot; `reasons` says why.", **_content(JSON, state)},
         },
     }
 
@@ -161,7 +162,7 @@ def _ready() -> Document:
 def _engine_metrics() -> Document:
     page = _plain("vLLM's own metrics, under its own names.", "text/plain")
     page["responses"]["503"] = {
-        "description": "The engine does not answer.",
+        "description": "The engine did not deliver them.",
         **_content("text/plain", _STRING),
     }
     return page
@@ -188,12 +189,12 @@ def _completion() -> Document:
 def _usage() -> Document:
     details = _object(
         {
-            "cached_tokens": {**_COUNT, "description": "Prompt tokens that were in the prefix cache."},
+            "cached_tokens": {**_COUNT, "description": "Prompt tokens that were found in the prefix cache."},
             "image_tokens": {**_COUNT, "description": "Soft tokens of all images."},
             "image_detail": {
                 "type": "array",
                 "items": {"enum": ["low", "high"]},
-                "description": "The level that was applied to each image.",
+                "description": "The level of detail that was applied to each image.",
             },
         }
     )
@@ -219,9 +220,9 @@ def _details() -> Document:
                 "items": _COUNT,
                 "minItems": 2,
                 "maxItems": 2,
-                "description": "Columns and rows of tiles; a thumbnail is not among them.",
+                "description": "Columns and rows of tiles, not counting a thumbnail.",
             },
-            "tiles": {**_COUNT, "description": "All of them, the thumbnail included."},
+            "tiles": {**_COUNT, "description": "Number of tiles, including a thumbnail."},
             "tokens": _COUNT,
             "detail": {"enum": ["low", "high"]},
             "cached": {"type": "boolean"},
@@ -234,7 +235,7 @@ def _details() -> Document:
             "stages_ms": {
                 "type": "object",
                 "additionalProperties": milliseconds,
-                "description": "By stage; they sum to `total_ms`.",
+                "description": "Milliseconds by stage; they add up to `total_ms`.",
             },
             "images": {"type": "array", "items": image},
         },
@@ -247,7 +248,10 @@ def _error() -> Document:
         {
             "message": _STRING,
             "type": _STRING,
-            "param": {"type": ["string", "null"], "description": "JSON path of the field that it is about."},
+            "param": {
+                "type": ["string", "null"],
+                "description": "JSON path of the field that the error is about.",
+            },
             "code": _STRING,
         },
         *("message", "type", "param", "code"),

@@ -1,4 +1,4 @@
-"""`docs/api.md`, from the OpenAPI document: endpoints, fields, errors. Knows Markdown; decides nothing."""
+"""`docs/api.md`, generated from the OpenAPI document: endpoints, fields, errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from service.api.openapi import REF, document
 
 HEAD = """# API
 
-OpenAI's chat completions, images included; any OpenAI client works with `base_url="http://HOST:8000/v1"`. With
-`api_keys` set, `Authorization: Bearer KEY` is wanted under `/v1`. This page is made by `make docs` from the OpenAPI
-document, which `python -m service.cli.reference openapi` prints, for whoever generates clients; the service itself
-serves neither.
+OpenAI's chat completions, including images; any OpenAI client works with `base_url="http://HOST:8000/v1"`. If
+`api_keys` is set, requests under `/v1` must carry `Authorization: Bearer KEY`. `make docs` generates this page from the
+OpenAPI document, which `python -m service.cli.reference openapi` prints for those who generate clients. The service
+itself serves neither.
 
 """
 ASKING = """
@@ -36,19 +36,20 @@ curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/
            "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 160, "image_detail": ["high"], …}}, …}
 ```
 
-Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, the first
-frame of a GIF). `detail` is `low` (one tile; of a model that takes any size, at most 512 × 512 pixels), `high` (as much
-as the model takes) or `auto`, the default: as `high`, and less where the images would take more than half of the
-context. `prompt_tokens_details` says what was applied.
+Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, or the
+first frame of a GIF). `detail` is `low` (one tile; for a model that accepts any size, at most 512 × 512 pixels), `high`
+(as much as the model accepts) or `auto`, the default, which is `high` but reduced where the images would take more than
+half of the context. `prompt_tokens_details` reports the level that was applied.
 
-With `"stream": true` the answer comes as server-sent events, one `data:` line each, the last `data: [DONE]`. While an
-image is encoded, lines that begin with a colon keep the connection open. An error within a stream is an event with the
-error object; the stream ends after it. `stream_options.include_usage` adds a last chunk with `usage`.
+With `"stream": true` the answer arrives as server-sent events, one `data:` line each; the last is `data: [DONE]`. While
+an image is being encoded, lines that begin with a colon keep the connection open. An error in the middle of a stream is
+an event with the error object, after which the stream ends. `stream_options.include_usage` adds a last chunk with
+`usage`.
 
-With the header `X-Patchbay-Details: 1` the answer also says what the request cost: tiles, tokens and cache by image,
-milliseconds by stage ([observability.md](observability.md#one-request)).
+With the header `X-Patchbay-Details: 1` the answer also reports what the request cost: tiles, tokens and cache hits by
+image, milliseconds by stage ([observability.md](observability.md#one-request)).
 
-A refused request names the field:
+An error names the field that it is about:
 
 ```json
 {"error": {"message": "temperature: input should be less than or equal to 2; received 3.",
@@ -58,7 +59,7 @@ A refused request names the field:
 FIELDS = """
 ## Fields of a chat request
 
-No other field is accepted, at any depth: one that is misspelt is refused, not ignored.
+No other field is accepted, at any depth: a misspelt field is refused, not ignored.
 
 | field | type | allowed |
 |---|---|---|
@@ -128,11 +129,11 @@ def _left_out() -> str:
     rows = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(REFUSED.items()))
     caps = RequestLimits()
     return (
-        "\nBeside these ranges, `n` is at most `max_choices`, the images of a request are at most `max_images`, `stop` "
-        f"has {caps.max_stop} strings at most, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
-        f"`response_format` and `structured_outputs` has {caps.max_schema_bytes // 1024} KiB of JSON at most.\n"
-        f"\nAccepted for OpenAI's clients, and without effect: {ignored}.\n\n"
-        "Refused, with a word on what to do instead:\n\n| field | reason |\n|---|---|\n" + rows
+        "\nBesides these ranges, `n` is at most `max_choices`, a request has at most `max_images` images, `stop` has "
+        f"at most {caps.max_stop} strings, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
+        f"`response_format` and `structured_outputs` is at most {caps.max_schema_bytes // 1024} KiB of JSON.\n"
+        f"\nAccepted for compatibility with OpenAI's clients, but without effect: {ignored}.\n\n"
+        "Refused, with the reason or an alternative:\n\n| field | reason |\n|---|---|\n" + rows
     )
 
 
@@ -143,6 +144,7 @@ def _errors() -> str:
         for kind in kinds
     )
     return (
-        "\n## Errors\n\nThe body is OpenAI's error object: `message`, `type`, `param`, `code`. Those with 429 and 503 "
-        "carry `Retry-After` in seconds.\n\n| status | code | type | when |\n|---|---|---|---|\n" + rows
+        "\n## Errors\n\nThe body is OpenAI's error object: `message`, `type`, `param`, `code`. Answers with status "
+        "429 or 503 carry the header `Retry-After`, in seconds.\n\n"
+        "| status | code | type | when |\n|---|---|---|---|\n" + rows
     )

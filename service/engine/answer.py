@@ -69,11 +69,11 @@ async def ask(
 def refusal(status: int, body: bytes) -> PatchbayError:
     """What a reply other than 200 means."""
     error = _error_object(body)
-    message = str(error.get("message") or f"the engine answered {status}")
+    message = str(error.get("message") or f"The engine answered with status {status}.")
     if status == 503 or DYING in message:
-        return EngineUnavailable("the engine is overloaded or has died", retry_after=1.0)
+        return EngineUnavailable("The engine is overloaded or has stopped.", retry_after=1.0)
     if status >= 500:
-        return EngineFailed("the engine failed this request")
+        return EngineFailed("The engine failed to process this request.")
     if TOO_LONG in message:
         return ContextLengthExceeded(message, param="messages")
     return EngineRejected(
@@ -96,7 +96,7 @@ async def _opening(chunks: AsyncIterator[bytes]) -> bytes:
                 raise refusal(_code(event), event)
             if not _names_a_role_only(event):
                 return read
-    raise EngineFailed("the engine ended its answer before it began")
+    raise EngineFailed("The engine closed its answer without sending any of it.")
 
 
 def _names_a_role_only(event: bytes) -> bool:

@@ -87,7 +87,7 @@ class Child:
             async with asyncio.timeout(2):
                 await self._forwarding
 
-    def last_words(self) -> Sequence[str]:
+    def last_lines(self) -> Sequence[str]:
         """The errors among the last log lines, or simply the last lines when there are none."""
         lines = [PREFIX.sub("", line) for line in self._lines]
         causes = list(dict.fromkeys(line for line in lines if CAUSE.search(line)))

@@ -38,7 +38,7 @@ class VLLMReply:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineFailed("the engine ended in the middle of its answer") from error
+            raise EngineFailed("The engine stopped in the middle of its answer.") from error
 
     async def aclose(self) -> None:
         """Aborts the generation unless the body was read to its end; harmless when repeated."""
@@ -116,6 +116,6 @@ class VLLMClient:
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineUnavailable(
-                "the engine does not answer at the moment", retry_after=self._retry_after()
+                "The engine is not responding at the moment.", retry_after=self._retry_after()
             ) from error
         return VLLMReply(response)

@@ -50,4 +50,4 @@ class ExternalEngine:
             raise self.unavailable() from None
 
     def unavailable(self) -> EngineUnavailable:
-        return EngineUnavailable("the engine at engine_url does not answer", retry_after=RETRY_AFTER)
+        return EngineUnavailable("The engine at engine_url is not responding.", retry_after=RETRY_AFTER)

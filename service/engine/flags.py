@@ -12,7 +12,7 @@ from service.errors import ConfigurationError
 LOOPBACK = "the engine listens on loopback only, for Patchbay alone"
 CHECKPOINT = "encoder, geometry and engine must read the same checkpoint: name it as MODEL, with --revision"
 HANDLES = "it is how Patchbay hands soft tokens to the engine"
-SETTING = "the resource plan depends on it: use Patchbay's own setting of that name"
+SETTING = "the resource plan depends on it: use Patchbay's own setting of the same name"
 
 REFUSED = {
     "--host": LOOPBACK,
@@ -22,30 +22,30 @@ REFUSED = {
     "--ssl-certfile": LOOPBACK,
     "--ssl-ca-certs": LOOPBACK,
     "--root-path": LOOPBACK,
-    "--api-key": "clients show their keys to Patchbay: use the setting api_keys",
+    "--api-key": "clients authenticate to Patchbay: use the setting api_keys",
     "--grpc": "Patchbay speaks HTTP to the engine",
     "--headless": "Patchbay speaks HTTP to the engine",
     "--tokens-only": "Patchbay needs the engine's OpenAI routes",
-    "--config": "a file could hold any of the flags that are refused here: give its flags one by one",
+    "--config": "a file could contain flags that are refused here: give its flags one by one",
     "--model": CHECKPOINT,
     "--revision": CHECKPOINT,
     "--tokenizer": CHECKPOINT,
     "--tokenizer-revision": CHECKPOINT,
     "--hf-config-path": CHECKPOINT,
     "--skip-tokenizer-init": "Patchbay sends text, so the engine must tokenize it",
-    "--served-model-name": "use Patchbay's own setting of that name",
+    "--served-model-name": "use Patchbay's own setting of the same name",
     "--dtype": SETTING,
     "--max-model-len": SETTING,
     "--gpu-memory-utilization": SETTING,
     "--enable-mm-embeds": HANDLES,
     "--ec-transfer-config": HANDLES,
-    "--enable-prompt-embeds": "it lets a request carry serialised tensors, which is a way into the engine",
-    "--limit-mm-per-prompt": "Patchbay decides by it whether the engine loads its own vision tower",
+    "--enable-prompt-embeds": "it lets requests carry serialised tensors, which can be used to attack the engine",
+    "--limit-mm-per-prompt": "Patchbay uses it to decide whether the engine loads its own vision tower",
     "--language-model-only": "Patchbay decides whether the engine loads its own vision tower",
     "--mm-encoder-only": "the engine must hold the language model",
-    "--enable-prompt-tokens-details": "Patchbay reports cached tokens from it",
+    "--enable-prompt-tokens-details": "Patchbay needs it to report cached tokens",
     "--allowed-local-media-path": "requests must not read files of this machine",
-    "--help": "it would end the engine; vLLM's documentation lists its flags",
+    "--help": "the engine would exit; vLLM's documentation lists its flags",
 }
 
 
@@ -55,11 +55,11 @@ def check_flags(words: Sequence[str]) -> None:
     Raises ConfigurationError that names the flag and says why.
     """
     if words and not words[0].startswith("-"):
-        raise ConfigurationError(f"engine_args: {words[0]!r} is no flag; vLLM's flags begin with --")
+        raise ConfigurationError(f"engine_args: {words[0]!r} is not a flag; vLLM's flags begin with --")
     for name in flag_names(words):
         for refused, reason in REFUSED.items():
             if refused == name or (len(name) > len("--") and refused.startswith(name)):
-                raise ConfigurationError(f"engine_args: {refused} cannot be given: {reason}")
+                raise ConfigurationError(f"engine_args: {refused} is not allowed: {reason}")
 
 
 def flag_names(words: Sequence[str]) -> set[str]:

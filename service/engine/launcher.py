@@ -72,13 +72,13 @@ class EngineSpec:
     def __post_init__(self) -> None:
         check_flags(self.extra_args)
         if self.handles is None and self.tower == "absent":
-            raise ConfigurationError("images=passthrough needs the engine's own vision tower")
+            raise ConfigurationError("images=passthrough requires the engine's own vision tower")
         if self.device == "cuda" and self.gpu_memory_utilization is None:
             raise ConfigurationError(
-                "an engine on a GPU needs its share of the memory: gpu_memory_utilization"
+                "an engine on a GPU requires its share of the memory: gpu_memory_utilization"
             )
         if self.device == "cpu" and self.kv_cache_bytes is None:
-            raise ConfigurationError("an engine on a CPU needs the size of its KV cache: kv_cache_bytes")
+            raise ConfigurationError("an engine on a CPU requires the size of its KV cache: kv_cache_bytes")
         if self.cpu_threads < 1:
             raise ConfigurationError(f"cpu_threads is {self.cpu_threads}; the engine needs at least 1")
 

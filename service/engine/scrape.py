@@ -23,25 +23,25 @@ async def scrape(
         async with asyncio.timeout(seconds):
             return await _page(engine, max_bytes)
     except TimeoutError:
-        raise _missing(f"has not sent its metrics within {seconds:g} s") from None
+        raise _missing(f"did not send its metrics within {seconds:g} s") from None
     except EngineFailed:
-        raise _missing("ended while it sent its metrics") from None
+        raise _missing("stopped while it was sending its metrics") from None
 
 
 async def _page(engine: Engine, max_bytes: int) -> tuple[bytes, str]:
     reply = await engine.get("/metrics")
     async with aclosing(reply):
         if reply.status != 200:
-            raise _missing(f"answers {reply.status} to GET /metrics")
+            raise _missing(f"answered GET /metrics with status {reply.status}")
         chunks: list[bytes] = []
         size = 0
         async for chunk in reply.body():
             size += len(chunk)
             if size > max_bytes:
-                raise _missing(f"has more than {max_bytes} bytes of metrics")
+                raise _missing(f"sent more than {max_bytes} bytes of metrics")
             chunks.append(chunk)
         return b"".join(chunks), reply.content_type
 
 
 def _missing(how: str) -> EngineUnavailable:
-    return EngineUnavailable(f"the engine {how}", retry_after=RETRY_AFTER)
+    return EngineUnavailable(f"The engine {how}.", retry_after=RETRY_AFTER)

@@ -102,7 +102,7 @@ class EngineSupervisor:
     async def started(self) -> None:
         """Returns when the engine is ready for the first time.
 
-        Raises ConfigurationError, with the engine's last words, when it could not be started.
+        Raises ConfigurationError, with the engine's last log lines, when it could not be started.
         """
         if self._keeper is None:
             raise RuntimeError("start() comes before started()")
@@ -130,7 +130,7 @@ class EngineSupervisor:
             raise self.unavailable() from None
 
     def unavailable(self) -> EngineUnavailable:
-        return EngineUnavailable(f"the engine is {self.state}", retry_after=self.retry_after())
+        return EngineUnavailable(f"The engine is {self.state}.", retry_after=self.retry_after())
 
     def retry_after(self) -> float:
         """Seconds until the engine should be ready, as far as the last start tells; at least 1."""
@@ -141,17 +141,17 @@ class EngineSupervisor:
     async def _keep_alive(self) -> None:
         failures = 0
         while True:
-            how, words, ready_seconds = await self._one_life()
+            how, lines, ready_seconds = await self._one_life()
             failures = 1 if ready_seconds >= self._pace.stable else failures + 1
             if not self._was_ready and failures >= self._pace.start_attempts:
                 self._enter(EngineState.FAILED)
                 raise ConfigurationError(
-                    f"the engine {how}, and was not ready before. Its last words:\n{words}"
+                    f"the engine {how} and has never been ready. Its last log lines:\n{lines}"
                 )
             backoff = self._backoff(failures)
             self._start_at = self._clock() + backoff
             self._enter(EngineState.DOWN)
-            log.error("the engine %s; next start in %g s. Its last words:\n%s", how, backoff, words)
+            log.error("the engine %s; restarting it in %g s. Its last log lines:\n%s", how, backoff, lines)
             await self._sleep(backoff)
             self.restarts += 1
 
@@ -162,7 +162,7 @@ class EngineSupervisor:
         return min(self._pace.most_backoff, self._pace.first_backoff * 2.0 ** min(failures - 2, 60))
 
     async def _one_life(self) -> tuple[str, str, float]:
-        """From start to end: how it ended, the last words, and for how many seconds it had been ready."""
+        """From start to end: how it ended, its last log lines, and for how many seconds it had been ready."""
         self._start_at = self._clock()
         self._enter(EngineState.STARTING)
         try:
@@ -186,7 +186,7 @@ class EngineSupervisor:
             if self.state is EngineState.READY:
                 self._enter(EngineState.DOWN)
             await child.end()
-        return how, "\n".join(child.last_words()), 0.0 if ready_at is None else self._clock() - ready_at
+        return how, "\n".join(child.last_lines()), 0.0 if ready_at is None else self._clock() - ready_at
 
     async def _become_ready(self, exited: asyncio.Task[int]) -> None:
         while not await unless(exited, self._health()):
@@ -200,7 +200,7 @@ class EngineSupervisor:
             self._enter(EngineState.DOWN if missed else EngineState.READY)
             await unless(exited, self._sleep(self._pace.ready_poll))
             missed = 0 if await unless(exited, self._health()) else missed + 1
-        raise Ended(f"has not answered {missed} times in a row")
+        raise Ended(f"did not answer {missed} health checks in a row")
 
     def _enter(self, state: EngineState) -> None:
         if state is self.state:
@@ -221,7 +221,7 @@ async def unless(exited: asyncio.Task[int], work: Coroutine[Any, Any, T]) -> T:
         if exited.done():
             status = exited.result()
             raise Ended(
-                f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
+                f"was killed by signal {status - 128}" if status > 128 else f"exited with status {status}"
             )
         return task.result()
     finally:

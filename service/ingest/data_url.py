@@ -11,7 +11,7 @@ from service.errors import ImageTooLarge, InvalidDataURL
 _LONGEST_HEAD = 256
 _HEAD = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*)", re.IGNORECASE)
 _IMAGE_TYPE = re.compile(r"image/[a-z0-9][a-z0-9.+-]*", re.IGNORECASE)
-_EXPECTED = "expected is data:image/<type>;base64,<data>"
+_EXPECTED = "expected data:image/<type>;base64,<data>"
 
 
 def decode_data_url(url: str, *, max_bytes: int, path: str) -> bytes:
@@ -43,7 +43,7 @@ def _decoded(url: str, start: int, max_bytes: int, path: str) -> bytes:
         return pybase64.b64decode(url[start:], validate=True)
     except ValueError:
         raise InvalidDataURL(
-            "The data URL's payload is not base64: only A–Z, a–z, 0–9, + and / with = padding are allowed, "
-            "and no line breaks, spaces or percent signs.",
+            "The data URL's payload is not valid base64: only A–Z, a–z, 0–9, + and / with = padding are allowed; "
+            "line breaks, spaces and percent signs are not.",
             param=path,
         ) from None

@@ -92,7 +92,7 @@ class Fetcher:
         if response.status != 200:
             raise MediaFetchFailed(f"The image's server answered with a {response.status // 100}xx status.")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise MediaFetchFailed("The image's server sent a compressed body, which was not asked for.")
+            raise MediaFetchFailed("The image's server sent a compressed body although it was not asked to.")
         if (response.content_length or 0) > self._limits.max_bytes:
             raise self._too_large()
         start = asyncio.get_running_loop().time() + self._limits.slow_grace
@@ -102,7 +102,7 @@ class Fetcher:
                 async with asyncio.timeout_at(start + len(body) / self._limits.min_rate):
                     chunk = await response.content.read(_CHUNK)
             except TimeoutError:
-                raise MediaFetchFailed("The image's server sends too slowly.") from None
+                raise MediaFetchFailed("The image's server sent the image too slowly.") from None
             if not chunk:
                 return bytes(body)
             body += chunk
@@ -111,8 +111,7 @@ class Fetcher:
 
     def _too_large(self) -> ImageTooLarge:
         return ImageTooLarge(
-            f"The image behind the URL has more than the {self._limits.max_bytes} bytes that are allowed "
-            "(max_image_bytes)."
+            f"The image at the URL has more than the allowed {self._limits.max_bytes} bytes (max_image_bytes)."
         )
 
     def _open(self) -> aiohttp.ClientSession:
@@ -136,7 +135,7 @@ class Fetcher:
 def _failure(error: Exception) -> str:
     """A sentence of ours for what aiohttp reports; its own words may carry addresses."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return "No secure connection to the image's server could be made."
+        return "A secure connection to the image's server could not be established."
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
         return "The image's server could not be reached."
-    return "The image's server broke off, or did not answer in HTTP."
+    return "The image's server closed the connection early or did not answer with valid HTTP."

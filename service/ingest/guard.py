@@ -62,14 +62,14 @@ def check_url(url: str, policy: URLPolicy, path: str) -> ParsedURL:
     parts = _PARTS.match(url) if _clean(url) else None
     if parts is None:
         raise URLNotAllowed(
-            "The image URL is malformed: expected is http:// or https:// and a host, without spaces, control "
-            f"characters or backslashes, at most {_LONGEST_URL} characters.",
+            "The image URL is malformed: expected http:// or https:// and a host, at most "
+            f"{_LONGEST_URL} characters, without spaces, control characters or backslashes.",
             param=path,
         )
     if parts["scheme"].lower() not in ("http", "https"):
         raise URLNotAllowed("Image URLs must be http, https or data URLs.", param=path)
     if "@" in parts["authority"]:
-        raise URLNotAllowed("Image URLs must not carry a user name or password.", param=path)
+        raise URLNotAllowed("Image URLs must not contain a user name or password.", param=path)
     parsed = _parse(url) if _AUTHORITY.fullmatch(parts["authority"]) else None
     if parsed is None:
         raise URLNotAllowed("The image URL's host or port is malformed.", param=path)
@@ -127,10 +127,12 @@ def _is_name(host: str) -> bool:
 def _check_place(parsed: ParsedURL, policy: URLPolicy, path: str) -> None:
     if policy.allowed_ports and parsed.port not in policy.allowed_ports:
         allowed = ", ".join(map(str, sorted(policy.allowed_ports)))
-        raise URLNotAllowed(f"Port {parsed.port} is not allowed; allowed are {allowed}.", param=path)
+        raise URLNotAllowed(
+            f"Port {parsed.port} is not allowed for image URLs; allowed: {allowed}.", param=path
+        )
     if policy.allowed_hosts and not any(_matches(parsed.host, entry) for entry in policy.allowed_hosts):
         raise URLNotAllowed(
-            f"The host {parsed.host} is not among those that images may come from (allowed_url_hosts).",
+            f"Images may not be fetched from the host {parsed.host} (allowed_url_hosts).",
             param=path,
         )
     if _is_address(parsed.host) and not may_contact(parsed.host, allow_private=policy.allow_private):
@@ -144,7 +146,7 @@ def _matches(host: str, entry: str) -> bool:
 
 def _not_public(path: str | None) -> URLNotAllowed:
     return URLNotAllowed(
-        "The image URL's host is not on the public internet (the operator can set allow_private_urls).",
+        "The image URL's host is not on the public internet (the operator can allow it with allow_private_urls).",
         param=path,
     )
 

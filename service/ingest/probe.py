@@ -74,7 +74,7 @@ def _received(data: bytes) -> str:
     for offset, magic, name in _REFUSED_MAGIC:
         if data.startswith(magic, offset):
             return name
-    return "of no known format"
+    return "in an unknown format"
 
 
 def _check_size(width: int, height: int, limits: ImageLimits, path: str) -> None:
@@ -84,9 +84,11 @@ def _check_size(width: int, height: int, limits: ImageLimits, path: str) -> None
             f"{size}; at most {limits.max_pixels} pixels are allowed (max_image_pixels).", param=path
         )
     if max(width, height) > limits.max_side:
-        raise ImageTooLarge(f"{size}; no side may be longer than {limits.max_side}.", param=path)
+        raise ImageTooLarge(f"{size}; no side may be longer than {limits.max_side} pixels.", param=path)
     if min(width, height) < limits.min_side:
-        raise ImageTooSmall(f"{size}; the model needs at least {limits.min_side} on each side.", param=path)
+        raise ImageTooSmall(
+            f"{size}; the model needs at least {limits.min_side} pixels on each side.", param=path
+        )
     if max(width, height) > limits.max_ratio * min(width, height):
         raise ImageTooNarrow(
             f"{size}; the model needs the longer side to be at most {limits.max_ratio:g} times the shorter one.",

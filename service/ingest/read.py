@@ -32,7 +32,7 @@ class Ingest:
             return probe(data, source="data", limits=self._limits, path=ref.path)
         if not scheme.startswith("http"):
             raise URLNotAllowed(
-                "An image is given as an http:// or https:// URL or as data:image/<type>;base64,<data>.",
+                "An image must be given as an http:// or https:// URL or as data:image/<type>;base64,<data>.",
                 param=ref.path,
             )
         with timings.stage("fetch"):

@@ -87,4 +87,4 @@ def test_without_it_the_service_is_not_ready_and_says_why(tmp_path: Path) -> Non
             check=False,
         )
     assert ended.returncode != 0
-    assert "engine_url does not answer" in log.read_text()
+    assert "engine_url is not responding" in log.read_text()

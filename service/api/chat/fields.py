@@ -14,10 +14,10 @@ from pydantic import Field, StringConstraints, Tag
 from service.api.chat.messages import NO_TENSORS, Message
 from service.api.wire import First, Json, Strings, Wire, by_shape, by_value, tag
 
-USE_STRUCTURED = "vLLM no longer reads it; use response_format or structured_outputs"
+USE_STRUCTURED = "vLLM no longer supports it; use response_format or structured_outputs"
 OWN_TEMPLATE = "the checkpoint's own chat template is used"
-USE_DETAIL = "image_url.detail decides how closely an image is looked at"
-ENGINE_ONLY = "it is between Patchbay and its engine"
+USE_DETAIL = "image_url.detail sets the resolution at which an image is read"
+ENGINE_ONLY = "it is reserved for Patchbay and its engine"
 
 REFUSED = {
     **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), USE_STRUCTURED),
@@ -25,11 +25,11 @@ REFUSED = {
     **dict.fromkeys(("image_embeds", "prompt_embeds"), NO_TENSORS),
     **dict.fromkeys(("mm_processor_kwargs", "media_io_kwargs"), USE_DETAIL),
     **dict.fromkeys(("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "priority"), ENGINE_ONLY),
-    "cache_salt": "caches are kept apart by API key",
+    "cache_salt": "caches are already separated by API key",
     "request_id": "send it as the header x-request-id",
     "functions": "use tools",
     "function_call": "use tool_choice",
-    "prompt_logprobs": "its memory grows with prompt times vocabulary",
+    "prompt_logprobs": "it takes memory in proportion to prompt length times vocabulary size",
     "truncate_prompt_tokens": "it could cut an image in two",
 }
 

@@ -12,9 +12,9 @@ from pydantic import Tag
 
 from service.api.wire import First, Wire, by_shape, by_value, tag
 
-NO_TENSORS = "tensors are never taken from a request; send the image as image_url"
+NO_TENSORS = "tensors are not accepted in a request; send the image as image_url"
 MEDIA = {
-    "uuid": "Patchbay names cached images by their content",
+    "uuid": "Patchbay identifies cached images by their content",
     "image_embeds": NO_TENSORS,
     "prompt_embeds": NO_TENSORS,
 }
@@ -22,7 +22,7 @@ MEDIA = {
 
 class TextPart(Wire):
     refused = MEDIA | {
-        "image_url": "a text part has no image; images are parts of type image_url in user and tool messages"
+        "image_url": "a text part cannot hold an image; send it as a part of type image_url in a user or tool message"
     }
 
     type: Literal["text"]
@@ -109,7 +109,7 @@ class ToolMessage(Wire):
 
 
 class AssistantMessage(Wire):
-    """Takes what a completion returned, null fields included, so that clients can send an answer back as it is."""
+    """Accepts what a completion returned, null fields included, so that clients can send an answer back unchanged."""
 
     role: Literal["assistant"]
     content: SpokenContent | None = None

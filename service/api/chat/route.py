@@ -131,7 +131,7 @@ async def _relay(reply: ChatReply, stream: EventStream, progress: Progress, exch
         if len(events) < len(frames):
             raise EngineFailed("The engine failed while it was answering.")
     if last.frame != DONE:
-        raise EngineFailed("The engine's answer broke off before its end.")
+        raise EngineFailed("The engine's answer ended before it was complete.")
     return before
 
 

@@ -91,11 +91,11 @@ def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestL
 def _check_companions(fields: ChatFields) -> None:
     """Fields that mean something only beside another one."""
     if fields.stream_options is not None and not fields.stream:
-        raise InvalidRequest("stream_options needs stream to be true.", param="stream_options")
+        raise InvalidRequest("stream_options requires stream to be true.", param="stream_options")
     if fields.top_logprobs and not fields.logprobs:
-        raise InvalidRequest("top_logprobs needs logprobs to be true.", param="top_logprobs")
+        raise InvalidRequest("top_logprobs requires logprobs to be true.", param="top_logprobs")
     if fields.tool_choice not in (None, "none") and not fields.tools:
-        raise InvalidRequest("tool_choice needs tools to choose from.", param="tool_choice")
+        raise InvalidRequest("tool_choice requires tools to choose from.", param="tool_choice")
 
 
 def _images(
@@ -128,7 +128,7 @@ def _model(asked: str | None, models: Sequence[str]) -> str:
     if models and asked not in models:
         served = ", ".join(repr(name) for name in models)
         raise ModelNotFound(
-            f"The model {describe(asked)} is not served here; served: {served}.", param="model"
+            f"The model {describe(asked)} is not served here. Models served: {served}.", param="model"
         )
     return asked
 
@@ -139,4 +139,4 @@ def _handed_on(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _over(name: str, value: int, most: int, unit: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}: {value} {unit} are asked; at most {most} are allowed.", param=name)
+    return InvalidRequest(f"{name}: {value} {unit} are too many; at most {most} are allowed.", param=name)

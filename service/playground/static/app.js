@@ -57,7 +57,7 @@ async function take(files, { append = false, questions = state.offer.questions }
   showPictures();
   view.showQuestions(questions, askThis);
   if (files.length > room) {
-    view.showError({ message: `Only ${MOST} pictures go into one question; the rest was left out.` });
+    view.showError({ message: `Only ${MOST} pictures fit into one question; the others were left out.` });
   }
 }
 
@@ -70,7 +70,7 @@ function takeScene(scene) {
       const blob = await response.blob();
       await take([{ blob, file, alt: scene.alt, scene: scene.file }], { questions: scene.questions });
     } catch {
-      view.showError({ message: `${file} could not be fetched.` });
+      view.showError({ message: `${file} could not be loaded.` });
     }
   });
 }

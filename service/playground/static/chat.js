@@ -65,7 +65,7 @@ async function reach(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, { message: "Nobody answers. The server is gone, or it refused so large a request.", code: "no_answer" });
+    throw new Refused(0, { message: "The server did not answer. It may be down, or the request may be too large for it.", code: "no_answer" });
   }
 }
 
@@ -91,10 +91,10 @@ async function* events(stream) {
       }
     }
   } catch (error) {
-    if (error.name === "TypeError") throw new Refused(0, { message: "The answer broke off.", code: "no_answer" });
+    if (error.name === "TypeError") throw new Refused(0, { message: "The connection was lost before the answer was complete.", code: "no_answer" });
     throw error;
   } finally {
     reader.cancel().catch(() => {});
   }
-  throw new Refused(0, { message: "The answer broke off.", code: "no_answer" });
+  throw new Refused(0, { message: "The connection was lost before the answer was complete.", code: "no_answer" });
 }

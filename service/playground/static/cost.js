@@ -3,9 +3,9 @@
 import { byId, element } from "./dom.js";
 
 const STAGES = {
-  body: "request received",
-  fetch: "fetch",
-  admission: "wait for room",
+  body: "receive the request",
+  fetch: "fetch images",
+  admission: "wait for capacity",
   decode: "decode and cut",
   encode_queue: "wait for the encoder",
   encode: "encode",
@@ -23,10 +23,10 @@ export function showCost({ cost, usage, ended }) {
   const known = Object.keys(STAGES).filter((stage) => stage in cost.stages_ms);
   const stages = [...known, ...Object.keys(cost.stages_ms).filter((stage) => !(stage in STAGES))];
   byId("bar").replaceChildren(...stages.map((stage) => segment(stage, cost.stages_ms[stage])));
-  byId("bar").setAttribute("aria-label", `${milliseconds(cost.total_ms)} in all, by stage in the list that follows`);
+  byId("bar").setAttribute("aria-label", `${milliseconds(cost.total_ms)} in total; the list below gives each stage`);
   byId("legend").replaceChildren(
     ...stages.map((stage) => entry(stage, STAGES[stage] ?? stage, cost.stages_ms[stage])),
-    entry("total", "in all", cost.total_ms),
+    entry("total", "total", cost.total_ms),
   );
 }
 
@@ -40,7 +40,7 @@ function facts(cost, usage, ended) {
   }
   if (usage) {
     told.push(["Prompt tokens", String(usage.prompt_tokens)]);
-    told.push(["Answer tokens", String(usage.completion_tokens) + (ended === "length" ? ", cut off" : "")]);
+    told.push(["Answer tokens", String(usage.completion_tokens) + (ended === "length" ? " (cut off)" : "")]);
   }
   return told;
 }

@@ -7,7 +7,7 @@ const LARGEST = 64 * 1024 * 1024; // bytes; the page would stall before any serv
 
 /** Reads a blob. Throws an Error in words when it is out of all proportion. */
 export async function read(blob, { file, alt = "", scene = "" }) {
-  if (blob.size > LARGEST) throw new Error(`${file} has ${Math.round(blob.size / 2 ** 20)} MB: too large to send.`);
+  if (blob.size > LARGEST) throw new Error(`${file} is ${Math.round(blob.size / 2 ** 20)} MB, which is too large to send.`);
   // only the bytes decide what it is; the server wants some image type to be named
   const type = blob.type.startsWith("image/") ? blob.type : "image/unknown";
   const url = await dataUrl(new Blob([blob], { type }));

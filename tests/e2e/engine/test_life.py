@@ -242,7 +242,7 @@ async def test_an_engine_that_cannot_start_says_why(spec: EngineSpec) -> None:
     try:
         with pytest.raises(Exception, match="unrecognized arguments: --no-such-flag-of-vllm"):
             await life.supervisor.started()
-        with pytest.raises(EngineUnavailable, match="the engine is failed"):
+        with pytest.raises(EngineUnavailable, match="The engine is failed"):
             await life.supervisor.wait_ready(0.01)
     finally:
         await life.supervisor.stop()

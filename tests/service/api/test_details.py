@@ -123,7 +123,7 @@ async def test_a_stream_that_fails_ends_with_its_error(steps: tuple[Any, ...]) -
 async def test_another_value_is_refused_by_name(value: str) -> None:
     call = await asked(Reply(b"{}"), headers={"x_patchbay_details": value})
     assert call.status == 400
-    assert "X-Patchbay-Details is 0 or 1" in call.error["message"]
+    assert "X-Patchbay-Details must be 0 or 1" in call.error["message"]
 
 
 async def test_what_is_no_object_passes() -> None:

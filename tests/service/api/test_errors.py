@@ -110,7 +110,7 @@ def test_an_unforeseen_error_is_logged_and_not_told(caplog: pytest.LogCaptureFix
     assert "req-1" in told.message and "secret" not in told.message
     (line,) = caplog.messages
     # an error's words may quote the request, so the log has its kind and the way to it
-    assert line.startswith("unforeseen error in request req-1: KeyError at ") and "secret" not in line
+    assert line.startswith("unexpected error in request req-1: KeyError at ") and "secret" not in line
 
 
 def test_refusals_are_counted() -> None:

@@ -69,7 +69,7 @@ async def test_a_second_start_is_counted_even_if_the_first_never_answered(
 ) -> None:
     async with AsyncExitStack() as ends:
         bench = Bench(ends, monkeypatch, free_port(), "-c", "raise SystemExit(3)")
-        with pytest.raises(ConfigurationError, match="ended with status 3"):
+        with pytest.raises(ConfigurationError, match="exited with status 3"):
             await bench.started()
         assert bench.told() == (0, 1)
 

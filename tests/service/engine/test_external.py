@@ -49,7 +49,7 @@ async def test_it_answers_until_it_was_missed_twice_in_a_row() -> None:
 
 async def test_waiting_ends_when_it_answers_or_the_time_is_up() -> None:
     await ExternalEngine(Client(True)).wait_ready(1)
-    with pytest.raises(EngineUnavailable, match="engine_url does not answer") as refused:
+    with pytest.raises(EngineUnavailable, match="engine_url is not responding") as refused:
         await ExternalEngine(Client(False)).wait_ready(0.01)
     assert refused.value.retry_after > 0
 

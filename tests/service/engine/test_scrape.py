@@ -45,9 +45,9 @@ async def test_the_page_comes_as_it_was_written() -> None:
     ("reply", "words"),
     [
         (EngineUnavailable("nobody answers", retry_after=1), "nobody answers"),
-        (Reply(b"", status=500), "answers 500"),
+        (Reply(b"", status=500), "with status 500"),
         (Reply(b"x" * 60, b"x" * 60), "more than 100 bytes"),
-        (Reply(b"x", EngineFailed("died")), "ended while"),
+        (Reply(b"x", EngineFailed("died")), "stopped while"),
         (Silent(), "within 0.01 s"),
     ],
 )

@@ -133,7 +133,7 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     world.supervisor.start()
     os.kill(await world.ready(), signal.SIGKILL)
     await world.until(lambda: world.supervisor.restarts == 1)
-    assert "the engine was killed by signal 9; next start in 0 s" in caplog.text
+    assert "the engine was killed by signal 9; restarting it in 0 s" in caplog.text
 
 
 async def test_a_killed_reaper_takes_the_engine_with_it(make: Make) -> None:
@@ -167,13 +167,13 @@ async def test_backoff_doubles_up_to_its_bound_and_a_stable_life_resets_it(make:
     assert world.slept[7:] == [0.0]
 
 
-async def test_an_engine_that_never_becomes_ready_is_given_up_with_its_last_words(make: Make) -> None:
+async def test_an_engine_that_never_becomes_ready_is_given_up_with_its_last_log_lines(make: Make) -> None:
     world = make()
     world.broken.touch()
     world.supervisor.start()
     with pytest.raises(ConfigurationError) as caught:
         await world.supervisor.started()
-    assert "ended with status 1" in caught.value.message
+    assert "exited with status 1" in caught.value.message
     assert caught.value.message.splitlines()[1:] == ["ValueError: no such checkpoint"]
     assert world.states == [STARTING, DOWN, STARTING, EngineState.FAILED]
     assert world.supervisor.restarts == 1
@@ -202,7 +202,7 @@ async def test_an_engine_that_says_it_is_unwell_is_down_at_once_and_restarted_af
     assert not await world.supervisor.alive()
     assert world.supervisor.state is DOWN
     assert await world.ready() != first
-    assert "has not answered 3 times in a row" in caplog.text
+    assert "did not answer 3 health checks in a row" in caplog.text
     assert world.states == [STARTING, READY, DOWN, STARTING, READY]
 
 
@@ -249,7 +249,7 @@ async def test_waiting_for_an_engine_that_is_down_ends_with_the_time_to_come_bac
     with pytest.raises(EngineUnavailable) as caught:
         await world.supervisor.wait_ready(timeout=0.01)
     assert caught.value.retry_after == 40.0
-    assert caught.value.message == "the engine is down"
+    assert caught.value.message == "The engine is down."
     world.now = 30.0
     assert world.supervisor.retry_after() == 10.0
     world.now = 100.0
@@ -288,4 +288,4 @@ async def test_the_engines_log_is_ours_by_severity(make: Make, caplog: pytest.Lo
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert levels["engine: (APIServer pid=1) INFO 01-31 12:00:00 [a.py:1] listening"] == "DEBUG"
     assert levels["engine: (EngineCore pid=2) ERROR 01-31 12:00:00 [b.py:2] one request failed"] == "WARNING"
-    assert any("ended with status 1" in text and level == "ERROR" for text, level in levels.items())
+    assert any("exited with status 1" in text and level == "ERROR" for text, level in levels.items())

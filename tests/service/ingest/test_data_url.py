@@ -51,7 +51,7 @@ def test_heads_that_are_taken(head: str) -> None:
         ("data:image/p ng;base64,AAEC", "image type"),
         ("data:image/png,%89PNG", "percent-encoded"),
         ("data:image/png;base64;charset=x,AAEC", "percent-encoded"),
-        ("data:image/png;base64,AAE%3D", "no line breaks, spaces or percent signs"),
+        ("data:image/png;base64,AAE%3D", "line breaks, spaces and percent signs are not"),
         ("data:image/png;base64,AAEC\nAAEC", "line breaks"),
         ("data:image/png;base64, AAEC", "spaces"),
         ("data:image/png;base64,AAE", "padding"),

@@ -271,11 +271,14 @@ async def test_a_redirect_may_not_change_to_a_port_outside_the_list() -> None:
         (reply(b"secret", "206 Partial Content"), "2xx status"),
         (reply(b"", "302 Found"), "3xx status"),
         (reply(b"secret", "200 OK", "Content-Encoding: gzip"), "compressed"),
-        (raw(b"secret, no HTTP\r\n\r\n", close=True), "answer in HTTP"),
-        (raw(b"", close=True), "broke off"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsecret", close=True), "broke off"),
-        (raw(b"HTTP/1.1 200 OK\r\nX: " + b"secret" * 20_000, close=True), "answer in HTTP"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nsecret", close=True), "answer in HTTP"),
+        (raw(b"secret, no HTTP\r\n\r\n", close=True), "answer with valid HTTP"),
+        (raw(b"", close=True), "closed the connection early"),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsecret", close=True),
+            "closed the connection early",
+        ),
+        (raw(b"HTTP/1.1 200 OK\r\nX: " + b"secret" * 20_000, close=True), "answer with valid HTTP"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nsecret", close=True), "answer with valid HTTP"),
     ],
 )
 async def test_a_server_that_does_not_deliver_is_told_in_our_words(answer: Answer, words: str) -> None:

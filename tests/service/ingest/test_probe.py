@@ -59,10 +59,10 @@ def test_size_is_the_displayed_one() -> None:
         (b"\xff\x4f\xff\x51\0\0", "JPEG 2000"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"%PDF-1.7", "PDF"),
-        (b"8BPS\0\1", "no known format"),
-        (b"%!PS-Adobe", "no known format"),
-        (b"\0\0\1\0\1\0", "no known format"),
-        (b"SIMPLE  = T", "no known format"),
+        (b"8BPS\0\1", "an unknown format"),
+        (b"%!PS-Adobe", "an unknown format"),
+        (b"\0\0\1\0\1\0", "an unknown format"),
+        (b"SIMPLE  = T", "an unknown format"),
     ],
 )
 def test_other_formats_are_refused_by_their_magic(data: bytes, words: str) -> None:

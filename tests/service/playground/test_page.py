@@ -185,7 +185,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(driver: webdriver.Chrome) -
         page = opened(driver, url).ready()
         page.until("#key").send_keys("wrong")
         page.find("#ask").click()
-        page.until("#error", "not known to this server")
+        page.until("#error", "does not accept the API key")
         page.find("#key").clear()
         page.find("#key").send_keys("sesame" + Keys.TAB)
         page.until("#model", "demo")

@@ -102,8 +102,8 @@ async def test_a_failure_before_the_first_frame_is_a_real_status_too(error: Exce
         ((DELTA, EngineFailed("died")), "engine_error", "died"),
         ((DELTA, DeadlineExceeded("late")), "deadline_exceeded", "late"),
         ((DELTA + event(error={"message": "CUDA"}) + DONE,), "engine_error", "while it was answering"),
-        ((DELTA,), "engine_error", "broke off"),
-        ((DELTA, b"data: {", DONE[:-1]), "engine_error", "broke off"),
+        ((DELTA,), "engine_error", "before it was complete"),
+        ((DELTA, b"data: {", DONE[:-1]), "engine_error", "before it was complete"),
         ((DELTA, ZeroDivisionError("secret")), "internal_error", "log has the reason"),
     ],
 )
@@ -267,6 +267,6 @@ async def test_an_unforeseen_error_is_told_by_its_request_id(caplog: pytest.LogC
     call = await chat(Bench(ZeroDivisionError("secret"))).run()
     assert call.status == 500
     assert call.headers["x-request-id"] in call.error["message"]
-    (told,) = [line for line in caplog.messages if line.startswith("unforeseen error")]
+    (told,) = [line for line in caplog.messages if line.startswith("unexpected error")]
     assert call.headers["x-request-id"] in told and "ZeroDivisionError" in told and "fakes.py" in told
     assert "secret" not in caplog.text

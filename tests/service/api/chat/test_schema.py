@@ -111,7 +111,7 @@ def test_the_model_that_is_asked(asked: dict[str, str], model: str) -> None:
 def test_an_unknown_model() -> None:
     error = refuse(model="gpt-9")
     assert isinstance(error, ModelNotFound)
-    assert error.message == "The model \"gpt-9\" is not served here; served: 'demo', 'lora'."
+    assert error.message == "The model \"gpt-9\" is not served here. Models served: 'demo', 'lora'."
 
 
 REFUSED = [
@@ -151,11 +151,11 @@ REFUSED = [
     ({"top_logprobs": 1}, "top_logprobs", "logprobs"),
     ({"tool_choice": "auto"}, "tool_choice", "tools"),
     # over a cap
-    ({"n": 5}, "n", "5 answers are asked; at most 4"),
+    ({"n": 5}, "n", "5 answers are too many; at most 4"),
     ({"max_completion_tokens": 10**7}, "max_completion_tokens", "at most 1000000"),
-    ({"stop": ["a", "b", "c"]}, "stop", "3 strings are asked; at most 2"),
+    ({"stop": ["a", "b", "c"]}, "stop", "3 strings are too many; at most 2"),
     ({"logprobs": True, "top_logprobs": 6}, "top_logprobs", "at most 5"),
-    ({"tools": [TOOL] * 3}, "tools", "bytes of JSON are asked; at most 200"),
+    ({"tools": [TOOL] * 3}, "tools", "bytes of JSON are too many; at most 200"),
     ({"structured_outputs": {"regex": "a" * 200}}, "structured_outputs", "at most 200"),
     # tensors, cache names and templates never come from a client
     ({"prompt_embeds": "x"}, "prompt_embeds", "tensors"),
@@ -182,7 +182,7 @@ REFUSED = [
     (part({"type": "image_url", "image_url": "http://x"}), "messages[0].content[0].image_url", "an object"),
     (part(image() | {"detail": "low"}), "messages[0].content[0].detail", "inside image_url"),
     (part(image(detail="original")), "messages[0].content[0].image_url.detail", "'low', 'high' or 'auto'"),
-    (part(image(), role="system"), "messages[0].content[0].image_url", "user and tool messages"),
+    (part(image(), role="system"), "messages[0].content[0].image_url", "a user or tool message"),
     (part(image(), role="assistant"), "messages[0].content[0].type", "'text', 'refusal'"),
 ]
 
@@ -215,7 +215,7 @@ def test_too_many_images() -> None:
 
 
 def test_too_many_messages() -> None:
-    with pytest.raises(InvalidRequest, match="5 messages are asked; at most 4"):
+    with pytest.raises(InvalidRequest, match="5 messages are too many; at most 4"):
         parse(RequestLimits(max_messages=4), messages=[USER] * 5)
 
 
