@@ -5,7 +5,9 @@ Knows nothing of what a server is asked.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,12 +20,20 @@ from pathlib import Path
 
 START_SECONDS = 600
 END_SECONDS = 60
+_PORTS = range(10_000, 32_768)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody uses.
+
+    From below Linux's default range for outgoing connections and for port 0, so that nobody is given it by chance
+    before its server listens.
+    """
+    while True:
+        port = _PORTS[secrets.randbelow(len(_PORTS))]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_ready(url: str) -> bool:

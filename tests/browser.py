@@ -18,9 +18,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.waiting import DEADLOCK
+
 STALE = (StaleElementReferenceException,)
-HANG = 300
-"""Seconds that mean that it will never happen."""
 # no look at the network but at the page, and no profile but a new one, which ChromeDriver makes
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -57,7 +57,7 @@ class Page:
             shown = (each for each in self.all(css) if each.is_displayed() and words in each.text)
             return next(shown, None)
 
-        return WebDriverWait(self.driver, HANG, poll_frequency=0.1, ignored_exceptions=STALE).until(
+        return WebDriverWait(self.driver, DEADLOCK, poll_frequency=0.1, ignored_exceptions=STALE).until(
             found, f"{css} never said {words!r}"
         )
 

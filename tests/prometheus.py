@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from benchmarks.processes import free_port
+from tests.waiting import DEADLOCK
 
 ROOT = Path(__file__).parent.parent
 RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
-PATIENCE_SECONDS = 120
 
 
 def tool(name: str) -> str:
@@ -59,7 +59,7 @@ class Prometheus:
 
     def until(self, happened: Callable[[], bool], what: Callable[[], object]) -> None:
         """Asks until it is so, and no longer than is allowed; `what` tells what is still amiss."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + DEADLOCK
         while not happened():
             assert time.monotonic() < deadline, what()
             time.sleep(0.05)  # Prometheus tells nobody when it has scraped: it can only be asked again
@@ -94,10 +94,10 @@ def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, f"--web.listen-address={own}"], stdout=log, stderr=log)
     try:
-        with httpx.Client(base_url=f"http://{own}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://{own}", timeout=DEADLOCK) as client:
             prometheus = Prometheus(client)
             prometheus.until(prometheus.ready, lambda: (folder / "log").read_text()[-2000:])
             yield prometheus
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(DEADLOCK)

@@ -1,7 +1,6 @@
-"""Where workers come from: one process that has loaded everything and forks a worker in milliseconds.
+"""The fork server: one process that has loaded everything and forks a worker in milliseconds.
 
-Loading torch takes seconds; a stranger's image that kills a worker must not cost them. Blocking, thread-safe. Knows
-nothing of images.
+Loading torch takes seconds, and an image that kills a worker must not cost them again. Blocking, thread-safe.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     "LANG": "C.UTF-8",
 }
-"""All of a worker's environment: nothing of ours is worth its knowing."""
+"""A worker's whole environment: it inherits nothing of ours."""
 _FORK_SECONDS = 30.0
 
 
 class CannotStart(Exception):
-    """No worker came up; no image is to blame."""
+    """No worker could be started; no image is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class WorkerSpec:
 
 
 class Worker:
-    """A worker process and the three descriptors by which it is known: itself, and the ends of its two pipes."""
+    """A worker process: a descriptor for the process itself, and our ends of its two pipes."""
 
     def __init__(self, pid: int, handle: int, requests: int, answers: int) -> None:
         self.pid = pid
@@ -53,14 +52,14 @@ class Worker:
         self._handle = handle
 
     def kill(self) -> None:
-        """Harmless when it has ended: the handle never means another process, as a process id can."""
+        """Harmless when it has ended: unlike a process id, the handle can never mean another process."""
         try:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         except ProcessLookupError:
             return
 
     def ended(self, seconds: float | None = 0.0) -> bool:
-        """Whether it has ended, waiting up to `seconds` for it; None waits for ever."""
+        """Whether it has ended, waiting up to `seconds` for that; None waits without limit."""
         waiting = select.poll()
         waiting.register(self._handle, select.POLLIN)
         return bool(waiting.poll(None if seconds is None else seconds * 1000))
@@ -82,7 +81,7 @@ class ForkServer:
         self._closed = False
 
     def fork(self, memory: int) -> Worker:
-        """A new worker that writes tiles into the file `memory`. Raises CannotStart."""
+        """A new worker that writes its tiles into the file `memory`. Raises CannotStart."""
         with self._lock:
             if self._process is not None and self._process.poll() is not None:
                 self._stop()

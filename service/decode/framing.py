@@ -1,6 +1,6 @@
 """Messages between pool and worker: a length, a JSON object, and as many raw bytes as it announces.
 
-No pickle: neither side can make the other build an object. Knows nothing of images.
+No pickle: neither side can make the other build an object.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def write_message(
 ) -> None:
     """Sends `header`, with the length of `body` as `bytes`, then `body`.
 
-    `deadline` is a time of `time.monotonic`; then the descriptor must not block. Raises TimeoutError, and OSError when
-    the other side is gone.
+    `deadline` is a time of `time.monotonic`; it needs a descriptor that does not block. Raises TimeoutError, and
+    OSError when the other side is gone.
     """
     text = json.dumps({**header, "bytes": len(body)}).encode()
     for piece in (len(text).to_bytes(4, "big") + text, body):
@@ -37,7 +37,7 @@ def read_message(
 ) -> tuple[dict[str, Any], bytes]:
     """(header, body), the body of at most `most_bytes`.
 
-    Raises EOFError at the end of the stream, TimeoutError, and ValueError for what is no message.
+    Raises EOFError at the end of the stream, TimeoutError, and ValueError for anything that is not a message.
     """
     length = int.from_bytes(_read(descriptor, 4, deadline), "big")
     if length > _LONGEST_HEADER:

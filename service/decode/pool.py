@@ -1,8 +1,8 @@
 """Encoded images to tiles in a fixed number of sandboxed processes, for asyncio.
 
-One image at a time for each process. Small images overtake large ones, within bounds, and large ones never hold all
-processes where there are two or more. Whoever waits can leave at no cost. A crash or a hang is the fault of one image
-and ends that one alone. No torch here: the workers import it.
+Each process decodes one image at a time. Small images overtake large ones, within bounds, and large ones never occupy
+all processes where there are two or more. A caller may leave while it waits. A crash or a hang fails the image that
+caused it and no other. No torch here: the workers import it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from service.decode.deadline_queue import DeadlineQueue
 from service.decode.forkserver import CannotStart, ForkServer, WorkerSpec
 from service.decode.process import Crashed, DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong
-from service.decode.turns import Turns
 from service.domain import ImageBytes, TilePlan, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage, PatchbayError
 
 _ABANDONED_SECONDS = 0.5
-"""A decoding that nobody waits for any more may take this long to end by itself."""
+"""A decoding that nobody waits for any more is killed after this long, unless it has ended by itself."""
 _PATIENCE_PER_PIXEL = 100e-9
-"""Seconds that an image lets others pass for each of its pixels: many times what decoding and cutting one takes."""
+"""Seconds for which an image lets others pass, per pixel: many times what decoding and cutting one pixel takes."""
 _LARGE_PIXELS = 4_000_000
-"""Images of more may not take the last process."""
+"""Images with more pixels never occupy the last process."""
 
 
 class DecodePool:
@@ -43,17 +43,19 @@ class DecodePool:
             raise ValueError("workers, max_tile_bytes, timeout and max_pixels must be positive")
         self._spec = WorkerSpec(max_pixels, max_tile_bytes, timeout, startup_timeout)
         self._server = ForkServer(self._spec)
-        self._places = [DecodeProcess(self._spec, self._server) for _ in range(workers)]
-        # the fork server is started from one of these threads, which live as long as the pool: it dies with its starter
+        self._workers = [DecodeProcess(self._spec, self._server) for _ in range(workers)]
+        # the fork server dies with the thread that started it: these live as long as the pool
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        kept = 1 if workers > 1 else 0
-        self._turns = Turns(self._places, brief=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, kept=kept)
+        reserved = 1 if workers > 1 else 0
+        self._queue = DeadlineQueue(
+            self._workers, short=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, reserved=reserved
+        )
         self._closed = False
 
     async def start(self) -> None:
-        """Starts all workers, so that no image waits for that. Raises ConfigurationError when one does not come up."""
+        """Starts all workers, so that no image waits for one. Raises ConfigurationError when one does not start."""
         loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(self._threads, place.start) for place in self._places]
+        jobs = [loop.run_in_executor(self._threads, worker.start) for worker in self._workers]
         for outcome in await asyncio.gather(*jobs, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise ConfigurationError(
@@ -61,7 +63,7 @@ class DecodePool:
                 ) from outcome
 
     async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> Tiles:
-        """For each view of `plan` its tiles, uint8 [n, tile_h, tile_w, 3], in memory of their own.
+        """The tiles of each view of `plan`, uint8 [n, tile_h, tile_w, 3], in memory of their own.
 
         Raises InvalidImage with `path` when the bytes cannot be decoded, EncoderFailed when no worker could be
         started, and ValueError for a plan that is larger than `max_tile_bytes`.
@@ -70,40 +72,40 @@ class DecodePool:
             raise ValueError(
                 f"the plan's tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}"
             )
-        place = await self._turns.take(_PATIENCE_PER_PIXEL * image.width * image.height)
+        worker = await self._queue.acquire(_PATIENCE_PER_PIXEL * image.width * image.height)
         if self._closed:
-            self._turns.give_back(place)
+            self._queue.release(worker)
             raise EncoderFailed("The decoder is shutting down.", param=path)
         try:
-            return await self._run(place, image, plan.views)
+            return await self._run(worker, image, plan.views)
         except (CannotStart, DecodeFailed) as error:
-            raise self._sentence(error, path) from None
+            raise self._error_for(error, path) from None
 
-    async def _run(self, place: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+    async def _run(self, worker: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
         loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._threads, place.tiles, image, views)
+        job = loop.run_in_executor(self._threads, worker.tiles, image, views)
 
         def done(job: asyncio.Future[Tiles]) -> None:
             if not job.cancelled():
-                job.exception()  # seen, even if the one who waited has left
-            self._turns.give_back(place)
+                job.exception()  # retrieved, even if the caller has left
+            self._queue.release(worker)
 
         job.add_done_callback(done)
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
-            loop.call_later(_ABANDONED_SECONDS, lambda: None if job.done() else place.kill())
+            loop.call_later(_ABANDONED_SECONDS, lambda: None if job.done() else worker.kill())
             raise
 
     def close(self) -> None:
-        """Ends all processes; images on their way fail with EncoderFailed."""
+        """Ends all processes; images in progress fail with EncoderFailed."""
         self._closed = True
         self._server.close()
         self._threads.shutdown(wait=True)
-        for place in self._places:
-            place.close()
+        for worker in self._workers:
+            worker.close()
 
-    def _sentence(self, error: Exception, path: str) -> PatchbayError:
+    def _error_for(self, error: Exception, path: str) -> PatchbayError:
         match error:
             case _ if self._closed:
                 return EncoderFailed("The decoder is shutting down.", param=path)

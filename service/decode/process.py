@@ -1,6 +1,7 @@
-"""The conversation with one worker at a time. Blocking: the pool calls it from threads of its own.
+"""A decoding process and the conversation with it. Blocking: the pool calls it from threads of its own.
 
-Knows nothing of asyncio, and takes nothing from a worker but one word and the tiles in the shared memory.
+A worker may have been taken over by the image that it decodes, so nothing is taken from it but one word and the tiles
+in the shared memory.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ Tiles = list[NDArray[np.uint8]]
 
 
 class DecodeFailed(Exception):
-    """Base of what one image can do to its decoder."""
+    """Base of the ways in which an image can fail to be decoded."""
 
 
 class Refused(DecodeFailed):
-    """The bytes are no image that the decoder accepts, or need more memory than is allowed."""
+    """The decoder does not accept the bytes, or needs more memory for them than is allowed."""
 
 
 class Crashed(DecodeFailed):
-    """The worker died of the image."""
+    """The worker died while it decoded the image."""
 
 
 class TookTooLong(DecodeFailed):
-    """The time was up; the worker was killed."""
+    """The image took longer than it may; the worker was killed."""
 
 
 class DecodeProcess:
-    """A place for one worker: a new one is forked whenever the last has died."""
+    """A decoding process that is replaced when it dies: one worker at a time."""
 
     def __init__(self, spec: WorkerSpec, server: ForkServer) -> None:
         self._spec = spec
@@ -50,7 +51,7 @@ class DecodeProcess:
         self._worker: Worker | None = None
         self._memory_file = os.memfd_create("tiles", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._memory_file, spec.tile_bytes)
-        # a worker gone bad must not shrink the file under our feet
+        # a worker that was taken over must not shrink the file under our feet
         fcntl.fcntl(self._memory_file, fcntl.F_ADD_SEALS, _SEALS)
         self._memory = np.frombuffer(
             mmap.mmap(self._memory_file, spec.tile_bytes, prot=mmap.PROT_READ), np.uint8
@@ -65,7 +66,7 @@ class DecodeProcess:
         with self._lock:
             self._worker = worker
         try:
-            self._hear(worker, time.monotonic() + self._spec.startup_timeout)
+            self._receive(worker, time.monotonic() + self._spec.startup_timeout)
         except (EOFError, OSError, ValueError):
             self.bury()
             raise CannotStart("a new decoding process ended at once") from None
@@ -82,7 +83,7 @@ class DecodeProcess:
         }
         try:
             write_message(worker.requests, request, image.data, deadline=deadline)
-            answer = self._hear(worker, deadline)
+            answer = self._receive(worker, deadline)
         except TimeoutError:
             self.bury()
             raise TookTooLong from None
@@ -94,20 +95,20 @@ class DecodeProcess:
         return self._copied(views)
 
     def kill(self) -> None:
-        """Ends the worker, from any thread; a conversation that goes on fails, the next one gets a new worker."""
+        """Ends the worker, from any thread: the conversation in progress fails, the next one gets a new worker."""
         with self._lock:
             if self._worker is not None:
                 self._worker.kill()
 
     def bury(self) -> None:
-        """Ends the worker and waits for that; only where no other thread talks to it."""
+        """Ends the worker and waits for its end; only while no other thread talks to it."""
         with self._lock:
             worker, self._worker = self._worker, None
         if worker is not None:
             worker.bury()
 
     def close(self) -> None:
-        """After the last conversation."""
+        """To be called after the last conversation."""
         self.bury()
         os.close(self._memory_file)
 
@@ -120,6 +121,6 @@ class DecodeProcess:
             begin = end
         return copies
 
-    def _hear(self, worker: Worker, deadline: float) -> str:
+    def _receive(self, worker: Worker, deadline: float) -> str:
         answer, _ = read_message(worker.answers, most_bytes=0, deadline=deadline)
         return str(answer.get("answer"))

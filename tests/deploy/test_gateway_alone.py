@@ -18,6 +18,7 @@ import pytest
 from benchmarks.processes import free_port
 from tests.deploy.images import ROOT, context, environment, inherited
 from tests.deploy.processes import said_until
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.e2e
 NOBODY = 10001
@@ -92,7 +93,7 @@ def served(image: Path, variables: dict[str, str]) -> Iterator[str]:
     said = said_until(process, "expecting an engine")
     yield f"http://127.0.0.1:{variables['PATCHBAY_PORT']}"
     process.send_signal(signal.SIGTERM)
-    said += process.communicate(timeout=60)[0]
+    said += process.communicate(timeout=DEADLOCK)[0]
     assert "draining" in said and "Traceback" not in said
     assert {path: path.lstat().st_mtime_ns for path in (image / "opt").rglob("*")} == before
 

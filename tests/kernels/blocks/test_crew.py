@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from kernels.blocks.crew import Crew
+from tests.waiting import DEADLOCK
 
 
 def test_each_part_is_worked_on_by_one_thread_and_all_at_once() -> None:
     crew, met, seen = Crew(3), threading.Barrier(3), []
 
     def work(part: int) -> None:
-        met.wait(60)
+        met.wait(DEADLOCK)
         seen.append((part, torch.get_num_threads()))
 
     crew.each(work, range(3))

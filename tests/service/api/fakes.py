@@ -17,6 +17,7 @@ from service.domain import ChatRequest, ImageUsage
 from service.pipeline.admission import Admission
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Tracing
+from tests.waiting import DEADLOCK
 
 LOW = ImageUsage(width=40, height=30, grid=(1, 1), tiles=1, tokens=16, detail="low", cached=False)
 HIGH = ImageUsage(width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=True)
@@ -170,7 +171,7 @@ class Call:
         self._news = asyncio.Event()
 
     async def run(self) -> Call:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLOCK):
             await self._app(self.scope, self._receive, self._send)
         return self
 

@@ -13,6 +13,7 @@ import uvicorn
 from service.api.sse import DONE
 from service.errors import ArenaFull, EngineFailed, EngineUnavailable
 from tests.service.api.fakes import HIGH, LOW, Bench, Reply, event
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -41,14 +42,16 @@ FINAL = event(**HEAD, object="chat.completion.chunk", choices=[], usage=USAGE)
 @asynccontextmanager
 async def client(bench: Bench, *, key: str = "none") -> AsyncIterator[openai.AsyncOpenAI]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(bench.api, log_config=None, timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(bench.api, log_config=None, timeout_graceful_shutdown=int(DEADLOCK))
+    )
     serving = asyncio.create_task(server.serve([listener]))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLOCK):
             while not server.started:
                 await asyncio.sleep(0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=10) as asking:
+        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=DEADLOCK) as asking:
             yield asking
     finally:
         server.should_exit = True
@@ -136,7 +139,7 @@ async def test_a_client_that_closes_its_connection_ends_the_work() -> None:
         stream = await ask.chat.completions.create(model="demo", messages=MESSAGES, stream=True)
         await anext(stream)
         await stream.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLOCK):
             await reply.closed.wait()
             await bench.admission.idle()
     assert bench.metric("cancelled_total", stage="streaming") == 1

@@ -9,6 +9,7 @@ from starlette.types import Message
 
 from service.api.sse import KEEP_ALIVE, EventStream, FrameSplitter, error_frame
 from service.errors import EngineFailed, InvalidRequest, PatchbayError
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +51,7 @@ class Wire:
         self.news.set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLOCK):
             while len(self.sent) < count:
                 self.news.clear()
                 await self.news.wait()

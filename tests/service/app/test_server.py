@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from service.app.server import Admin, DrainingServer, listen, make_server
 from service.errors import ConfigurationError
 from service.pipeline.admission import Admission
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,7 @@ async def test_a_running_answer_ends_before_the_server_does() -> None:
     site = Site()
     with listen("127.0.0.1", 0) as listening:
         serving = asyncio.create_task(site.server._serve([listening]))
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=DEADLOCK) as client:
             answer = asyncio.create_task(client.get(f"http://127.0.0.1:{listening.getsockname()[1]}"))
             await site.entered.wait()
             site.told_to_stop()
@@ -65,7 +66,7 @@ async def test_no_part_of_an_answer_waits_for_the_clients_acknowledgement() -> N
     site.go_on.set()
     with listen("127.0.0.1", 0) as listening:
         serving = asyncio.create_task(site.server._serve([listening]))
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=DEADLOCK) as client:
             await client.get(f"http://127.0.0.1:{listening.getsockname()[1]}")
             (connection,) = site.server.server_state.connections
             accepted = connection.transport.get_extra_info("socket")
@@ -79,7 +80,7 @@ async def test_a_connection_without_a_request_is_kept_as_long_as_it_is_told() ->
     site.go_on.set()
     with listen("127.0.0.1", 0) as listening:
         serving = asyncio.create_task(site.server._serve([listening]))
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=DEADLOCK) as client:
             await client.get(f"http://127.0.0.1:{listening.getsockname()[1]}")
             (connection,) = site.server.server_state.connections
             left = connection.timeout_keep_alive_task.when() - asyncio.get_running_loop().time()
@@ -100,7 +101,7 @@ async def test_the_admin_server_answers_until_the_first_has_ended_and_not_longer
         first, admin = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (listening, beside))
         site = Site(admin=Admin(api, beside))
         serving = asyncio.create_task(site.server._serve([listening]))
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=DEADLOCK) as client:
             answer = asyncio.create_task(client.get(first))
             await site.entered.wait()
             site.told_to_stop()

@@ -11,6 +11,7 @@ import pytest
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.domain import Lease
 from service.errors import ArenaFull, ConfigurationError
+from tests.waiting import DEADLOCK
 
 SPEC = ArenaSpec(width=3, dtype="float32", page_rows=4, pages=6, slots=5, max_pages=3)
 
@@ -156,7 +157,7 @@ def test_two_threads_that_put_one_key_share_one_entry(
     meet = threading.Barrier(2)
 
     def together(entry: object, data: object) -> None:
-        meet.wait(timeout=30)
+        meet.wait(timeout=DEADLOCK)
         write(entry, data)  # type: ignore[arg-type]
 
     write = store._write
@@ -165,7 +166,7 @@ def test_two_threads_that_put_one_key_share_one_entry(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=DEADLOCK)
     monkeypatch.undo()
     stats = store.stats()
     assert (stats.entries, stats.used_bytes, stats.leased_rows) == (1, SPEC.page_bytes, 4)
@@ -201,7 +202,7 @@ def test_a_path_in_use_is_refused_and_a_dead_owners_file_is_replaced(tmp_path: P
         assert owner.stdout is not None and owner.stdout.readline() == "ready\n"
         with pytest.raises(ConfigurationError, match="another process uses the arena"):
             ArenaStore(path, SPEC)
-        owner.communicate(timeout=30)
+        owner.communicate(timeout=DEADLOCK)
     reader = ArenaReader(path)
     store = ArenaStore(path, SPEC)
     store.put(key(1), rows(5))

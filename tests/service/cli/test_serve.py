@@ -20,14 +20,14 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.processes import free_port
 from tests.service.pipeline.test_chat import png
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parent.parent.parent.parent
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SECRET = "Sesame-7f3a"
-HANG = 300
-"""Seconds that mean that it will never happen."""
 
 
 class Neighbours:
@@ -81,12 +81,6 @@ async def neighbours() -> AsyncIterator[tuple[Neighbours, str]]:
         await runner.cleanup()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Running:
     """`patchbay serve` and the lines that it has written."""
 
@@ -96,7 +90,7 @@ class Running:
 
     async def until(self, words: str) -> None:
         assert self.process.stderr is not None
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(DEADLOCK):
             while not any(words in line["message"] for line in self.lines):
                 line = await self.process.stderr.readline()
                 assert line, f"it ended before it said {words!r}: {self.lines}"
@@ -104,7 +98,7 @@ class Running:
 
     async def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(DEADLOCK):
             output, errors = await self.process.communicate()
         assert output == b""
         self.lines += [json.loads(line) for line in errors.splitlines()]
@@ -148,7 +142,7 @@ async def test_metrics_logs_and_traces_of_one_request_from_outside() -> None:
             *("--images", "passthrough", "--engine-url", place, "--otlp-endpoint", place),
             *("--port", str(port), "--admin-port", str(admin_port), "--log-format", "json"),
         ) as service,
-        httpx.AsyncClient(timeout=HANG) as client,
+        httpx.AsyncClient(timeout=DEADLOCK) as client,
     ):
         await service.until("metrics at")
         answer = await client.post(f"{url}/v1/chat/completions", json=question, headers=headers)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.decode.framing import read_message, write_message
+from tests.waiting import DEADLOCK
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_messages_larger_than_the_pipe_arrive_whole_and_in_order(pipe: tuple[int
 
     def send() -> None:
         for number, body in enumerate(bodies):
-            write_message(pipe[1], {"number": number}, body, deadline=time.monotonic() + 60)
+            write_message(pipe[1], {"number": number}, body, deadline=time.monotonic() + DEADLOCK)
 
     thread = threading.Thread(target=send)
     thread.start()

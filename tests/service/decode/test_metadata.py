@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from service.decode import DecodePool
 from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, TilePlan, View
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def pool() -> AsyncIterator[DecodePool]:
-    workers = DecodePool(1, 7 * 32 * 32 * 3, timeout=60, max_pixels=1_000_000)
+    workers = DecodePool(1, 7 * 32 * 32 * 3, timeout=DEADLOCK, max_pixels=1_000_000)
     await workers.start()
     yield workers
     workers.close()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from service.decode.process import DecodeProcess, Tiles
 from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, TilePlan, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage
+from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def pool() -> AsyncIterator[DecodePool]:
-    workers = DecodePool(2, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    workers = DecodePool(2, TILE_BYTES, timeout=DEADLOCK, max_pixels=MAX_PIXELS)
     await workers.start()
     yield workers
     workers.close()
@@ -52,7 +53,7 @@ async def pool() -> AsyncIterator[DecodePool]:
 
 @pytest.fixture(scope="module")
 async def one_worker() -> AsyncIterator[DecodePool]:
-    worker = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    worker = DecodePool(1, TILE_BYTES, timeout=DEADLOCK, max_pixels=MAX_PIXELS)
     yield worker
     worker.close()
 
@@ -85,19 +86,14 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def pids(pool: DecodePool) -> list[int]:
-    return [place._worker.pid for place in pool._places if place._worker is not None]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
+    return [worker._worker.pid for worker in pool._workers if worker._worker is not None]
 
 
 def unread(pool: DecodePool) -> int:
     """Bytes that lie in the pipe to the first worker."""
-    assert pool._places[0]._worker is not None
+    assert pool._workers[0]._worker is not None
     buffer = bytearray(4)
-    fcntl.ioctl(pool._places[0]._worker.requests, termios.FIONREAD, buffer)
+    fcntl.ioctl(pool._workers[0]._worker.requests, termios.FIONREAD, buffer)
     return int.from_bytes(buffer, sys.byteorder)
 
 
@@ -205,16 +201,14 @@ async def test_the_largest_allowed_image_of_the_hungriest_kind_fits_the_memory(p
 async def test_an_image_that_takes_too_long_is_ended_and_the_worker_replaced(
     lone: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small JPEG that a decoder goes over sixty times."""
-    slow = image_bytes(Image.new("L", (3000, 3000), 128), "JPEG", progressive=True)
-    begin = slow.data.rindex(b"\xff\xda")
-    data = slow.data[:begin] + slow.data[begin:-2] * 55 + slow.data[-2:]
+    """The worker stands still, so that no machine is fast enough to answer in time."""
     (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
     hasty = replace(lone._spec, timeout=0.3)
-    for holder in (lone, lone._places[0]):
+    for holder in (lone, lone._workers[0]):
         monkeypatch.setattr(holder, "_spec", hasty)
     with pytest.raises(InvalidImage, match=r"longer than 0\.3 seconds .*decode_timeout") as caught:
-        await lone.tiles(ImageBytes(data, ImageFormat.JPEG, 3000, 3000, "data"), PLAN, PATH)
+        await lone.tiles(image_bytes(picture()), PLAN, PATH)
     assert caught.value.param == PATH
     await until(lambda: gone(pid))
     assert pids(lone) == []
@@ -255,7 +249,7 @@ async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone
     image, counts = image_bytes(picture()), []
     for _ in range(3):
         (pid,) = pids(lone)
-        lone._places[0].kill()
+        lone._workers[0].kill()
         await until(lambda pid=pid: gone(pid))
         await lone.tiles(image, PLAN, PATH)
         counts.append(len(os.listdir("/proc/self/fd")))
@@ -266,9 +260,9 @@ async def test_large_images_never_hold_all_workers(pool: DecodePool, monkeypatch
     """Two of them wait for one worker until a small one, which came last, has used the other."""
     ended, small_ended = [], threading.Event()
 
-    def slow(place: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+    def slow(worker: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
         if image.width > 1000:
-            assert small_ended.wait(60)
+            assert small_ended.wait(DEADLOCK)
         ended.append(image.width)
         return []
 
@@ -283,7 +277,7 @@ async def test_large_images_never_hold_all_workers(pool: DecodePool, monkeypatch
     assert ended == [90, 2101, 2102]
 
 
-async def test_who_leaves_the_queue_frees_the_place(lone: DecodePool) -> None:
+async def test_who_leaves_the_queue_frees_its_turn(lone: DecodePool) -> None:
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGSTOP)
     images = [image_bytes(picture(seed)) for seed in range(4)]
@@ -313,7 +307,7 @@ async def test_a_decoding_that_nobody_waits_for_is_ended(lone: DecodePool) -> No
 
 
 async def test_closing_ends_every_process_and_fails_who_waits() -> None:
-    pool = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS)
+    pool = DecodePool(1, TILE_BYTES, timeout=DEADLOCK, max_pixels=MAX_PIXELS)
     await pool.start()
     before = pids(pool)
     os.kill(before[0], signal.SIGSTOP)
@@ -328,7 +322,7 @@ async def test_closing_ends_every_process_and_fails_who_waits() -> None:
 
 
 async def test_workers_that_do_not_start_are_a_fault_of_the_machine_not_of_the_image() -> None:
-    pool = DecodePool(1, TILE_BYTES, timeout=60, max_pixels=MAX_PIXELS, startup_timeout=0.0)
+    pool = DecodePool(1, TILE_BYTES, timeout=DEADLOCK, max_pixels=MAX_PIXELS, startup_timeout=0.0)
     with pytest.raises(ConfigurationError, match="do not start"):
         await pool.start()
     with pytest.raises(EncoderFailed, match="could be started") as caught:
@@ -375,7 +369,7 @@ from service.decode import DecodePool
 async def main():
     pool = DecodePool(1, 3072)
     await pool.start()
-    print(pool._places[0]._worker.pid, flush=True)
+    print(pool._workers[0]._worker.pid, flush=True)
     sys.stdin.read()
 
 asyncio.run(main())
@@ -388,7 +382,7 @@ asyncio.run(main())
         parent.kill()
     waiting = select.poll()
     waiting.register(worker, select.POLLIN)
-    assert waiting.poll(20_000)
+    assert waiting.poll(1000 * DEADLOCK)
     os.close(worker)
 
 

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests.waiting import DEADLOCK
+
 ALLOWED = 64 * 1024**2
 
 
@@ -86,7 +88,7 @@ sys.stdin.read()
     waiting = select.poll()
     waiting.register(worker, select.POLLIN)
     # the pipe to the child is held open by another process, so only the signal can end it
-    assert waiting.poll(20_000)
+    assert waiting.poll(1000 * DEADLOCK)
     os.kill(keeper, signal.SIGKILL)
     os.close(worker)
 

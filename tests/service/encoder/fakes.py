@@ -18,8 +18,8 @@ from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
 from service.families.towers import TiledImage
 from service.telemetry.timeline import StageTimings
+from tests.waiting import DEADLOCK
 
-HANG = 20.0
 WIDTH = 3
 ROWS = 2
 BUDGET = 8
@@ -79,7 +79,7 @@ class FakeTower:
         self.batches.append([image.tiles for image in images])
         self.threads.append(torch.get_num_threads())
         self.entered.release()
-        assert self.let_go.acquire(timeout=HANG)
+        assert self.let_go.acquire(timeout=DEADLOCK)
         return self.spoil([rows_of(chr(int(one.views[0][0, 0, 0, 0])), one.tiles) for one in images])
 
     def bucket(self, plan: TilePlan) -> Hashable:
@@ -98,7 +98,7 @@ class FakeTower:
         self.let_go.release(1000)
 
     async def busy(self) -> None:
-        assert await asyncio.to_thread(self.entered.acquire, timeout=HANG)
+        assert await asyncio.to_thread(self.entered.acquire, timeout=DEADLOCK)
 
 
 def start(encoder: LocalEncoder, job: ImageJob) -> asyncio.Task[ArenaLease]:
@@ -110,9 +110,3 @@ def stored(arena: ArenaStore, job: ImageJob) -> torch.Tensor | None:
     reader = ArenaReader(arena.path, width=WIDTH)
     entry = reader.find(job.key)
     return None if entry is None else torch.from_numpy(reader.read(entry)).view(torch.float32)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(HANG):
-        while not condition():
-            await asyncio.sleep(0)

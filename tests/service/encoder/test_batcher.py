@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from service.encoder.batcher import Batcher
 from service.errors import EncoderFailed, InvalidImage
+from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
-HANG = 20.0
-"""Seconds after which a wait is a deadlock; nothing waits this long when the code is right."""
 
 
 @pytest.fixture
@@ -33,14 +32,14 @@ class Device:
     def run(self, items: list[str]) -> list[str]:
         self.batches.append(list(items))
         self.entered.release()
-        assert self.let_go.acquire(timeout=HANG)
+        assert self.let_go.acquire(timeout=DEADLOCK)
         if (error := self.fails(items)) is not None:
             raise error
         return [item.upper() for item in items]
 
     async def busy(self) -> None:
         """Returns when the next batch is on the device."""
-        assert await asyncio.to_thread(self.entered.acquire, timeout=HANG)
+        assert await asyncio.to_thread(self.entered.acquire, timeout=DEADLOCK)
 
     def open(self) -> None:
         """From now on no batch is held."""
@@ -69,8 +68,7 @@ def submit(batcher: Batcher[str, str], item: str, cost: int = 1, bucket: str = "
 
 async def queued(batcher: Batcher[str, str], count: int) -> None:
     """Lets the submitting tasks run until `count` items wait."""
-    while batcher.stats().waiting < count:
-        await asyncio.sleep(0)
+    await until(lambda: batcher.stats().waiting >= count)
 
 
 async def test_goes_at_once_when_free_and_gathers_while_busy(
@@ -180,9 +178,7 @@ async def test_the_thread_outlives_every_failure_and_health_tells(
 
 async def batcher_is(batcher: Batcher[str, str], *, healthy: bool) -> None:
     """Health is written on the device thread, a moment after the answer has left it."""
-    async with asyncio.timeout(HANG):
-        while batcher.healthy is not healthy:
-            await asyncio.sleep(0)
+    await until(lambda: batcher.healthy is healthy)
 
 
 async def test_nobody_waits_for_a_thread_that_ended(device: Device) -> None:
@@ -263,7 +259,7 @@ async def test_reports_each_batch_and_each_items_times(device: Device) -> None:
     device.open()
     reply = await batcher.submit("a", 3)
     assert (reply.value, reply.queued, reply.began, reply.ended) == ("A", 0.0, 2.0, 3.0)
-    assert await asyncio.to_thread(reported.acquire, timeout=HANG)
+    assert await asyncio.to_thread(reported.acquire, timeout=DEADLOCK)
     assert reports == [(1, 3, 3.0, [1.0])]
     assert (await batcher.submit("b", 1)).value == "B"
     await batcher.close()

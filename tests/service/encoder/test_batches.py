@@ -19,8 +19,8 @@ from tests.service.encoder.fakes import (
     rows_of,
     start,
     stored,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from service.arena import ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import ArenaFull, EncoderFailed, InvalidImage
 from service.telemetry.timeline import StageTimings
-from tests.service.encoder.fakes import ROWS, FakeDecode, FakeTower, job, rows_of, start, stored, until
+from tests.service.encoder.fakes import ROWS, FakeDecode, FakeTower, job, rows_of, start, stored
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from service.arena import ArenaSpec, ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import ConfigurationError, EncoderFailed
 from service.telemetry.timeline import StageTimings
-from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower, job, start, until
+from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower, job, start
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,8 @@ import pytest
 from service.arena import ArenaLease, ArenaSpec, ArenaStore
 from service.encoder.local import LocalEncoder
 from service.telemetry.timeline import StageTimings
-from tests.service.encoder.fakes import BUDGET, HANG, ROWS, FakeDecode, FakeTower, job, start, until
+from tests.service.encoder.fakes import BUDGET, ROWS, FakeDecode, FakeTower, job, start
+from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +107,7 @@ class SlowArena(ArenaStore):
 
     def put(self, key: str, rows: npt.NDArray[np.uint8]) -> ArenaLease:
         self.entered.set()
-        assert self.let_go.wait(HANG)
+        assert self.let_go.wait(DEADLOCK)
         return super().put(key, rows)
 
 
@@ -116,7 +117,7 @@ async def test_leaving_during_the_copy_holds_no_lease(
     slow = SlowArena(str(tmp_path / "slow"), arena.spec)
     encoder = LocalEncoder(tower, decode, slow, budget=BUDGET)
     task = start(encoder, job("a"))
-    assert await asyncio.to_thread(slow.entered.wait, HANG)
+    assert await asyncio.to_thread(slow.entered.wait, DEADLOCK)
     task.cancel()
     await asyncio.wait([task])
     slow.let_go.set()

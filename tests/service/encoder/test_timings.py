@@ -11,7 +11,8 @@ from service.arena import ArenaStore
 from service.encoder.local import LocalEncoder
 from service.errors import EncoderFailed
 from service.telemetry.timeline import Span, StageTimings
-from tests.service.encoder.fakes import BUDGET, FakeDecode, FakeTower, job, until
+from tests.service.encoder.fakes import BUDGET, FakeDecode, FakeTower, job
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

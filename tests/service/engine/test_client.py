@@ -12,12 +12,11 @@ import pytest
 
 from service.engine.client import VLLMClient
 from service.errors import EngineFailed, EngineUnavailable
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-SECONDS = 20
-"""More than any test takes, so that a connection that is never closed fails it."""
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -62,7 +61,7 @@ Serve = Callable[[Behaviour], AbstractAsyncContextManager[VLLMClient]]
 @asynccontextmanager
 async def serve(behaviour: Behaviour) -> AsyncIterator[VLLMClient]:
     """A client of a server that treats every connection by `behaviour`; a failure in there fails the test."""
-    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(DEADLOCK), asyncio.TaskGroup() as tasks:
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             async def one() -> None:

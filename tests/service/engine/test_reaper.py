@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from service.engine import reaper
+from tests.waiting import DEADLOCK
 
 GRANDCHILD = "import os, signal; {deaf}; print('up', flush=True); os.read(int('{forever}'), 1)"
 TREE = """
@@ -28,8 +29,6 @@ child.stdout.readline()
 print("up", flush=True)
 {then}
 """
-SECONDS = 20
-"""More than any test takes, so that a tree that goes on fails it."""
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
@@ -55,12 +54,12 @@ class Tree:
         assert self.reaper.stdout is not None and self.reaper.stdin is not None
         assert self.reaper.stdout.readline() == b"up\n"
 
-    def wait_until_nobody_is_left(self, seconds: float = SECONDS) -> None:
+    def wait_until_nobody_is_left(self, seconds: float = DEADLOCK) -> None:
         assert select.select([self._alive], [], [], seconds)[0], "some of the tree is still alive"
         assert os.read(self._alive, 1) == b""
 
     def status(self) -> int:
-        return self.reaper.wait(SECONDS)
+        return self.reaper.wait(DEADLOCK)
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):

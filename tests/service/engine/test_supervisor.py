@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -15,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import free_port
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
 from service.errors import ConfigurationError, EngineUnavailable
+from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
 
@@ -31,9 +32,7 @@ class World:
     """A supervisor of a fake engine, its states as they came, and a clock that only the test moves."""
 
     def __init__(self, folder: Path, pace: Pace) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.now = 0.0
         self.slept: list[float] = []
         self.states: list[EngineState] = []
@@ -65,7 +64,7 @@ class World:
 
     async def ready(self) -> int:
         """Waits for readiness; returns the server's process id."""
-        await self.supervisor.wait_ready(timeout=60)
+        await self.supervisor.wait_ready(timeout=DEADLOCK)
         return await self.tell("/pid")
 
     async def tell(self, route: str) -> int:
@@ -79,12 +78,7 @@ class World:
         """Ends the server from within, and waits until the supervisor has seen it."""
         with suppress(EngineUnavailable):
             await self.tell("/die")
-        await self.until(lambda: self.supervisor.state is not READY)
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not true():
-                await asyncio.sleep(0.005)
+        await until(lambda: self.supervisor.state is not READY)
 
 
 @pytest.fixture
@@ -132,7 +126,7 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     world = make()
     world.supervisor.start()
     os.kill(await world.ready(), signal.SIGKILL)
-    await world.until(lambda: world.supervisor.restarts == 1)
+    await until(lambda: world.supervisor.restarts == 1)
     assert "the engine was killed by signal 9; restarting it in 0 s" in caplog.text
 
 
@@ -141,7 +135,7 @@ async def test_a_killed_reaper_takes_the_engine_with_it(make: Make) -> None:
     world.supervisor.start()
     first = await world.ready()
     os.kill(await world.tell("/parent"), signal.SIGKILL)
-    await world.until(lambda: world.supervisor.restarts == 1)
+    await until(lambda: world.supervisor.restarts == 1)
     # it could not listen on the same port, nor would the process id differ, if the first were alive
     assert await world.ready() != first
 
@@ -208,19 +202,24 @@ async def test_an_engine_that_says_it_is_unwell_is_down_at_once_and_restarted_af
 
 async def test_an_engine_that_hangs_is_killed_and_restarted(make: Make) -> None:
     world = make(unhealthy_polls=1, grace=0.1)
-    answers = world.client.health
+    answers, hangs = world.client.health, asyncio.Event()
 
-    async def impatient() -> bool:
-        try:
-            async with asyncio.timeout(1.0 if world.supervisor.state is not STARTING else 30.0):
-                return await answers()
-        except TimeoutError:
-            return False
+    async def given_up_when_it_hangs() -> bool:
+        if world.supervisor.restarts:
+            return await answers()
+        asked, given_up = asyncio.ensure_future(answers()), asyncio.ensure_future(hangs.wait())
+        await asyncio.wait({asked, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        given_up.cancel()
+        if asked.done():
+            return asked.result()
+        asked.cancel()
+        return False
 
-    world.supervisor._health = impatient
+    world.supervisor._health = given_up_when_it_hangs
     world.supervisor.start()
     first = await world.ready()
     await world.tell("/hang")
+    hangs.set()
     assert await world.ready() != first
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
@@ -239,7 +238,7 @@ async def test_one_missed_poll_drops_readiness_and_the_next_answer_restores_it(m
         return await answers()
 
     world.supervisor._health = once_unwell
-    await world.until(lambda: world.states[2:] == [DOWN, READY])
+    await until(lambda: world.states[2:] == [DOWN, READY])
     assert await world.ready() == first
     assert world.supervisor.restarts == 0
 
@@ -273,7 +272,7 @@ async def test_the_time_to_come_back_is_learnt_from_the_last_start(make: Make) -
 
     world.broken.touch()
     await world.kill()
-    await world.until(lambda: len(world.slept) >= 2)
+    await until(lambda: len(world.slept) >= 2)
     assert 1.0 < world.supervisor.retry_after() <= measured + world.slept[-1]
     world.broken.unlink()
 

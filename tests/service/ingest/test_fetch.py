@@ -15,6 +15,7 @@ from service.domain import Detail, ImageRef
 from service.errors import ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
 from service.ingest.fetch import Fetcher, FetchLimits
 from service.ingest.guard import URLPolicy
+from tests.waiting import LoopClock
 
 pytestmark = pytest.mark.anyio
 
@@ -342,8 +343,18 @@ async def test_an_endless_body_ends_at_the_cap() -> None:
 
 
 async def test_silence_ends_at_the_deadline() -> None:
-    async with serving(None) as server, fetching(timeout=0.05) as fetch:
-        await refused(fetch, server.url(), MediaFetchFailed, "within 0.05 seconds .*fetch_timeout")
+    asked = asyncio.Event()
+
+    async def silent(*_: object) -> None:
+        asked.set()
+
+    async with serving(silent) as server, fetching(timeout=60) as fetch:
+        clock = LoopClock()
+        fetching_it = refused(fetch, server.url(), MediaFetchFailed, "within 60 seconds .*fetch_timeout")
+        task = asyncio.create_task(fetching_it)
+        await asked.wait()
+        clock.advance(61)
+        await task
         await server.gone.wait()
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from service.errors import Draining, InvalidRequest, QueueFull
 from service.pipeline.admission import Admission, Measured, VisualPermit
+from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +108,7 @@ async def test_one_that_gives_up_lets_the_next_in() -> None:
     small = asyncio.create_task(admission.visual(2))
     await turns()
     large.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLOCK):
         assert (await small).rows == 2
     first.release()
     assert admission.visual_reserved == 2
@@ -128,7 +129,7 @@ async def test_one_cancelled_in_the_turn_of_its_grant_gives_it_back() -> None:
 async def test_more_than_there_is_is_refused_at_once() -> None:
     admission = Admission(max_inflight=1, max_visual_rows=10)
     with pytest.raises(InvalidRequest, match="need 11 visual tokens; the server has 10") as refused:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLOCK):
             await admission.visual(11, param="messages")
     assert refused.value.param == "messages"
 

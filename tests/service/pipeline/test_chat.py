@@ -29,6 +29,7 @@ from service.pipeline.handover import HandlePath, PassThrough
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
 from tests.service.fakes import Encoder, Engine, Reply, event
+from tests.waiting import LoopClock
 
 pytestmark = pytest.mark.anyio
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
@@ -266,18 +267,24 @@ async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
 
 
 async def test_the_deadline_ends_an_answer_that_stalls() -> None:
+    reached = asyncio.Event()
+
     class Stalled(Reply):
         async def body(self) -> AsyncIterator[bytes]:
             yield b"data: {}\n\n"
+            reached.set()
             await asyncio.Event().wait()
 
     stalled = Stalled()
-    bench = Bench(stalled, timeout=0.2)
+    clock, bench = LoopClock(), Bench(stalled, timeout=60)
     answer = await bench.pipeline.chat(request(png(), stream=True), {})
     chunks = answer.body()
     assert await anext(chunks) == b"data: {}\n\n"
+    rest = asyncio.ensure_future(anext(chunks))
+    await reached.wait()
+    clock.advance(61)
     with pytest.raises(DeadlineExceeded, match="request_timeout"):
-        await anext(chunks)
+        await rest
     await answer.aclose()
     assert stalled.closed
     assert bench.all_given_back()

@@ -23,10 +23,10 @@ from service.pipeline.handover import HandlePath
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
-from tests.browser import HANG
 from tests.service import fakes
 from tests.service.api.fakes import Bench, Health
 from tests.service.fakes import event
+from tests.waiting import DEADLOCK
 
 EMBEDDED = load_geometry(EMBEDDED_MODEL)
 USAGE = {"prompt_tokens": 177, "completion_tokens": 2, "total_tokens": 179}
@@ -91,11 +91,13 @@ class Gateway:
     @contextmanager
     def running(self) -> Iterator[str]:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = uvicorn.Server(uvicorn.Config(self.api, log_config=None, timeout_graceful_shutdown=5))
+            server = uvicorn.Server(
+                uvicorn.Config(self.api, log_config=None, timeout_graceful_shutdown=int(DEADLOCK))
+            )
             thread = threading.Thread(target=server.run, args=([listening],))
             thread.start()
             try:
                 yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
             finally:
                 server.should_exit = True
-                thread.join(HANG)
+                thread.join(DEADLOCK)
