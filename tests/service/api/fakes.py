@@ -91,7 +91,7 @@ class Health:
         return self.told
 
 
-class Bench:
+class Harness:
     """The application with everything below it at hand."""
 
     def __init__(
@@ -223,9 +223,9 @@ class Call:
         self._news.set()
 
 
-def chat(bench: Bench, *, headers: Mapping[str, str] | None = None, **fields: Any) -> Call:
+def chat(harness: Harness, *, headers: Mapping[str, str] | None = None, **fields: Any) -> Call:
     body = {"messages": [{"role": "user", "content": "hi"}]} | fields
-    return Call(bench.api, "/v1/chat/completions", json.dumps(body).encode(), **(headers or {}))
+    return Call(harness.api, "/v1/chat/completions", json.dumps(body).encode(), **(headers or {}))
 
 
 def event(**payload: Any) -> bytes:

@@ -31,7 +31,7 @@ from service.telemetry.logs import TEXT, JsonFormatter
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import Span
 from tests.service import fakes
-from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, Service, chat, event
+from tests.service.api.fakes import HIGH, LOW, Call, Harness, Reply, Service, chat, event
 
 pytestmark = pytest.mark.anyio
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
@@ -77,12 +77,12 @@ class Working(Service):
         return await super().chat(request, headers)
 
 
-async def line_of(reply: Reply | BaseException, **fields: Any) -> tuple[dict[str, Any], Bench]:
-    bench = Bench(pipeline=Working(reply))
+async def line_of(reply: Reply | BaseException, **fields: Any) -> tuple[dict[str, Any], Harness]:
+    harness = Harness(pipeline=Working(reply))
     with logged(JsonFormatter(), logging.INFO) as written:
-        await chat(bench, headers={"x_request_id": "mine"}, **fields).run()
+        await chat(harness, headers={"x_request_id": "mine"}, **fields).run()
     (line,) = lines(written)
-    return line, bench
+    return line, harness
 
 
 async def test_an_answer_is_told_with_its_images_stages_and_tokens() -> None:
@@ -135,22 +135,22 @@ async def test_a_stream_is_told_like_any_other() -> None:
 async def test_a_failure_is_told_by_its_code(
     reply: Reply | BaseException, status: int, error: str, stream: bool
 ) -> None:
-    line, bench = await line_of(reply, stream=stream)
+    line, harness = await line_of(reply, stream=stream)
     assert (line["status"], line["error"], line["model"]) == (status, error, "demo")
-    assert bench.metric("requests_total", route=ROUTE, model="demo", code=str(status)) == 1
+    assert harness.metric("requests_total", route=ROUTE, model="demo", code=str(status)) == 1
 
 
 async def test_a_client_that_left_is_told() -> None:
-    bench = Bench(gate=asyncio.Event())
-    call = chat(bench)
+    harness = Harness(gate=asyncio.Event())
+    call = chat(harness)
     with logged(JsonFormatter(), logging.INFO) as written:
         running = asyncio.create_task(call.run())
-        await bench.service.asking.wait()
+        await harness.service.asking.wait()
         call.leave()
         await running
     (line,) = lines(written)
     assert (line["status"], line["client_left"]) == (499, True)
-    assert bench.metric("stage_duration_seconds_count", stage="total") == 1
+    assert harness.metric("stage_duration_seconds_count", stage="total") == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -160,11 +160,11 @@ async def test_a_client_that_left_is_told() -> None:
 async def test_the_stages_of_every_request_sum_to_its_total(
     reply: Reply | BaseException, stream: bool
 ) -> None:
-    line, bench = await line_of(reply, stream=stream)
+    line, harness = await line_of(reply, stream=stream)
     assert math.isclose(sum(line["stages_ms"].values()), line["duration_ms"], abs_tol=0.01)
     sums = {
         sample.labels["stage"]: sample.value
-        for family in bench.registry.collect()
+        for family in harness.registry.collect()
         for sample in family.samples
         if sample.name == "patchbay_stage_duration_seconds_sum"
     }
@@ -176,7 +176,7 @@ async def test_the_stages_of_every_request_sum_to_its_total(
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
 async def test_what_machines_ask_all_the_time_is_quiet(path: str) -> None:
     with logged(JsonFormatter(), logging.INFO) as written:
-        await Call(Bench().api, path, method="GET").run()
+        await Call(Harness().api, path, method="GET").run()
     assert lines(written) == []
 
 
@@ -309,7 +309,7 @@ def test_a_secret_anywhere_in_a_request_or_its_answer_is_in_no_line(
     raw = json.dumps({**body, "stream": stream}).encode()
 
     async def run() -> None:
-        call = Call(Bench(pipeline=whole(reply())).api, path, raw, method=method, **headers)
+        call = Call(Harness(pipeline=whole(reply())).api, path, raw, method=method, **headers)
         call.scope["query_string"] = query
         await call.run()
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.api.auth import ApiKeys
 from service.errors import ConfigurationError, Unauthorized
-from tests.service.api.fakes import Bench, Call, chat
+from tests.service.api.fakes import Call, Harness, chat
 
 pytestmark = pytest.mark.anyio
 KEYS = ("sk-one", "sk-two")
@@ -40,16 +40,16 @@ def test_a_key_that_no_header_could_carry(key: str) -> None:
 
 
 async def test_a_key_opens_and_salts() -> None:
-    bench = Bench(api_keys=KEYS)
-    assert (await chat(bench, headers={"authorization": "Bearer sk-two"}).run()).status == 200
-    request, _ = bench.service.asked[0]
+    harness = Harness(api_keys=KEYS)
+    assert (await chat(harness, headers={"authorization": "Bearer sk-two"}).run()).status == 200
+    request, _ = harness.service.asked[0]
     assert request.tenant == ApiKeys(KEYS).tenant("Bearer sk-two")
 
 
 async def test_no_key_no_body() -> None:
-    bench = Bench(api_keys=KEYS)
-    call = await chat(bench).run()
-    assert (call.status, call.received, bench.service.asked) == (401, 0, [])
+    harness = Harness(api_keys=KEYS)
+    call = await chat(harness).run()
+    assert (call.status, call.received, harness.service.asked) == (401, 0, [])
     assert call.error["type"] == "authentication_error"
     assert call.headers["www-authenticate"] == "Bearer"
 
@@ -58,7 +58,7 @@ async def test_no_key_no_body() -> None:
 @pytest.mark.parametrize("host", ["x/?", "x/livez?", "a#", "x\\livez", "localhost:0@x", "[::1"])
 async def test_a_host_header_does_not_open(path: str, host: str) -> None:
     method = "POST" if "chat" in path else "GET"
-    call = await Call(Bench(api_keys=KEYS).api, path, b"{}", method=method, host=host).run()
+    call = await Call(Harness(api_keys=KEYS).api, path, b"{}", method=method, host=host).run()
     assert call.status == 401
 
 
@@ -67,12 +67,12 @@ async def test_a_host_header_does_not_open(path: str, host: str) -> None:
     ["//v1/models", "/v1//models", "/V1/models", "/v1/models/", "/livez/../v1/models", "/v1/./models", "/v1"],
 )
 async def test_a_path_in_disguise_leads_nowhere(path: str) -> None:
-    call = await Call(Bench(api_keys=KEYS).api, path, method="GET", host="x").run()
+    call = await Call(Harness(api_keys=KEYS).api, path, method="GET", host="x").run()
     assert call.status in (401, 404)
     assert b"max_model_len" not in call.body
 
 
 async def test_the_operator_s_routes_need_no_key() -> None:
-    bench = Bench(api_keys=KEYS)
+    harness = Harness(api_keys=KEYS)
     for path in ("/livez", "/readyz", "/metrics"):
-        assert (await Call(bench.api, path, method="GET").run()).status == 200
+        assert (await Call(harness.api, path, method="GET").run()).status == 200

@@ -16,7 +16,7 @@ from service.domain import ChatRequest
 from service.errors import EngineFailed
 from service.telemetry.timeline import Span
 from tests.service import fakes
-from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, Service, chat, event
+from tests.service.api.fakes import HIGH, LOW, Call, Harness, Reply, Service, chat, event
 from tests.service.pipeline import test_chat as pipeline
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +38,7 @@ class Working(Service):
 
 
 async def asked(reply: Reply, *, headers: Mapping[str, str] = ASKING, **fields: Any) -> Call:
-    return await chat(Bench(pipeline=Working(reply)), headers=headers, **fields).run()
+    return await chat(Harness(pipeline=Working(reply)), headers=headers, **fields).run()
 
 
 def is_whole(details: dict[str, Any]) -> bool:
@@ -97,8 +97,8 @@ async def test_a_stream_gets_one_more_event_before_its_end(cut: int) -> None:
 
 
 async def test_the_whole_answer_is_in_the_time_that_is_told() -> None:
-    below = pipeline.Bench(fakes.Reply(DELTA, event(choices=[{"delta": {"content": "a"}}]), DONE))
-    call = chat(Bench(pipeline=below.pipeline), headers=ASKING, stream=True)
+    below = pipeline.Harness(fakes.Reply(DELTA, event(choices=[{"delta": {"content": "a"}}]), DONE))
+    call = chat(Harness(pipeline=below.pipeline), headers=ASKING, stream=True)
     await call.run()
     details = told(call.body.removesuffix(DONE).split(b"\n\n")[-2])["patchbay"]
     assert {"engine_first_token", "engine_answer"} <= set(details["stages_ms"])

@@ -12,7 +12,7 @@ import uvicorn
 
 from service.api.sse import DONE
 from service.errors import ArenaFull, EngineFailed, EngineUnavailable
-from tests.service.api.fakes import HIGH, LOW, Bench, Reply, event
+from tests.service.api.fakes import HIGH, LOW, Harness, Reply, event
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
@@ -40,10 +40,10 @@ FINAL = event(**HEAD, object="chat.completion.chunk", choices=[], usage=USAGE)
 
 
 @asynccontextmanager
-async def client(bench: Bench, *, key: str = "none") -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(harness: Harness, *, key: str = "none") -> AsyncIterator[openai.AsyncOpenAI]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(bench.api, log_config=None, timeout_graceful_shutdown=int(DEADLOCK))
+        uvicorn.Config(harness.api, log_config=None, timeout_graceful_shutdown=int(DEADLOCK))
     )
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -60,7 +60,7 @@ async def client(bench: Bench, *, key: str = "none") -> AsyncIterator[openai.Asy
 
 
 async def test_an_answer_with_what_its_images_cost() -> None:
-    async with client(Bench(Reply(COMPLETION, images=[LOW, HIGH]))) as ask:
+    async with client(Harness(Reply(COMPLETION, images=[LOW, HIGH]))) as ask:
         answer = await ask.chat.completions.create(model="demo", messages=MESSAGES)
     assert answer.choices[0].message.content == "hello"
     details = answer.usage.prompt_tokens_details.model_dump()
@@ -68,8 +68,8 @@ async def test_an_answer_with_what_its_images_cost() -> None:
 
 
 async def test_a_stream_with_usage() -> None:
-    bench = Bench(Reply(delta("hel"), delta("lo"), FINAL, DONE, images=[LOW]))
-    async with client(bench) as ask:
+    harness = Harness(Reply(delta("hel"), delta("lo"), FINAL, DONE, images=[LOW]))
+    async with client(harness) as ask:
         stream = await ask.chat.completions.create(
             model="demo", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
         )
@@ -80,8 +80,8 @@ async def test_a_stream_with_usage() -> None:
 
 async def test_keep_alive_comments_go_unseen() -> None:
     gate = asyncio.Event()
-    bench = Bench(Reply(delta("hello"), DONE), gate=gate, keepalive=0.001)
-    async with client(bench) as ask:
+    harness = Harness(Reply(delta("hello"), DONE), gate=gate, keepalive=0.001)
+    async with client(harness) as ask:
         # the status comes with the first comment, while the service still works
         stream = await ask.chat.completions.create(model="demo", messages=MESSAGES, stream=True)
         gate.set()
@@ -89,7 +89,7 @@ async def test_keep_alive_comments_go_unseen() -> None:
 
 
 async def test_a_late_failure_is_raised_and_not_a_normal_end() -> None:
-    async with client(Bench(Reply(delta("hel"), EngineFailed("the engine died")))) as ask:
+    async with client(Harness(Reply(delta("hel"), EngineFailed("the engine died")))) as ask:
         stream = await ask.chat.completions.create(model="demo", messages=MESSAGES, stream=True)
         heard = []
         with pytest.raises(openai.APIError, match="the engine died") as raised:
@@ -111,7 +111,7 @@ async def test_a_late_failure_is_raised_and_not_a_normal_end() -> None:
 async def test_refusals_are_the_client_s_own_exceptions(
     reply: Exception, kind: type[openai.APIStatusError], status: int, code: str, stream: bool
 ) -> None:
-    async with client(Bench(reply)) as ask:
+    async with client(Harness(reply)) as ask:
         with pytest.raises(kind) as raised:
             await ask.chat.completions.create(model="demo", messages=MESSAGES, stream=stream)
     assert (raised.value.status_code, raised.value.code) == (status, code)
@@ -119,7 +119,7 @@ async def test_refusals_are_the_client_s_own_exceptions(
 
 
 async def test_a_bad_field_an_unknown_model_and_a_wrong_key() -> None:
-    async with client(Bench(api_keys=["sk-one"]), key="sk-one") as ask:
+    async with client(Harness(api_keys=["sk-one"]), key="sk-one") as ask:
         with pytest.raises(openai.BadRequestError) as bad:
             await ask.chat.completions.create(model="demo", messages=MESSAGES, extra_body={"cache_salt": "x"})
         assert bad.value.param == "cache_salt"
@@ -134,19 +134,19 @@ async def test_a_bad_field_an_unknown_model_and_a_wrong_key() -> None:
 
 async def test_a_client_that_closes_its_connection_ends_the_work() -> None:
     reply = Reply(delta("hel"), asyncio.Event())
-    bench = Bench(reply)
-    async with client(bench) as ask:
+    harness = Harness(reply)
+    async with client(harness) as ask:
         stream = await ask.chat.completions.create(model="demo", messages=MESSAGES, stream=True)
         await anext(stream)
         await stream.close()
         async with asyncio.timeout(DEADLOCK):
             await reply.closed.wait()
-            await bench.admission.idle()
-    assert bench.metric("cancelled_total", stage="streaming") == 1
+            await harness.admission.idle()
+    assert harness.metric("cancelled_total", stage="streaming") == 1
 
 
 async def test_a_body_over_the_cap_gets_its_answer() -> None:
-    async with client(Bench(max_body_bytes=1000)) as ask:
+    async with client(Harness(max_body_bytes=1000)) as ask:
         with pytest.raises(openai.APIStatusError) as refused:
             await ask.chat.completions.create(
                 model="demo", messages=[{"role": "user", "content": "x" * 100_000}]

@@ -17,7 +17,7 @@ from service.api.error_table import WHEN, by_status
 from service.api.errors import error_object
 from service.api.openapi import REF, document
 from service.errors import ConfigurationError, InvalidRequest, PatchbayError
-from tests.service.api.fakes import Bench
+from tests.service.api.fakes import Harness
 from tests.service.api.test_routes import VLLM
 
 SPEC = document()
@@ -41,7 +41,7 @@ def parses(body: dict[str, Any]) -> bool:
 
 
 def test_every_route_is_told_and_no_other() -> None:
-    api = Bench(engine=VLLM(b"")).api
+    api = Harness(engine=VLLM(b"")).api
     routes = {
         (route.path.replace(":path", ""), method.lower())  # type: ignore[attr-defined]
         for route in api.routes

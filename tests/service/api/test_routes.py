@@ -6,18 +6,18 @@ import re
 import pytest
 
 from service.errors import EngineUnavailable
-from tests.service.api.fakes import Bench, Call, Health, chat
+from tests.service.api.fakes import Call, Harness, Health, chat
 
 pytestmark = pytest.mark.anyio
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def get(bench: Bench, path: str, **headers: str) -> Call:
-    return await Call(bench.api, path, method="GET", **headers).run()
+async def get(harness: Harness, path: str, **headers: str) -> Call:
+    return await Call(harness.api, path, method="GET", **headers).run()
 
 
 async def test_models() -> None:
-    call = await get(Bench(), "/v1/models")
+    call = await get(Harness(), "/v1/models")
     assert json.loads(call.body) == {
         "object": "list",
         "data": [
@@ -28,34 +28,34 @@ async def test_models() -> None:
 
 
 async def test_one_model() -> None:
-    assert json.loads((await get(Bench(), "/v1/models/org/other")).body)["id"] == "org/other"
-    call = await get(Bench(), "/v1/models/nope")
+    assert json.loads((await get(Harness(), "/v1/models/org/other")).body)["id"] == "org/other"
+    call = await get(Harness(), "/v1/models/nope")
     assert (call.status, call.error["code"], call.error["param"]) == (404, "model_not_found", "model")
 
 
 async def test_alive_whatever_is_missing() -> None:
-    bench = Bench(health=Health(engine="starting"))
-    assert (await get(bench, "/livez")).status == 200
+    harness = Harness(health=Health(engine="starting"))
+    assert (await get(harness, "/livez")).status == 200
 
 
 async def test_ready_with_reasons() -> None:
     health = Health(engine="starting: 12 s so far")
-    bench = Bench(health=health)
-    call = await get(bench, "/readyz")
+    harness = Harness(health=health)
+    call = await get(harness, "/readyz")
     assert call.status == 503
     assert json.loads(call.body)["reasons"] == {"engine": "starting: 12 s so far"}
     health.told = {}
-    assert (await get(bench, "/readyz")).status == 200
+    assert (await get(harness, "/readyz")).status == 200
 
 
 async def test_metrics_as_prometheus_and_openmetrics_ask() -> None:
-    bench = Bench()
-    await chat(bench).run()
-    call = await get(bench, "/metrics")
+    harness = Harness()
+    await chat(harness).run()
+    call = await get(harness, "/metrics")
     assert call.headers["content-type"].startswith("text/plain")
     line = b'patchbay_requests_total{code="200",model="demo",route="/v1/chat/completions"} 1.0'
     assert line in call.body
-    newer = await get(bench, "/metrics", accept="application/openmetrics-text; version=1.0.0")
+    newer = await get(harness, "/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert newer.headers["content-type"].startswith("application/openmetrics-text")
     assert newer.body.endswith(b"# EOF\n")
 
@@ -71,31 +71,31 @@ class VLLM:
 
 
 async def test_the_engines_metrics_stand_beside_ours_as_it_writes_them() -> None:
-    call = await get(Bench(engine=VLLM(b"vllm:num_requests_running 1.0\n")), "/metrics/engine")
+    call = await get(Harness(engine=VLLM(b"vllm:num_requests_running 1.0\n")), "/metrics/engine")
     assert (call.status, call.body) == (200, b"vllm:num_requests_running 1.0\n")
     assert call.headers["content-type"] == "text/plain; version=0.0.4"
 
 
 async def test_an_engine_that_is_down_fails_its_own_page_alone() -> None:
-    bench = Bench(engine=VLLM(EngineUnavailable("the engine is down", retry_after=1)))
-    call = await get(bench, "/metrics/engine")
+    harness = Harness(engine=VLLM(EngineUnavailable("the engine is down", retry_after=1)))
+    call = await get(harness, "/metrics/engine")
     assert (call.status, call.body) == (503, b"the engine is down")
-    assert (await get(bench, "/metrics")).status == 200
-    assert bench.metric("rejections_total", reason="engine_unavailable") == 0
+    assert (await get(harness, "/metrics")).status == 200
+    assert harness.metric("rejections_total", reason="engine_unavailable") == 0
 
 
 async def test_an_admin_port_takes_the_metrics_along_and_shares_the_health() -> None:
     health = Health(engine="starting")
-    bench = Bench(engine=VLLM(b"vllm:x 1\n"), show_metrics=False, health=health)
+    harness = Harness(engine=VLLM(b"vllm:x 1\n"), show_metrics=False, health=health)
     for path in ("/metrics", "/metrics/engine"):
-        assert (await get(bench, path)).status == 404
-        assert (await Call(bench.admin, path, method="GET").run()).status == 200
-    for app in (bench.api, bench.admin):
+        assert (await get(harness, path)).status == 404
+        assert (await Call(harness.admin, path, method="GET").run()).status == 200
+    for app in (harness.api, harness.admin):
         assert (await Call(app, "/livez", method="GET").run()).status == 200
         assert (await Call(app, "/readyz", method="GET").run()).status == 503
-    assert (await Call(bench.admin, "/v1/models", method="GET").run()).status == 404
-    await chat(bench).run()
-    page = (await Call(bench.admin, "/metrics", method="GET").run()).body
+    assert (await Call(harness.admin, "/v1/models", method="GET").run()).status == 404
+    await chat(harness).run()
+    page = (await Call(harness.admin, "/metrics", method="GET").run()).body
     assert b'patchbay_requests_total{code="200",model="demo",route="/v1/chat/completions"} 1.0' in page
 
 
@@ -111,30 +111,31 @@ async def test_an_admin_port_takes_the_metrics_along_and_shares_the_health() -> 
     ],
 )
 async def test_what_is_not_there(method: str, path: str, status: int, code: str) -> None:
-    call = await Call(Bench().api, path, b"{}", method=method, origin="http://evil").run()
+    call = await Call(Harness().api, path, b"{}", method=method, origin="http://evil").run()
     assert (call.status, call.error["code"]) == (status, code)
     assert not [name for name in call.headers if name.startswith("access-control")]
 
 
 async def test_unrouted_paths_are_one_label() -> None:
-    bench = Bench()
+    harness = Harness()
     for path in ("/a", "/b"):
-        await get(bench, path)
-    assert bench.metric("requests_total", route="none", model="", code="404") == 2
+        await get(harness, path)
+    assert harness.metric("requests_total", route="none", model="", code="404") == 2
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c:d-9", "x" * 128])
 async def test_a_request_id_is_kept(given: str) -> None:
-    bench = Bench()
-    call = await chat(bench, headers={"x_request_id": given}).run()
-    request, headers = bench.service.asked[0]
+    harness = Harness()
+    call = await chat(harness, headers={"x_request_id": given}).run()
+    request, headers = harness.service.asked[0]
     assert call.headers["x-request-id"] == request.request_id == headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "a\r\nset-cookie: b", "é"])
 async def test_or_made(given: str) -> None:
     ids = {
-        (await chat(Bench(), headers={"x_request_id": given}).run()).headers["x-request-id"] for _ in range(2)
+        (await chat(Harness(), headers={"x_request_id": given}).run()).headers["x-request-id"]
+        for _ in range(2)
     }
     assert len(ids) == 2 and all(re.fullmatch("req-[0-9a-f]{32}", one) for one in ids)
 
@@ -152,30 +153,34 @@ async def test_or_made(given: str) -> None:
 async def test_the_trace_is_handed_on_and_nothing_else(
     given: dict[str, str], handed_on: dict[str, str]
 ) -> None:
-    bench = Bench()
-    await chat(bench, headers={"x_request_id": "r"} | given).run()
-    assert bench.service.asked[0][1] == {"x-request-id": "r"} | handed_on
+    harness = Harness()
+    await chat(harness, headers={"x_request_id": "r"} | given).run()
+    assert harness.service.asked[0][1] == {"x-request-id": "r"} | handed_on
 
 
 async def test_every_answer_says_not_to_guess_its_type() -> None:
-    for call in (await get(Bench(), "/livez"), await get(Bench(), "/nowhere"), await chat(Bench()).run()):
+    for call in (
+        await get(Harness(), "/livez"),
+        await get(Harness(), "/nowhere"),
+        await chat(Harness()).run(),
+    ):
         assert call.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_one_log_line_an_exchange(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "patchbay.access")
-    bench = Bench()
-    await get(bench, "/livez")
-    await chat(bench, headers={"x_request_id": "mine"}).run()
+    harness = Harness()
+    await get(harness, "/livez")
+    await chat(harness, headers={"x_request_id": "mine"}).run()
     assert len(caplog.records) == 1
     assert re.fullmatch(r"POST /v1/chat/completions 200 \d\.\d{3}s mine", caplog.records[0].getMessage())
 
 
 async def test_the_server_going_down_is_no_error() -> None:
-    bench = Bench(gate=asyncio.Event())
-    running = asyncio.create_task(chat(bench).run())
-    await bench.service.asking.wait()
+    harness = Harness(gate=asyncio.Event())
+    running = asyncio.create_task(chat(harness).run())
+    await harness.service.asking.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert bench.service.cancelled.is_set() and bench.admission.inflight == 0
+    assert harness.service.cancelled.is_set() and harness.admission.inflight == 0

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parents[1] / "engine" / "fake_engine.py"
 
 
-class Bench:
+class Harness:
     """`make_engine` of a service whose engine is another program."""
 
     def __init__(self, ends: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, port: int, *argv: str) -> None:
@@ -57,21 +57,21 @@ class Bench:
 async def test_an_engine_is_down_until_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with AsyncExitStack() as ends:
         port = free_port()
-        bench = Bench(ends, monkeypatch, port, str(FAKE), str(port), str(tmp_path))
-        assert bench.told() == (0, 0)
-        await bench.started()
-        assert bench.told() == (1, 0)
-    assert bench.told() == (0, 0)
+        harness = Harness(ends, monkeypatch, port, str(FAKE), str(port), str(tmp_path))
+        assert harness.told() == (0, 0)
+        await harness.started()
+        assert harness.told() == (1, 0)
+    assert harness.told() == (0, 0)
 
 
 async def test_a_second_start_is_counted_even_if_the_first_never_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with AsyncExitStack() as ends:
-        bench = Bench(ends, monkeypatch, free_port(), "-c", "raise SystemExit(3)")
+        harness = Harness(ends, monkeypatch, free_port(), "-c", "raise SystemExit(3)")
         with pytest.raises(ConfigurationError, match="exited with status 3"):
-            await bench.started()
-        assert bench.told() == (0, 1)
+            await harness.started()
+        assert harness.told() == (0, 1)
 
 
 async def test_images_are_admitted_as_the_geometry_takes_them(tmp_path: Path) -> None:

@@ -72,14 +72,14 @@ class FakeTower:
         """Per batch, the tiles of each image."""
         self.threads: list[int] = []
         self.entered = threading.Semaphore(0)
-        self.let_go = threading.Semaphore(1000)
+        self.proceed = threading.Semaphore(1000)
         self.spoil: Callable[[list[torch.Tensor]], list[torch.Tensor]] = lambda rows: rows
 
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         self.batches.append([image.tiles for image in images])
         self.threads.append(torch.get_num_threads())
         self.entered.release()
-        assert self.let_go.acquire(timeout=DEADLOCK)
+        assert self.proceed.acquire(timeout=DEADLOCK)
         return self.spoil([rows_of(chr(int(one.views[0][0, 0, 0, 0])), one.tiles) for one in images])
 
     def bucket(self, plan: TilePlan) -> Hashable:
@@ -91,11 +91,11 @@ class FakeTower:
         return TiledImage(plan, [torch.zeros(tiles, 2, 2, 3, dtype=torch.uint8)])
 
     def hold(self) -> None:
-        while self.let_go.acquire(blocking=False):
+        while self.proceed.acquire(blocking=False):
             pass
 
     def release(self) -> None:
-        self.let_go.release(1000)
+        self.proceed.release(1000)
 
     async def busy(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=DEADLOCK)

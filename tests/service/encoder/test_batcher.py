@@ -26,13 +26,13 @@ class Device:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.entered = threading.Semaphore(0)
-        self.let_go = threading.Semaphore(0)
+        self.proceed = threading.Semaphore(0)
         self.fails: Callable[[list[str]], BaseException | None] = lambda items: None
 
     def run(self, items: list[str]) -> list[str]:
         self.batches.append(list(items))
         self.entered.release()
-        assert self.let_go.acquire(timeout=DEADLOCK)
+        assert self.proceed.acquire(timeout=DEADLOCK)
         if (error := self.fails(items)) is not None:
             raise error
         return [item.upper() for item in items]
@@ -43,7 +43,7 @@ class Device:
 
     def open(self) -> None:
         """From now on no batch is held."""
-        self.let_go.release(1000)
+        self.proceed.release(1000)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def test_a_caller_that_leaves_during_its_batch_disturbs_nobody(
     await device.busy()
     leaves, stays = submit(batcher, "a"), submit(batcher, "b")
     await queued(batcher, 2)
-    device.let_go.release()
+    device.proceed.release()
     await device.busy()
     leaves.cancel()
     device.open()

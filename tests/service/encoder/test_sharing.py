@@ -103,11 +103,11 @@ class SlowArena(ArenaStore):
     def __init__(self, path: str, spec: ArenaSpec) -> None:
         super().__init__(path, spec)
         self.entered = threading.Event()
-        self.let_go = threading.Event()
+        self.proceed = threading.Event()
 
     def put(self, key: str, rows: npt.NDArray[np.uint8]) -> ArenaLease:
         self.entered.set()
-        assert self.let_go.wait(DEADLOCK)
+        assert self.proceed.wait(DEADLOCK)
         return super().put(key, rows)
 
 
@@ -120,7 +120,7 @@ async def test_leaving_during_the_copy_holds_no_lease(
     assert await asyncio.to_thread(slow.entered.wait, DEADLOCK)
     task.cancel()
     await asyncio.wait([task])
-    slow.let_go.set()
+    slow.proceed.set()
     await until(lambda: slow.stats().entries == 1)
     await until(lambda: slow.stats().leased_rows == 0)
     assert (await encoder.encode(job("a"), StageTimings())).cached

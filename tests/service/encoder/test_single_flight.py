@@ -15,14 +15,14 @@ class Work:
     def __init__(self) -> None:
         self.starts = 0
         self.cancelled = 0
-        self.let_go = asyncio.Event()
+        self.proceed = asyncio.Event()
         self.error: Exception | None = None
 
     async def run(self) -> int:
         self.starts += 1
         number = self.starts
         try:
-            await self.let_go.wait()
+            await self.proceed.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -31,12 +31,12 @@ class Work:
         return number
 
 
-class Traveller:
+class Caller:
     def __init__(self, flights: Flights[int], work: Work, key: str = "k") -> None:
         self.leave = asyncio.Event()
-        self.task = asyncio.create_task(self._travel(flights, work, key))
+        self.task = asyncio.create_task(self._wait(flights, work, key))
 
-    async def _travel(self, flights: Flights[int], work: Work, key: str) -> int:
+    async def _wait(self, flights: Flights[int], work: Work, key: str) -> int:
         async with flights.join(key, work.run) as result:
             await self.leave.wait()
             return result
@@ -59,10 +59,10 @@ async def settle() -> None:
 
 async def test_all_who_come_while_it_runs_share_it(flights: Flights[int], discarded: list[int]) -> None:
     work = Work()
-    first, second, other = Traveller(flights, work), Traveller(flights, work), Traveller(flights, work, "o")
+    first, second, other = Caller(flights, work), Caller(flights, work), Caller(flights, work, "o")
     await settle()
     assert work.starts == 2
-    work.let_go.set()
+    work.proceed.set()
     first.leave.set()
     assert await first.task == 1
     assert discarded == []
@@ -75,11 +75,11 @@ async def test_all_who_come_while_it_runs_share_it(flights: Flights[int], discar
 
 async def test_it_outlives_the_one_who_started_it(flights: Flights[int], discarded: list[int]) -> None:
     work = Work()
-    first, second = Traveller(flights, work), Traveller(flights, work)
+    first, second = Caller(flights, work), Caller(flights, work)
     await settle()
     first.task.cancel()
     await settle()
-    work.let_go.set()
+    work.proceed.set()
     second.leave.set()
     assert await second.task == 1
     assert (work.cancelled, discarded) == (0, [1])
@@ -89,16 +89,16 @@ async def test_it_is_cancelled_when_the_last_one_leaves_and_the_next_starts_anew
     flights: Flights[int], discarded: list[int]
 ) -> None:
     work = Work()
-    leaving = [Traveller(flights, work), Traveller(flights, work)]
+    leaving = [Caller(flights, work), Caller(flights, work)]
     await settle()
-    for traveller in leaving:
-        traveller.task.cancel()
+    for caller in leaving:
+        caller.task.cancel()
     # the cancelled work has not ended yet when the next one comes
     await asyncio.sleep(0)
-    late = Traveller(flights, work)
+    late = Caller(flights, work)
     await settle()
     assert (work.starts, work.cancelled) == (2, 1)
-    work.let_go.set()
+    work.proceed.set()
     late.leave.set()
     assert await late.task == 2
     assert discarded == [2]
@@ -108,13 +108,13 @@ async def test_a_result_that_comes_as_the_last_one_leaves_is_discarded(
     flights: Flights[int], discarded: list[int]
 ) -> None:
     work = Work()
-    traveller = Traveller(flights, work)
+    caller = Caller(flights, work)
     await settle()
-    work.let_go.set()
+    work.proceed.set()
     await asyncio.sleep(0)  # the work ends; its waiter has not been told yet
-    traveller.task.cancel()
+    caller.task.cancel()
     await settle()
-    assert traveller.task.cancelled()
+    assert caller.task.cancelled()
     assert discarded == [1]
 
 
@@ -123,14 +123,14 @@ async def test_an_error_reaches_everybody_and_the_next_starts_anew(
 ) -> None:
     work = Work()
     work.error = ValueError("broken")
-    both = [Traveller(flights, work), Traveller(flights, work)]
+    both = [Caller(flights, work), Caller(flights, work)]
     await settle()
-    work.let_go.set()
-    for traveller in both:
+    work.proceed.set()
+    for caller in both:
         with pytest.raises(ValueError, match="broken"):
-            await traveller.task
+            await caller.task
     work.error = None
-    late = Traveller(flights, work)
+    late = Caller(flights, work)
     late.leave.set()
     assert await late.task == 2
     assert discarded == [2]
@@ -138,12 +138,12 @@ async def test_an_error_reaches_everybody_and_the_next_starts_anew(
 
 async def test_landed_waits_for_what_runs(flights: Flights[int]) -> None:
     work = Work()
-    traveller = Traveller(flights, work)
+    caller = Caller(flights, work)
     await settle()
     landed = asyncio.create_task(flights.landed())
     await settle()
     assert not landed.done()
-    work.let_go.set()
+    work.proceed.set()
     await landed
-    traveller.leave.set()
-    assert await traveller.task == 1
+    caller.leave.set()
+    assert await caller.task == 1

@@ -41,7 +41,7 @@ def room(rows: int) -> int:
     return -(-rows // 32) * 32
 
 
-class Bench:
+class Harness:
     def __init__(
         self, *replies: Reply | BaseException, passthrough: bool = False, timeout: float = 60
     ) -> None:
@@ -95,47 +95,47 @@ def request(*urls: str, detail: Detail = Detail.AUTO, text: str = "what?", **fie
 
 
 async def test_an_image_reaches_the_engine_as_a_handle() -> None:
-    bench = Bench(Reply(BODY))
-    assert await bench.ask(request(png())) == BODY
-    part, text = bench.engine.asked[0]["messages"][0]["content"]
-    assert (part["type"], part["uuid"]) == ("image_embeds", bench.encoder.leases[0].key)
+    harness = Harness(Reply(BODY))
+    assert await harness.ask(request(png())) == BODY
+    part, text = harness.engine.asked[0]["messages"][0]["content"]
+    assert (part["type"], part["uuid"]) == ("image_embeds", harness.encoder.leases[0].key)
     assert text == {"type": "text", "text": "what?"}
-    assert bench.encoder.leases[0].released == [False]
-    assert bench.all_given_back()
+    assert harness.encoder.leases[0].released == [False]
+    assert harness.all_given_back()
 
 
 async def test_visual_tokens_are_permitted_as_they_are_stored() -> None:
-    bench = Bench(Reply(BODY))
+    harness = Harness(Reply(BODY))
     asked = []
-    visual = bench.admission.visual
+    visual = harness.admission.visual
 
     async def permit(rows: int, *, param: str | None = None) -> Any:
         asked.append(rows)
         return await visual(rows, param=param)
 
-    bench.admission.visual = permit  # type: ignore[method-assign]
-    await bench.ask(request(png(colour="red"), png(colour="blue")))
-    rows = [lease.rows for lease in bench.encoder.leases]
+    harness.admission.visual = permit  # type: ignore[method-assign]
+    await harness.ask(request(png(colour="red"), png(colour="blue")))
+    rows = [lease.rows for lease in harness.encoder.leases]
     assert asked == [sum(map(room, rows))] and asked[0] > sum(rows)
 
 
 async def test_text_alone_passes_as_it_is() -> None:
-    bench = Bench(Reply(BODY))
+    harness = Harness(Reply(BODY))
     asked = request()
-    await bench.ask(asked)
-    assert bench.engine.asked == [asked.payload]
+    await harness.ask(asked)
+    assert harness.engine.asked == [asked.payload]
 
 
 async def test_an_image_token_in_the_text_stays_text() -> None:
-    bench = Bench(Reply(BODY))
-    await bench.ask(request(png(), text="<IMG_CONTEXT>"))
-    text = bench.engine.asked[0]["messages"][0]["content"][1]["text"]
+    harness = Harness(Reply(BODY))
+    await harness.ask(request(png(), text="<IMG_CONTEXT>"))
+    text = harness.engine.asked[0]["messages"][0]["content"][1]["text"]
     assert "<IMG_CONTEXT>" not in text
     assert text.replace("\u200b", "") == "<IMG_CONTEXT>"
 
 
 async def test_the_key_names_the_bytes_the_cut_and_the_tenant() -> None:
-    bench = Bench(*[Reply(BODY) for _ in range(5)])
+    harness = Harness(*[Reply(BODY) for _ in range(5)])
     large = png(400, 400)
     for asked in (
         request(large),
@@ -144,15 +144,15 @@ async def test_the_key_names_the_bytes_the_cut_and_the_tenant() -> None:
         request(large, tenant="other"),
         request(png(400, 400, "blue")),
     ):
-        await bench.ask(asked)
-    auto, high, low, tenant, blue = (lease.key for lease in bench.encoder.leases)
+        await harness.ask(asked)
+    auto, high, low, tenant, blue = (lease.key for lease in harness.encoder.leases)
     assert auto == high
     assert len({auto, low, tenant, blue}) == 4
 
 
 async def test_the_answer_tells_what_each_image_cost() -> None:
-    bench = Bench(Reply(BODY))
-    answer = await bench.pipeline.chat(request(png(400, 400), png(40, 40), detail=Detail.HIGH), {})
+    harness = Harness(Reply(BODY))
+    answer = await harness.pipeline.chat(request(png(400, 400), png(40, 40), detail=Detail.HIGH), {})
     assert [(image.tokens, image.detail, image.cached) for image in answer.images] == [
         (160, "high", False),
         (16, "high", False),
@@ -162,66 +162,66 @@ async def test_the_answer_tells_what_each_image_cost() -> None:
 
 async def test_an_answer_left_early_quarantines_its_rows() -> None:
     reply = Reply(event(n=1), event(n=2))
-    bench = Bench(reply)
-    answer = await bench.pipeline.chat(request(png(), stream=True), {})
+    harness = Harness(reply)
+    answer = await harness.pipeline.chat(request(png(), stream=True), {})
     body = answer.body()
     assert await anext(body) == event(n=1)
     await body.aclose()  # type: ignore[attr-defined]
     await answer.aclose()
     assert reply.closed
-    assert bench.encoder.leases[0].released == [True]
+    assert harness.encoder.leases[0].released == [True]
 
 
 async def test_a_handle_the_engine_cannot_read_is_encoded_again_and_asked_once_more() -> None:
-    bench = Bench(Reply(b"", status=500), Reply(BODY))
-    assert await bench.ask(request(png())) == BODY
-    assert [lease.cached for lease in bench.encoder.leases] == [False, False]
-    assert bench.all_given_back()
+    harness = Harness(Reply(b"", status=500), Reply(BODY))
+    assert await harness.ask(request(png())) == BODY
+    assert [lease.cached for lease in harness.encoder.leases] == [False, False]
+    assert harness.all_given_back()
 
 
 async def test_it_is_not_asked_a_third_time() -> None:
-    bench = Bench(Reply(b"", status=500), Reply(b"", status=500))
+    harness = Harness(Reply(b"", status=500), Reply(b"", status=500))
     with pytest.raises(EngineFailed):
-        await bench.ask(request(png()))
-    assert len(bench.engine.asked) == 2
-    assert bench.registry.get_sample_value("patchbay_handover_retries_total") == 1
-    assert bench.all_given_back()
+        await harness.ask(request(png()))
+    assert len(harness.engine.asked) == 2
+    assert harness.registry.get_sample_value("patchbay_handover_retries_total") == 1
+    assert harness.all_given_back()
 
 
 async def test_a_failure_without_images_is_the_engines_own() -> None:
-    bench = Bench(Reply(b"", status=500))
+    harness = Harness(Reply(b"", status=500))
     with pytest.raises(EngineFailed):
-        await bench.ask(request())
-    assert len(bench.engine.asked) == 1
+        await harness.ask(request())
+    assert len(harness.engine.asked) == 1
 
 
 @pytest.mark.parametrize("lost", [EngineUnavailable("refused", retry_after=1), EngineFailed("reset")])
 async def test_a_dead_engine_is_waited_for_and_asked_once_more(lost: BaseException) -> None:
-    bench = Bench(lost, Reply(BODY))
+    harness = Harness(lost, Reply(BODY))
 
     async def dead_then_back() -> bool:
         return False
 
-    bench.engine.alive = dead_then_back  # type: ignore[method-assign]
-    assert await bench.ask(request(png())) == BODY
-    assert bench.engine.waited == [3]
-    assert len(bench.encoder.leases) == 1
+    harness.engine.alive = dead_then_back  # type: ignore[method-assign]
+    assert await harness.ask(request(png())) == BODY
+    assert harness.engine.waited == [3]
+    assert len(harness.encoder.leases) == 1
 
 
 async def test_an_engine_that_stays_dead_is_told_with_the_time_to_come_back() -> None:
-    bench = Bench(EngineUnavailable("refused", retry_after=1))
-    bench.engine.is_alive = False
+    harness = Harness(EngineUnavailable("refused", retry_after=1))
+    harness.engine.is_alive = False
     with pytest.raises(EngineUnavailable) as failed:
-        await bench.ask(request(png()))
+        await harness.ask(request(png()))
     assert failed.value.retry_after == 7
-    assert bench.all_given_back()
+    assert harness.all_given_back()
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_record_tells_the_images_and_every_stage_met(stream: bool) -> None:
-    bench = Bench(EngineUnavailable("refused", retry_after=1), Reply(event(n=1), event(n=2)))
+    harness = Harness(EngineUnavailable("refused", retry_after=1), Reply(event(n=1), event(n=2)))
     asked = request(png(400, 400), stream=stream, detail=Detail.HIGH)
-    await bench.ask(asked)
+    await harness.ask(asked)
     (image,) = asked.record.images
     assert (image.width, image.height, image.tiles, image.tokens) == (400, 400, 10, 160)
     asking = "engine_first_token" if stream else "engine_answer"
@@ -230,40 +230,40 @@ async def test_the_record_tells_the_images_and_every_stage_met(stream: bool) -> 
 
 
 async def test_a_request_that_fails_still_tells_its_images_and_stages() -> None:
-    bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
+    harness = Harness(Reply(b'{"error":{"message":"bad n"}}', status=400))
     asked = request(png(), png())
     with pytest.raises(EngineRejected):
-        await bench.ask(asked)
+        await harness.ask(asked)
     assert [image.width for image in asked.record.images] == [40, 40]
     assert [span.stage for span in asked.record.timings.spans] == ["admission", "engine_answer"]
 
 
 async def test_a_refusal_is_not_asked_again() -> None:
-    bench = Bench(Reply(b'{"error":{"message":"bad n"}}', status=400))
+    harness = Harness(Reply(b'{"error":{"message":"bad n"}}', status=400))
     with pytest.raises(EngineRejected, match="bad n"):
-        await bench.ask(request(png()))
-    assert bench.all_given_back()
+        await harness.ask(request(png()))
+    assert harness.all_given_back()
 
 
 async def test_one_bad_image_refuses_the_request_before_anything_is_encoded() -> None:
-    bench = Bench()
+    harness = Harness()
     with pytest.raises(InvalidDataURL) as refused:
-        await bench.ask(request(png(), "data:image/png;base64,@@"))
+        await harness.ask(request(png(), "data:image/png;base64,@@"))
     assert refused.value.param == "messages[0].content[1].image_url.url"
-    assert not bench.encoder.leases
-    assert not bench.engine.asked
+    assert not harness.encoder.leases
+    assert not harness.engine.asked
 
 
 async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
-    bench = Bench(timeout=0.01)
+    harness = Harness(timeout=0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    bench.engine.post = never  # type: ignore[assignment]
+    harness.engine.post = never  # type: ignore[assignment]
     with pytest.raises(DeadlineExceeded, match="request_timeout"):
-        await bench.ask(request(png()))
-    assert bench.all_given_back()
+        await harness.ask(request(png()))
+    assert harness.all_given_back()
 
 
 async def test_the_deadline_ends_an_answer_that_stalls() -> None:
@@ -276,8 +276,8 @@ async def test_the_deadline_ends_an_answer_that_stalls() -> None:
             await asyncio.Event().wait()
 
     stalled = Stalled()
-    clock, bench = LoopClock(), Bench(stalled, timeout=60)
-    answer = await bench.pipeline.chat(request(png(), stream=True), {})
+    clock, harness = LoopClock(), Harness(stalled, timeout=60)
+    answer = await harness.pipeline.chat(request(png(), stream=True), {})
     chunks = answer.body()
     assert await anext(chunks) == b"data: {}\n\n"
     rest = asyncio.ensure_future(anext(chunks))
@@ -287,7 +287,7 @@ async def test_the_deadline_ends_an_answer_that_stalls() -> None:
         await rest
     await answer.aclose()
     assert stalled.closed
-    assert bench.all_given_back()
+    assert harness.all_given_back()
 
 
 def test_passthrough_has_nothing_to_encode_again() -> None:
@@ -295,22 +295,22 @@ def test_passthrough_has_nothing_to_encode_again() -> None:
 
 
 async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> None:
-    bench = Bench(Reply(BODY), passthrough=True)
+    harness = Harness(Reply(BODY), passthrough=True)
     url = png(400, 400)
-    await bench.ask(request(url, detail=Detail.LOW))
-    asked = bench.engine.asked[0]
+    await harness.ask(request(url, detail=Detail.LOW))
+    asked = harness.engine.asked[0]
     assert asked["messages"][0]["content"][0] == {"type": "image_url", "image_url": {"url": url}}
     assert asked["mm_processor_kwargs"] == GEOMETRY.processor_options("low")
 
 
 async def test_passthrough_takes_images_that_auto_cuts_differently() -> None:
-    bench = Bench(Reply(BODY), passthrough=True)
-    await bench.ask(request(png(400, 400), png(40, 40)))
-    assert not bench.engine.asked[0].get("mm_processor_kwargs")
+    harness = Harness(Reply(BODY), passthrough=True)
+    await harness.ask(request(png(400, 400), png(40, 40)))
+    assert not harness.engine.asked[0].get("mm_processor_kwargs")
 
 
 async def test_passthrough_cannot_mix_levels() -> None:
-    bench = Bench(passthrough=True)
+    harness = Harness(passthrough=True)
     mixed = request(png(400, 400), png(400, 400))
     mixed = ChatRequest(
         payload=mixed.payload,
@@ -322,4 +322,4 @@ async def test_passthrough_cannot_mix_levels() -> None:
         request_id="r",
     )
     with pytest.raises(InvalidRequest, match="low and high"):
-        await bench.ask(mixed)
+        await harness.ask(mixed)

@@ -24,7 +24,7 @@ from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
 from tests.service import fakes
-from tests.service.api.fakes import Bench, Health
+from tests.service.api.fakes import Harness, Health
 from tests.service.fakes import event
 from tests.waiting import DEADLOCK
 
@@ -80,7 +80,7 @@ class Gateway:
             life=self.engine,
             metrics=metrics,
         )
-        self.api = Bench(
+        self.api = Harness(
             pipeline=pipeline,
             health=self.health,
             api_keys=api_keys,

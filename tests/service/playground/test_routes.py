@@ -14,7 +14,7 @@ from service.app.service import SCENES, Patchbay
 from service.playground import playground_routes
 from service.playground.files import STATIC
 from service.settings import load
-from tests.service.api.fakes import Bench, Call
+from tests.service.api.fakes import Call, Harness
 
 pytestmark = pytest.mark.anyio
 FILES = {path.name for path in STATIC.iterdir()}
@@ -23,12 +23,12 @@ TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html", ".s
 
 
 async def get(path: str, method: str = "GET", scenes: Path | None = SCENES, **headers: str) -> Call:
-    return await Call(Bench(playground=playground_routes(scenes)).api, path, method=method, **headers).run()
+    return await Call(Harness(playground=playground_routes(scenes)).api, path, method=method, **headers).run()
 
 
 async def test_without_it_there_is_nothing() -> None:
     for path in ("/", "/playground/app.js"):
-        call = await Call(Bench().api, path, method="GET").run()
+        call = await Call(Harness().api, path, method="GET").run()
         assert (call.status, call.error["code"]) == (404, "not_found")
 
 
@@ -99,7 +99,7 @@ async def test_it_takes_no_other_method() -> None:
 
 
 async def test_the_page_needs_no_key_and_the_api_does() -> None:
-    api = Bench(playground=playground_routes(), api_keys=["sesame"]).api
+    api = Harness(playground=playground_routes(), api_keys=["sesame"]).api
     assert (await Call(api, "/", method="GET").run()).status == 200
     assert (await Call(api, "/v1/models", method="GET").run()).status == 401
 

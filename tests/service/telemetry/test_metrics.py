@@ -44,7 +44,7 @@ GAUGES = {
 }
 
 
-class Bench:
+class Harness:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -54,8 +54,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def harness() -> Harness:
+    return Harness()
 
 
 def use_everything(metrics: Metrics) -> None:
@@ -64,76 +64,76 @@ def use_everything(metrics: Metrics) -> None:
     metrics.request("/v1/chat/completions", "demo", 200, 1.5, {"fetch": 0.2, "other": 1.3})
 
 
-def test_the_names_and_labels_that_dashboards_are_built_on(bench: Bench) -> None:
-    use_everything(bench.metrics)
+def test_the_names_and_labels_that_dashboards_are_built_on(harness: Harness) -> None:
+    use_everything(harness.metrics)
     kinds: dict[str, dict[str, set[str]]] = {"counter": {}, "histogram": {}, "gauge": {}}
-    for family in bench.registry.collect():
+    for family in harness.registry.collect():
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
         kinds[family.type][family.name.removeprefix("patchbay_")] = labels
     assert kinds == {"counter": COUNTERS, "histogram": HISTOGRAMS, "gauge": GAUGES}
 
 
-def test_what_happened_is_counted_where_it_belongs(bench: Bench) -> None:
-    use_everything(bench.metrics)
-    assert bench.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
-    assert bench.value("images_total", format="png", source="url", detail="high") == 1
-    assert bench.value("image_tokens_total") == 160
-    assert bench.value("image_pixels_sum") == 640 * 480
-    assert bench.value("cache_requests_total", result="hit") == 1
-    assert bench.value("encoder_batch_items_sum") == 3
-    assert bench.value("encoder_batch_patches_sum") == 192
-    assert bench.value("encoder_busy_seconds_total") == 0.25
-    assert bench.value("stage_duration_seconds_sum", stage="fetch") == 0.2
-    assert bench.value("stage_duration_seconds_sum", stage="other") == 1.3
-    assert bench.value("stage_duration_seconds_sum", stage="total") == 1.5
-    assert bench.value("time_to_first_token_seconds_sum") == 0.3
-    assert bench.value("inter_token_latency_seconds_sum") == 0.02
-    assert bench.value("handover_retries_total") == 1
-    assert bench.value("cache_evictions_total") == 6
-    assert bench.value("engine_restarts_total") == 2
-    assert (bench.value("engine_up"), bench.value("starting"), bench.value("draining")) == (1, 0, 0)
-    assert bench.value("cache_bytes") == 4096
-    assert bench.value("cache_images") == 3
-    assert bench.value("cache_capacity_bytes") == 8192
-    assert bench.value("encoder_up") == 1
-    assert bench.value("encoder_failures_total") == 4
-    assert bench.value("encoder_info", device="cuda", kernels="triton", body="transformers") == 1
-    assert bench.value("inflight_limit") == 64
-    assert bench.value("visual_tokens_limit") == 9000
-    assert bench.value("build_info", version="1", model="demo", engine="vllm") == 1
+def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
+    use_everything(harness.metrics)
+    assert harness.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
+    assert harness.value("images_total", format="png", source="url", detail="high") == 1
+    assert harness.value("image_tokens_total") == 160
+    assert harness.value("image_pixels_sum") == 640 * 480
+    assert harness.value("cache_requests_total", result="hit") == 1
+    assert harness.value("encoder_batch_items_sum") == 3
+    assert harness.value("encoder_batch_patches_sum") == 192
+    assert harness.value("encoder_busy_seconds_total") == 0.25
+    assert harness.value("stage_duration_seconds_sum", stage="fetch") == 0.2
+    assert harness.value("stage_duration_seconds_sum", stage="other") == 1.3
+    assert harness.value("stage_duration_seconds_sum", stage="total") == 1.5
+    assert harness.value("time_to_first_token_seconds_sum") == 0.3
+    assert harness.value("inter_token_latency_seconds_sum") == 0.02
+    assert harness.value("handover_retries_total") == 1
+    assert harness.value("cache_evictions_total") == 6
+    assert harness.value("engine_restarts_total") == 2
+    assert (harness.value("engine_up"), harness.value("starting"), harness.value("draining")) == (1, 0, 0)
+    assert harness.value("cache_bytes") == 4096
+    assert harness.value("cache_images") == 3
+    assert harness.value("cache_capacity_bytes") == 8192
+    assert harness.value("encoder_up") == 1
+    assert harness.value("encoder_failures_total") == 4
+    assert harness.value("encoder_info", device="cuda", kernels="triton", body="transformers") == 1
+    assert harness.value("inflight_limit") == 64
+    assert harness.value("visual_tokens_limit") == 9000
+    assert harness.value("build_info", version="1", model="demo", engine="vllm") == 1
 
 
-def test_gauges_are_read_when_they_are_scraped(bench: Bench) -> None:
+def test_gauges_are_read_when_they_are_scraped(harness: Harness) -> None:
     state = {"rows": 1.0}
-    bench.metrics.watch_visual_tokens(lambda: state["rows"])
-    assert bench.value("visual_tokens_reserved") == 1
+    harness.metrics.watch_visual_tokens(lambda: state["rows"])
+    assert harness.value("visual_tokens_reserved") == 1
     state["rows"] = 7
-    assert b"patchbay_visual_tokens_reserved 7.0" in generate_latest(bench.registry)
+    assert b"patchbay_visual_tokens_reserved 7.0" in generate_latest(harness.registry)
 
 
-def test_only_requests_to_a_model_have_stages(bench: Bench) -> None:
-    bench.metrics.request("/livez", "", 200, 9.0, {"other": 9.0})
+def test_only_requests_to_a_model_have_stages(harness: Harness) -> None:
+    harness.metrics.request("/livez", "", 200, 9.0, {"other": 9.0})
     for stage in ("other", "total"):
-        assert bench.value("stage_duration_seconds_count", stage=stage) == 0
+        assert harness.value("stage_duration_seconds_count", stage=stage) == 0
 
 
-def test_every_stage_is_there_before_it_happens(bench: Bench) -> None:
+def test_every_stage_is_there_before_it_happens(harness: Harness) -> None:
     for stage in (*STAGES, TOTAL):
-        assert bench.value("stage_duration_seconds_count", stage=stage) == 0
+        assert harness.value("stage_duration_seconds_count", stage=stage) == 0
 
 
-def test_what_alerts_count_is_there_before_it_happens(bench: Bench) -> None:
+def test_what_alerts_count_is_there_before_it_happens(harness: Harness) -> None:
     for reason in ("url_not_allowed", "media_fetch_failed", "invalid_image"):
-        assert bench.value("media_errors_total", reason=reason) == 0
+        assert harness.value("media_errors_total", reason=reason) == 0
     for reason in ("queue_full", "visual_tokens_exhausted", "engine_unavailable", "draining"):
-        assert bench.value("rejections_total", reason=reason) == 0
+        assert harness.value("rejections_total", reason=reason) == 0
     for stage in ("body", "waiting", "streaming"):
-        assert bench.value("cancelled_total", stage=stage) == 0
+        assert harness.value("cancelled_total", stage=stage) == 0
     for name in ("cache_evictions_total", "encoder_failures_total", "engine_restarts_total"):
-        assert bench.value(name) == 0
+        assert harness.value(name) == 0
 
 
 def test_two_do_not_meet() -> None:
-    one, other = Bench(), Bench()
+    one, other = Harness(), Harness()
     one.metrics.handover_retried()
     assert (one.value("handover_retries_total"), other.value("handover_retries_total")) == (1, 0)

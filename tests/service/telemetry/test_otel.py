@@ -21,7 +21,7 @@ from service.errors import EngineFailed
 from service.telemetry.otel import OtelTracing, resource
 from service.telemetry.timeline import Span, StageTimings
 from service.telemetry.tracing import make_tracing
-from tests.service.api.fakes import LOW, Bench, Call, Reply, Service, chat
+from tests.service.api.fakes import LOW, Call, Harness, Reply, Service, chat
 
 pytestmark = pytest.mark.anyio
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -48,7 +48,7 @@ class Traced:
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.service = Working(reply, gate)
-        self.bench = Bench(pipeline=self.service, tracing=OtelTracing(provider))
+        self.harness = Harness(pipeline=self.service, tracing=OtelTracing(provider))
 
     def spans(self) -> tuple[ReadableSpan, list[ReadableSpan]]:
         """The server's span and its children."""
@@ -67,7 +67,7 @@ ANSWER = json.dumps(
 
 async def test_a_request_is_a_server_span_with_a_child_a_stage() -> None:
     traced = Traced(Reply(ANSWER, images=[LOW]))
-    await chat(traced.bench, headers={"x_request_id": "mine"}).run()
+    await chat(traced.harness, headers={"x_request_id": "mine"}).run()
     server, children = traced.spans()
     assert (server.name, server.kind, server.parent) == ("POST /v1/chat/completions", SpanKind.SERVER, None)
     assert sorted(child.name for child in children) == ["body", "decode", "decode", "encode"]
@@ -97,7 +97,7 @@ async def test_a_request_is_a_server_span_with_a_child_a_stage() -> None:
 async def test_the_callers_trace_goes_on_through_us_to_the_engine() -> None:
     traced = Traced(Reply(b"{}"))
     given = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "a=b", "x_request_id": "mine"}
-    await chat(traced.bench, headers=given).run()
+    await chat(traced.harness, headers=given).run()
     server, children = traced.spans()
     assert server.parent is not None and f"{server.parent.span_id:016x}" == PARENT
     assert {f"{span.context.trace_id:032x}" for span in (server, *children)} == {TRACE}
@@ -111,7 +111,7 @@ async def test_the_callers_trace_goes_on_through_us_to_the_engine() -> None:
 @pytest.mark.parametrize("given", ["", "garbage", f"00-{'0' * 32}-{PARENT}-01"])
 async def test_a_request_without_a_trace_begins_one(given: str) -> None:
     traced = Traced(Reply(b"{}"))
-    await chat(traced.bench, headers={"traceparent": given}).run()
+    await chat(traced.harness, headers={"traceparent": given}).run()
     server, _ = traced.spans()
     handed_on = traced.service.asked[0][1]["traceparent"]
     version, trace, span, flags = handed_on.split("-")
@@ -125,7 +125,7 @@ async def test_a_request_without_a_trace_begins_one(given: str) -> None:
 
 async def test_a_trace_that_is_not_sampled_stays_so() -> None:
     traced = Traced(Reply(b"{}"))
-    await chat(traced.bench, headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}).run()
+    await chat(traced.harness, headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}).run()
     assert traced.exporter.get_finished_spans() == ()
     version, trace, span, flags = traced.service.asked[0][1]["traceparent"].split("-")
     assert (trace, flags) == (TRACE, "00")
@@ -134,7 +134,7 @@ async def test_a_trace_that_is_not_sampled_stays_so() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_failure_is_an_error_by_its_code(stream: bool) -> None:
     traced = Traced(Reply(EngineFailed(SECRET)))
-    await chat(traced.bench, stream=stream).run()
+    await chat(traced.harness, stream=stream).run()
     server, _ = traced.spans()
     attributes = dict(server.attributes or {})
     assert (attributes["error.type"], attributes["http.response.status_code"]) == ("engine_error", 502)
@@ -143,7 +143,7 @@ async def test_a_failure_is_an_error_by_its_code(stream: bool) -> None:
 
 async def test_a_client_that_leaves_ends_its_span() -> None:
     traced = Traced(Reply(b"{}"), gate=asyncio.Event())
-    call = chat(traced.bench)
+    call = chat(traced.harness)
     running = asyncio.create_task(call.run())
     await traced.service.asking.wait()
     call.leave()
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_ends_its_span() -> None:
 async def test_probes_are_not_traced() -> None:
     traced = Traced(Reply(b"{}"))
     for path in ("/livez", "/readyz", "/metrics"):
-        await Call(traced.bench.api, path, method="GET").run()
+        await Call(traced.harness.api, path, method="GET").run()
     assert traced.exporter.get_finished_spans() == ()
 
 
@@ -167,7 +167,7 @@ async def test_no_content_is_in_a_span(place: str) -> None:
     if place == "url":
         parts = [{"type": "image_url", "image_url": {"url": f"http://a/{SECRET}?signature={SECRET}"}}]
     call = chat(
-        traced.bench, messages=[{"role": "user", "content": parts}], headers={"authorization": SECRET}
+        traced.harness, messages=[{"role": "user", "content": parts}], headers={"authorization": SECRET}
     )
     if place == "query":
         call.scope["query_string"] = SECRET.encode()

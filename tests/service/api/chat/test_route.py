@@ -13,7 +13,7 @@ from service.errors import (
     InvalidImage,
     QueueFull,
 )
-from tests.service.api.fakes import HIGH, LOW, Bench, Call, Reply, chat, event
+from tests.service.api.fakes import HIGH, LOW, Call, Harness, Reply, chat, event
 
 pytestmark = pytest.mark.anyio
 
@@ -25,39 +25,39 @@ ROUTE = {"route": "/v1/chat/completions", "model": "demo"}
 
 async def test_an_answer_in_one_piece() -> None:
     reply = Reply(b'{"choices":[],', b'"usage":{"prompt_tokens":9}}', images=[LOW, HIGH])
-    bench = Bench(reply)
-    call = await chat(bench, headers={"x_request_id": "mine"}).run()
+    harness = Harness(reply)
+    call = await chat(harness, headers={"x_request_id": "mine"}).run()
     assert (call.status, call.headers["content-type"]) == (200, "application/json")
     assert json.loads(call.body)["usage"]["prompt_tokens_details"]["image_tokens"] == 176
     assert int(call.headers["content-length"]) == len(call.body)
     assert reply.closed.is_set()
-    request, _ = bench.service.asked[0]
+    request, _ = harness.service.asked[0]
     assert (request.request_id, request.model, request.stream) == ("mine", "demo", False)
-    assert bench.metric(REQUESTS, code="200", **ROUTE) == 1
-    assert bench.admission.inflight == 0
+    assert harness.metric(REQUESTS, code="200", **ROUTE) == 1
+    assert harness.admission.inflight == 0
 
 
 async def test_text_alone_passes_byte_for_byte() -> None:
     raw = b'{ "usage" : {"prompt_tokens": 1.50} }'
-    assert (await chat(Bench(Reply(raw))).run()).body == raw
+    assert (await chat(Harness(Reply(raw))).run()).body == raw
 
 
 async def test_a_stream_passes_frame_by_frame() -> None:
     stream = DELTA + DELTA + USAGE + DONE
     reply = Reply(*[stream[i : i + 7] for i in range(0, len(stream), 7)], images=[LOW])
-    bench = Bench(reply)
-    call = await chat(bench, stream=True, stream_options={"include_usage": True}).run()
+    harness = Harness(reply)
+    call = await chat(harness, stream=True, stream_options={"include_usage": True}).run()
     counted = {"prompt_tokens": 9, "prompt_tokens_details": {"image_tokens": 16, "image_detail": ["low"]}}
     assert call.body == DELTA + DELTA + event(id="1", choices=[], usage=counted) + DONE
     assert (call.status, call.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert call.ended and reply.closed.is_set()
-    assert bench.metric("time_to_first_token_seconds_count") == 1
-    assert bench.metric("inter_token_latency_seconds_count") == 3
+    assert harness.metric("time_to_first_token_seconds_count") == 1
+    assert harness.metric("inter_token_latency_seconds_count") == 3
 
 
 async def test_a_frame_is_not_held_back() -> None:
     more = asyncio.Event()
-    call = chat(Bench(Reply(DELTA, more, DONE)), stream=True)
+    call = chat(Harness(Reply(DELTA, more, DONE)), stream=True)
     running = asyncio.create_task(call.run())
     await call.until(DELTA)
     assert call.body == DELTA
@@ -79,19 +79,19 @@ REFUSALS = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("error, status, code", REFUSALS, ids=[code for _, _, code in REFUSALS])
 async def test_a_refusal_is_a_real_status(error: Exception, status: int, code: str, stream: bool) -> None:
-    bench = Bench(error)
-    call = await chat(bench, stream=stream).run()
+    harness = Harness(error)
+    call = await chat(harness, stream=stream).run()
     assert (call.status, call.error["code"]) == (status, code)
     assert call.headers.get("retry-after") == {429: "2", 503: "3"}.get(status)
     assert "secret" not in str(call.error)
-    assert bench.metric(REQUESTS, code=str(status), **ROUTE) == 1
-    assert bench.admission.inflight == 0
+    assert harness.metric(REQUESTS, code=str(status), **ROUTE) == 1
+    assert harness.admission.inflight == 0
 
 
 @pytest.mark.parametrize("error", [EngineFailed("died"), ZeroDivisionError("secret")])
 async def test_a_failure_before_the_first_frame_is_a_real_status_too(error: Exception) -> None:
     reply = Reply(error)
-    call = await chat(Bench(reply), stream=True).run()
+    call = await chat(Harness(reply), stream=True).run()
     assert call.status in (500, 502)
     assert reply.closed.is_set()
 
@@ -111,21 +111,21 @@ async def test_a_late_failure_is_an_error_event_and_no_done(
     steps: tuple[Any, ...], code: str, message: str
 ) -> None:
     reply = Reply(*steps)
-    bench = Bench(reply)
-    call = await chat(bench, stream=True).run()
+    harness = Harness(reply)
+    call = await chat(harness, stream=True).run()
     assert call.status == 200 and call.body.startswith(DELTA) and call.ended
     error = json.loads(call.body.removeprefix(DELTA).removeprefix(b"data: "))["error"]
     assert error["code"] == code and message in error["message"]
     assert DONE not in call.body
     assert reply.closed.is_set()
     status = {"engine_error": "502", "deadline_exceeded": "504", "internal_error": "500"}[code]
-    assert bench.metric(REQUESTS, code=status, **ROUTE) == 1
+    assert harness.metric(REQUESTS, code=status, **ROUTE) == 1
 
 
 async def test_a_silent_stream_is_kept_alive() -> None:
     gate, more = asyncio.Event(), asyncio.Event()
-    bench = Bench(Reply(DELTA[:9], more, DELTA[9:], DONE), gate=gate, keepalive=0.001)
-    call = chat(bench, stream=True)
+    harness = Harness(Reply(DELTA[:9], more, DELTA[9:], DONE), gate=gate, keepalive=0.001)
+    call = chat(harness, stream=True)
     running = asyncio.create_task(call.run())
     await call.until(KEEP_ALIVE)
     gate.set()
@@ -135,117 +135,117 @@ async def test_a_silent_stream_is_kept_alive() -> None:
     await running
     assert len(call.body) > seen
     assert call.body.replace(KEEP_ALIVE, b"") == DELTA + DONE
-    assert bench.metric("time_to_first_token_seconds_count") == 1
+    assert harness.metric("time_to_first_token_seconds_count") == 1
 
 
 async def test_a_refusal_after_a_comment_is_an_event() -> None:
     gate = asyncio.Event()
     refusal = EngineRejected("no", status=400)
-    bench = Bench(refusal, gate=gate, keepalive=0.001)
-    call = chat(bench, stream=True)
+    harness = Harness(refusal, gate=gate, keepalive=0.001)
+    call = chat(harness, stream=True)
     running = asyncio.create_task(call.run())
     await call.until(KEEP_ALIVE)
     gate.set()
     await running
     assert call.status == 200
     assert call.body.replace(KEEP_ALIVE, b"") == error_frame(refusal)
-    assert bench.metric(REQUESTS, code="400", **ROUTE) == 1
+    assert harness.metric(REQUESTS, code="400", **ROUTE) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_while_it_waits(stream: bool) -> None:
-    bench = Bench(gate=asyncio.Event())
-    call = chat(bench, stream=stream)
+    harness = Harness(gate=asyncio.Event())
+    call = chat(harness, stream=stream)
     running = asyncio.create_task(call.run())
-    await bench.service.asking.wait()
+    await harness.service.asking.wait()
     call.leave()
     await running
-    assert bench.service.cancelled.is_set()
+    assert harness.service.cancelled.is_set()
     assert call.sent == []
-    assert bench.metric("cancelled_total", stage="waiting") == 1
-    assert bench.metric(REQUESTS, code="499", **ROUTE) == 1
-    assert bench.admission.inflight == 0
+    assert harness.metric("cancelled_total", stage="waiting") == 1
+    assert harness.metric(REQUESTS, code="499", **ROUTE) == 1
+    assert harness.admission.inflight == 0
 
 
 @pytest.mark.parametrize("keepalive", [60, 0.001])
 async def test_a_client_that_leaves_within_a_stream(keepalive: float) -> None:
     reply = Reply(DELTA, asyncio.Event())
-    bench = Bench(reply, keepalive=keepalive)
-    call = chat(bench, stream=True)
+    harness = Harness(reply, keepalive=keepalive)
+    call = chat(harness, stream=True)
     running = asyncio.create_task(call.run())
     await call.until(DELTA)
     call.leave()
     await running
     assert reply.closed.is_set()
-    assert bench.metric("cancelled_total", stage="streaming") == 1
-    assert bench.admission.inflight == 0
+    assert harness.metric("cancelled_total", stage="streaming") == 1
+    assert harness.admission.inflight == 0
 
 
 async def test_a_client_that_leaves_without_reading() -> None:
     """The server's send blocks: the stream must end all the same, and the engine with it."""
     reply = Reply(DELTA, asyncio.Event())
-    bench = Bench(reply)
-    call = chat(bench, stream=True)
+    harness = Harness(reply)
+    call = chat(harness, stream=True)
     call.reads.clear()
     running = asyncio.create_task(call.run())
     await call.blocked.wait()
     call.leave()
     await running
-    assert reply.closed.is_set() and bench.admission.inflight == 0
+    assert reply.closed.is_set() and harness.admission.inflight == 0
 
 
 async def test_a_client_that_leaves_within_its_body() -> None:
-    bench = Bench()
-    call = Call(bench.api, "/v1/chat/completions", b'{"mess')
+    harness = Harness()
+    call = Call(harness.api, "/v1/chat/completions", b'{"mess')
     call.whole = False
     await call.run()
     assert call.sent == []
-    assert bench.metric("cancelled_total", stage="body") == 1
-    assert bench.admission.inflight == 0
+    assert harness.metric("cancelled_total", stage="body") == 1
+    assert harness.admission.inflight == 0
 
 
 async def test_a_place_is_taken_before_the_body_is_read() -> None:
     gate = asyncio.Event()
-    bench = Bench(gate=gate, max_inflight=1)
-    first = chat(bench)
+    harness = Harness(gate=gate, max_inflight=1)
+    first = chat(harness)
     running = asyncio.create_task(first.run())
-    await bench.service.asking.wait()
-    second = await chat(bench).run()
+    await harness.service.asking.wait()
+    second = await chat(harness).run()
     assert (second.status, second.received) == (429, 0)
     assert second.headers["retry-after"] == "1"
-    assert bench.metric("rejections_total", reason="queue_full") == 1
+    assert harness.metric("rejections_total", reason="queue_full") == 1
     gate.set()
     await running
     assert first.status == 200
-    assert (await chat(bench).run()).status == 200
+    assert (await chat(harness).run()).status == 200
 
 
 async def test_a_place_is_held_until_the_stream_has_ended() -> None:
     more = asyncio.Event()
-    bench = Bench(Reply(DELTA, more, DONE))
-    call = chat(bench, stream=True)
+    harness = Harness(Reply(DELTA, more, DONE))
+    call = chat(harness, stream=True)
     running = asyncio.create_task(call.run())
     await call.until(DELTA)
-    assert bench.admission.inflight == 1
+    assert harness.admission.inflight == 1
     more.set()
     await running
-    assert bench.admission.inflight == 0
+    assert harness.admission.inflight == 0
 
 
 async def test_a_draining_server() -> None:
-    bench = Bench()
-    bench.admission.drain()
-    call = await chat(bench).run()
+    harness = Harness()
+    harness.admission.drain()
+    call = await chat(harness).run()
     assert (call.status, call.error["code"]) == (503, "draining")
     assert "retry-after" in call.headers
 
 
 async def test_a_bad_body_reaches_nobody() -> None:
-    bench = Bench()
-    call = await chat(bench, image_embeds="x").run()
+    harness = Harness()
+    call = await chat(harness, image_embeds="x").run()
     assert (call.status, call.error["param"]) == (400, "image_embeds")
-    assert bench.service.asked == []
-    assert bench.metric(REQUESTS, code="400", route=ROUTE["route"], model="") == 1
+    assert harness.service.asked == []
+    assert harness.metric(REQUESTS, code="400", route=ROUTE["route"], model="") == 1
 
 
 @pytest.mark.parametrize(
@@ -258,13 +258,13 @@ async def test_a_bad_body_reaches_nobody() -> None:
     ],
 )
 async def test_bodies_that_are_refused(body: bytes, headers: dict[str, str], status: int, code: str) -> None:
-    call = await Call(Bench(max_body_bytes=100).api, "/v1/chat/completions", body, **headers).run()
+    call = await Call(Harness(max_body_bytes=100).api, "/v1/chat/completions", body, **headers).run()
     assert (call.status, call.error["code"]) == (status, code)
     assert (call.headers.get("connection") == "close") == (status == 413)
 
 
 async def test_an_unforeseen_error_is_told_by_its_request_id(caplog: pytest.LogCaptureFixture) -> None:
-    call = await chat(Bench(ZeroDivisionError("secret"))).run()
+    call = await chat(Harness(ZeroDivisionError("secret"))).run()
     assert call.status == 500
     assert call.headers["x-request-id"] in call.error["message"]
     (told,) = [line for line in caplog.messages if line.startswith("unexpected error")]
