@@ -27,7 +27,7 @@ from kernels.report import describe_machine
 from loadtests.pictures import photo
 from service.decode.pixels import decode
 from service.decode.tiling import cut
-from service.domain import TilePlan, View
+from service.domain import View
 
 SIZES = ((640, 480), (1280, 960), (1920, 1080), (4000, 3000), (6000, 4000))
 KINDS = ("JPEG", "PNG")
@@ -44,11 +44,11 @@ def encoded(kind: str, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def plan_of(width: int, height: int) -> TilePlan:
+def views_of(width: int, height: int) -> tuple[View, ...]:
     columns, rows = get_optimal_tiled_canvas((height, width), (SIDE, SIDE), 1, MOST)
     grid = View(columns * SIDE, rows * SIDE, SIDE, SIDE)
     views = (grid, View(SIDE, SIDE, SIDE, SIDE)) if columns * rows > 1 else (grid,)
-    return TilePlan("high", views, rows=0, patches=0)
+    return views
 
 
 def calls(data: bytes, size: tuple[int, int]) -> dict[str, Callable[[], torch.Tensor]]:
@@ -56,10 +56,10 @@ def calls(data: bytes, size: tuple[int, int]) -> dict[str, Callable[[], torch.Te
     processor = GotOcr2ImageProcessor(
         size={"height": SIDE, "width": SIDE}, crop_to_patches=True, do_rescale=False, do_normalize=False
     )
-    plan = plan_of(*size)
+    views = views_of(*size)
 
     def ours() -> torch.Tensor:
-        return torch.cat(cut(torch.from_numpy(decode(data, *size)), plan))
+        return torch.cat(cut(torch.from_numpy(decode(data, *size)), views))
 
     def usual() -> torch.Tensor:
         image = Image.open(io.BytesIO(data)).convert("RGB")

@@ -1,4 +1,4 @@
-"""The nouns of Patchbay, in the order in which one image meets them, and the two seams.
+"""The nouns of Patchbay, in the order in which one image meets them, and the seams between the rooms.
 
 Knows nothing of HTTP, torch, vLLM or any model family: standard library only, so that the gateway can be
 installed without them and every other module can import this one.
@@ -6,6 +6,7 @@ installed without them and every other module can import this one.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,8 +30,12 @@ class ImageRef:
 
     url: str
     detail: Detail
+    message: int
+    """Index of the message that holds it."""
+    part: int
+    """Index of the part in that message's content."""
     path: str
-    """JSON path of the reference, for errors: `messages[0].content[1].image_url.url`."""
+    """JSON path of the reference as the client wrote it, for errors: `messages[0].content[1].image_url.url`."""
 
 
 class ImageFormat(StrEnum):
@@ -52,14 +57,34 @@ class ImageBytes:
     source: Literal["data", "url"]
 
 
+class Filter(StrEnum):
+    """How pixels are resampled when an image is resized; all of them with antialiasing."""
+
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+    LANCZOS = "lanczos"
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """The whole image resized to `width` × `height` pixels, then cut into equal tiles, row by row."""
+    """A canvas made from an image and cut into equal tiles, row by row: crop → resize → crop or pad → cut.
+
+    `crop` of the image, or all of it, is resized to `resize`, or to the canvas, and laid on the canvas with its top
+    left corner at `offset`: a negative offset cuts off what hangs over, and what stays bare has the colour `fill`.
+    All sizes are in pixels, width first.
+    """
 
     width: int
     height: int
     tile_width: int
     tile_height: int
+    crop: tuple[int, int, int, int] | None = None
+    """(left, top, width, height)"""
+    resize: tuple[int, int] | None = None
+    offset: tuple[int, int] = (0, 0)
+    """(left, top)"""
+    fill: tuple[int, int, int] = (0, 0, 0)
+    filter: Filter = Filter.BICUBIC
 
     @property
     def columns(self) -> int:
@@ -73,22 +98,10 @@ class View:
     def tiles(self) -> int:
         return self.columns * self.rows
 
-
-@dataclass(frozen=True, slots=True)
-class TilePlan:
-    """What will be cut from an image and what it costs, known from its size alone."""
-
-    detail: Literal["low", "high"]
-    """The level that was applied; `auto` has been decided."""
-    views: tuple[View, ...]
-    rows: int
-    """Soft tokens: rows of the encoder's output."""
-    patches: int
-    """Patches through the vision tower: the cost by which batches are packed."""
-
     @property
-    def tiles(self) -> int:
-        return sum(view.tiles for view in self.views)
+    def tile_bytes(self) -> int:
+        """Of all tiles, as uint8 of three colours."""
+        return 3 * self.width * self.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,8 @@ class SoftLayout:
     """How one image stands in the prompt, as token ids.
 
     `target` is what the checkpoint's chat template writes for one image; the engine's plugin puts `runs` in its
-    place. `grid` is (t, h, w) in patches for families whose position encoding needs it (M-RoPE), else None.
+    place. An empty target means that the template writes nothing: the images stand at the start of the prompt.
+    `grid` is (t, h, w) in patches for families whose position encoding needs it (M-RoPE), else None.
     """
 
     target: tuple[int, ...]
@@ -113,7 +127,8 @@ class SoftLayout:
     grid: tuple[int, int, int] | None = None
 
     @property
-    def rows(self) -> int:
+    def tokens(self) -> int:
+        """Soft tokens."""
         return sum(run.count for run in self.runs if run.embeds)
 
     @property
@@ -123,13 +138,55 @@ class SoftLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenMap:
+    """Which row each soft token is, where they are not simply all rows in their order.
+
+    Number n of `index` below `rows` is a row of the tower's output, in the order of views and tiles; number `rows` + n
+    is the tower's constant row n, such as the learned newline of LLaVA-NeXT.
+    """
+
+    rows: int
+    index: array[int]
+    """[tokens], type code q"""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """What will be cut from an image, what it costs and how it stands in the prompt, known from its size alone."""
+
+    detail: Literal["low", "high"]
+    """The level that was applied; `auto` has been decided."""
+    views: tuple[View, ...]
+    patches: int
+    """Patches through the vision tower: the cost by which batches are packed."""
+    layout: SoftLayout
+    token_map: TokenMap | None = None
+    grid: int = 0
+    """Which of the views looks at the image most closely; another one may be its overview."""
+
+    @property
+    def tiles(self) -> int:
+        return sum(view.tiles for view in self.views)
+
+    @property
+    def tokens(self) -> int:
+        """Soft tokens."""
+        return self.layout.tokens
+
+    @property
+    def tower_rows(self) -> int:
+        """Rows that the tower makes of the image, before the token map."""
+        return self.tokens if self.token_map is None else self.token_map.rows
+
+
+@dataclass(frozen=True, slots=True)
 class ImageJob:
     """One image on its way to soft tokens: the bytes, what to cut from them, and the name of the result."""
 
     key: str
     """Content key, 64 hexadecimal digits: the same key always names the same soft tokens."""
     image: ImageBytes
-    plan: TilePlan
+    plan: ImagePlan
     path: str
 
 
@@ -148,15 +205,12 @@ class Lease(Protocol):
     def key(self) -> str: ...
 
     @property
-    def rows(self) -> int: ...
-
-    @property
     def cached(self) -> bool:
         """True when no encoding was needed."""
         ...
 
     def release(self, *, quarantine: bool = False) -> None:
-        """Gives the rows up; with `quarantine` they stay a while, for an engine that may still be reading."""
+        """Gives them up; with `quarantine` they stay a while, for an engine that may still be reading."""
         ...
 
 
@@ -172,7 +226,7 @@ class ImageUsage:
     tiles: int
     """All of them, the thumbnail included."""
     tokens: int
-    """Soft tokens: rows of the encoder's output, separators not counted."""
+    """Soft tokens; separators are not counted."""
     detail: Literal["low", "high"]
     """The level that was applied; `auto` has been decided."""
     cached: bool
@@ -190,15 +244,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat request that has passed the schema: OpenAI's JSON, and the images found in it.
-
-    `payload` still holds the image parts; `places` are their positions as (message index, part index), in the order
-    of `images`.
-    """
+    """A chat request that has passed the schema: OpenAI's JSON, which still holds the image parts, and its images."""
 
     payload: Mapping[str, Any]
     images: Sequence[ImageRef]
-    places: Sequence[tuple[int, int]]
     model: str
     stream: bool
     include_usage: bool

@@ -21,7 +21,7 @@ ROOMS = {  # from the ground up: a room imports from those that it names, each o
     "arena": "errors",
     "checkpoint": "errors",
     "families": "errors domain checkpoint kernels",
-    "planning": "errors domain arena families",
+    "planning": "errors domain arena checkpoint families",
     "decode": "errors domain image_header",
     "ingest": "errors domain telemetry image_header",
     "encoder": "errors domain telemetry arena families planning kernels",

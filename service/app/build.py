@@ -18,9 +18,11 @@ from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.pipeline.images import ImageReader
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from service.encoder.cached import CachedEncoder
     from service.encoder.local import LocalEncoder
 
 PROBE_SECONDS = 5.0
@@ -41,12 +43,22 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
     limits = ImageLimits(
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
-        min_side=prepared.geometry.min_side,
-        max_ratio=prepared.geometry.max_ratio,
+        min_side=prepared.geometry.facts.min_side,
+        max_ratio=prepared.geometry.facts.max_ratio,
     )
     ingest = Ingest(fetcher, limits)
     ends.push_async_callback(ingest.close)
     return ingest
+
+
+def make_reader(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> ImageReader:
+    return ImageReader(
+        make_ingest(prepared, ends),
+        prepared.geometry,
+        metrics,
+        context=prepared.plan.max_model_len,
+        fingerprint=f"{prepared.checkpoint.fingerprint}/{prepared.dtype}",
+    )
 
 
 def make_engine(
@@ -70,32 +82,29 @@ def make_engine(
     return supervisor
 
 
-async def make_encoder(
-    prepared: Prepared, ends: AsyncExitStack, arena: ArenaStore, metrics: Metrics
-) -> LocalEncoder:
+async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> LocalEncoder:
     """Tower, decoding processes and device thread; returns when they are warm. Raises ConfigurationError."""
     # torch and transformers take seconds to import, and a gateway without encoder must not need them
     from service.encoder.local import LocalEncoder
     from service.encoder.staging import make_runner
-    from service.families.towers import load_tower
+    from service.families.loading import choose_tower, load_tower
 
     plan, settings = prepared.plan, prepared.settings
-    tile_bytes = sum(3 * view.width * view.height for view in prepared.geometry.largest.views)
+    tile_bytes = sum(view.tile_bytes for view in prepared.geometry.largest.views)
     decode = DecodePool(plan.decode_workers, tile_bytes, settings.decode_timeout, settings.max_image_pixels)
     ends.callback(decode.close)
-    loading = asyncio.to_thread(
-        load_tower,
+    choice = choose_tower(
         prepared.checkpoint.path,
         device=plan.device,
         dtype=prepared.dtype,
         backend=settings.kernels,
         body=settings.encoder_body,
     )
+    loading = asyncio.to_thread(load_tower, prepared.checkpoint.path, choice)
     tower, _ = await asyncio.gather(loading, decode.start())
     encoder = LocalEncoder(
         tower,
         decode,
-        arena,
         budget=plan.encoder_batch_patches,
         threads=plan.encoder_threads,
         runner=make_runner(tower, plan, copies=settings.encoder_copies),
@@ -105,16 +114,27 @@ async def make_encoder(
         ),
     )
     ends.push_async_callback(encoder.close)
-    metrics.encoder(device=plan.device, kernels=encoder.backend, body=encoder.body)
+    metrics.encoder(device=plan.device, kernels=choice.backend, body=choice.body)
     metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
-    metrics.cache_capacity(arena.stats().capacity_bytes)
-    metrics.watch_cache(lambda: arena.stats().used_bytes, lambda: arena.stats().entries)
-    metrics.watch_cache_evictions(lambda: arena.stats().evictions)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
     await encoder.warm_up(plan.warm_up_patches)
     probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
     ends.callback(probing.cancel)
     return encoder
+
+
+def make_cache(
+    encoder: LocalEncoder, arena: ArenaStore, ends: AsyncExitStack, metrics: Metrics
+) -> CachedEncoder:
+    """The arena in front of the encoder."""
+    from service.encoder.cached import CachedEncoder
+
+    cached = CachedEncoder(encoder, arena)
+    ends.push_async_callback(cached.close)
+    metrics.cache_capacity(arena.stats().capacity_bytes)
+    metrics.watch_cache(lambda: arena.stats().used_bytes, lambda: arena.stats().entries)
+    metrics.watch_cache_evictions(lambda: arena.stats().evictions)
+    return cached
 
 
 async def _probe_while_unhealthy(encoder: LocalEncoder) -> None:

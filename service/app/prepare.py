@@ -13,10 +13,10 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from service.arena import ArenaSpec
-from service.checkpoint.summary import Checkpoint, read_checkpoint
+from service.checkpoint.summary import Checkpoint
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError
-from service.families import load_geometry
+from service.families import load_checkpoint, load_geometry
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
 from service.planning.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
@@ -49,9 +49,9 @@ def prepare(settings: Settings) -> Prepared:
     """Raises ConfigurationError for whatever cannot work, in a sentence."""
     _check_installed(settings)
     check_installed(settings.otlp_endpoint)
-    checkpoint = read_checkpoint(settings.model, settings.revision)
+    checkpoint = load_checkpoint(settings.model, settings.revision)
     geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
-    dtype = dtype_of(settings, checkpoint)
+    dtype = dtype_of(settings, checkpoint, geometry)
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
     machine = inspect(settings.arena_dir)
@@ -59,8 +59,9 @@ def prepare(settings: Settings) -> Prepared:
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
-    spec = ArenaSpec.for_budget(plan.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)
-    handles = HandlesSpec(arena_path, spec.width, geometry.max_rows, geometry.architecture)
+    width = row_width(checkpoint, geometry)
+    spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, geometry.max_tokens)
+    handles = HandlesSpec(arena_path, width, geometry.max_tokens, geometry.facts.architecture)
     return Prepared(
         settings=settings,
         machine=machine,
@@ -71,7 +72,7 @@ def prepare(settings: Settings) -> Prepared:
         served_name=served_name,
         arena_path=arena_path,
         arena_spec=spec,
-        engine=_engine(settings, checkpoint, plan, dtype, served_name, port, handles),
+        engine=_engine(settings, checkpoint, geometry, plan, dtype, served_name, port, handles),
         engine_url=settings.engine_url or f"http://127.0.0.1:{port}",
         external=settings.engine_url is not None,
     )
@@ -94,6 +95,7 @@ def _check_installed(settings: Settings) -> None:
 def _engine(
     settings: Settings,
     checkpoint: Checkpoint,
+    geometry: Geometry,
     plan: ResourcePlan,
     dtype: Dtype,
     served_name: str,
@@ -109,7 +111,7 @@ def _engine(
         dtype=dtype,
         max_model_len=plan.max_model_len,
         handles=handles if by_handle else None,
-        tower="absent" if by_handle else "present",
+        tower=geometry.facts.engine_tower if by_handle else "present",
         max_batched_tokens=plan.max_batched_tokens,
         cpu_threads=plan.engine_threads,
         kv_cache_bytes=plan.kv_cache_bytes,
@@ -124,12 +126,22 @@ def served_name_of(settings: Settings, checkpoint: Checkpoint) -> str:
     return settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
 
 
-def dtype_of(settings: Settings, checkpoint: Checkpoint) -> Dtype:
+def row_width(checkpoint: Checkpoint, geometry: Geometry) -> int:
+    """Numbers of one soft token."""
+    return checkpoint.hidden_size * geometry.facts.row_widths
+
+
+def dtype_of(settings: Settings, checkpoint: Checkpoint, geometry: Geometry) -> Dtype:
     """Raises ConfigurationError when the checkpoint's is none that is served."""
     dtype = checkpoint.dtype if settings.dtype == "auto" else settings.dtype
     if dtype not in ITEM_BYTES:
         raise ConfigurationError(
             f"the checkpoint's number format is {dtype}; choose one of {', '.join(ITEM_BYTES)} with --dtype"
+        )
+    if dtype not in (allowed := geometry.facts.dtypes):
+        raise ConfigurationError(
+            f"dtype: got {dtype}; a checkpoint of family {geometry.facts.family} can be served in "
+            f"{', '.join(allowed)}"
         )
     return cast(Dtype, dtype)
 
@@ -142,16 +154,16 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         vision_bytes=round(checkpoint.vision_bytes * scale),
         text_bytes=round(checkpoint.text_bytes * scale),
         vision_hidden=checkpoint.vision_hidden,
-        soft_width=checkpoint.hidden_size,
-        max_rows=geometry.max_rows,
-        max_positions=geometry.layout(largest).positions,
+        soft_width=row_width(checkpoint, geometry),
+        max_tokens=geometry.max_tokens,
+        max_positions=largest.layout.positions,
         max_patches=largest.patches,
         tile_patches=largest.patches // largest.tiles,
         tile_pixel_bytes=max(3 * view.tile_width * view.tile_height for view in largest.views),
         kv_bytes_per_token=round(checkpoint.kv_bytes_per_token * scale),
         context=checkpoint.context,
         dtype=dtype,
-        tiles_apart=geometry.tiles_apart,
+        independent_tiles=geometry.facts.independent_tiles,
     )
 
 

@@ -28,10 +28,11 @@ async def self_check(
     else a request can raise is raised as it is.
     """
     largest = geometry.largest
-    width, height = largest.views[0].width, largest.views[0].height
+    grid = largest.views[largest.grid]
+    width, height = grid.width, grid.height
     shrink = min(1.0, max_pixels / (width * height), max_patches / largest.patches) ** 0.5
     height = max(1, int(shrink * height))
-    width = max(1, int(min(shrink * width, geometry.max_ratio * height)))
+    width = max(1, int(min(shrink * width, geometry.facts.max_ratio * height)))
     try:
         answer = await pipeline.chat(_request(width, height, model), {})
     except EngineRejected as error:
@@ -60,8 +61,7 @@ def _request(width: int, height: int, model: str) -> ChatRequest:
     ]
     return ChatRequest(
         payload={"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 1},
-        images=[ImageRef(url, Detail.HIGH, "messages[0].content[0].image_url.url")],
-        places=[(0, 0)],
+        images=[ImageRef(url, Detail.HIGH, 0, 0, "messages[0].content[0].image_url.url")],
         model=model,
         stream=False,
         include_usage=False,

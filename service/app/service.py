@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.api import Backend, RequestLimits, build_admin, build_api
-from service.app.build import make_encoder, make_engine, make_ingest
+from service.app.build import make_cache, make_encoder, make_engine, make_reader
 from service.app.prepare import Prepared
 from service.app.selfcheck import self_check
 from service.arena import ArenaStore
@@ -28,8 +28,8 @@ from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
 from service.pipeline.admission import Admission
-from service.pipeline.chat import ChatAnswer, Pipeline, Served
-from service.pipeline.handover import HandlePath, ImagePath, PassThrough
+from service.pipeline.chat import ChatAnswer, Pipeline
+from service.pipeline.handover import Handles, ImageHandover, PassThrough
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
@@ -187,14 +187,14 @@ class Patchbay:
         else:
             say("starting vLLM")
         self._life = make_engine(prepared, ends, client, self.metrics)
-        images: ImagePath = PassThrough(prepared.geometry)
+        handover: ImageHandover = PassThrough(prepared.geometry)
         if arena is not None:
             say("loading the vision encoder")
-            self._encoder = await make_encoder(prepared, ends, arena, self.metrics)
-            images = HandlePath(
-                prepared.geometry, self._encoder, self.admission, self.metrics, prepared.arena_spec.room
-            )
-            kernels = f"kernels: {self._encoder.backend}, blocks: {self._encoder.body}"
+            self._encoder = await make_encoder(prepared, ends, self.metrics)
+            cached = make_cache(self._encoder, arena, ends, self.metrics)
+            handover = Handles(cached, self.admission, self.metrics, prepared.arena_spec.room)
+            choice = self._encoder.choice
+            kernels = f"kernels: {choice.backend}, blocks: {choice.body}"
             say(f"the encoder is warm on {prepared.plan.device}, {kernels}")
         say("waiting for the engine (20 to 40 s for the embedded model)")
         if isinstance(self._life, EngineSupervisor):
@@ -203,18 +203,14 @@ class Patchbay:
             await self._life.wait_ready(prepared.settings.engine_start_timeout)
         say("the engine answers; sending one image from end to end")
         pipeline = Pipeline(
-            Served(
-                context=prepared.plan.max_model_len,
-                fingerprint=f"{prepared.checkpoint.fingerprint}/{prepared.dtype}",
-                request_timeout=prepared.settings.request_timeout,
-                restart_wait=prepared.settings.engine_restart_wait,
-            ),
-            ingest=make_ingest(prepared, ends),
-            geometry=prepared.geometry,
-            images=images,
+            images=make_reader(prepared, ends, self.metrics),
+            handover=handover,
+            placeholders=prepared.geometry.facts.placeholders,
             engine=client,
             life=self._life,
             metrics=self.metrics,
+            request_timeout=prepared.settings.request_timeout,
+            restart_wait=prepared.settings.engine_restart_wait,
         )
         await self_check(
             pipeline,

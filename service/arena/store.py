@@ -62,6 +62,10 @@ class ArenaLease:
         self._entry: _Entry | None = entry
         self._began = began
 
+    def share(self) -> ArenaLease:
+        """Another lease on the same entry, to be released by itself. Raises ValueError when this one was released."""
+        return self._store._share(self)
+
     def release(self, quarantine: bool = False) -> None:
         """Lets the entry be evicted; with `quarantine`, only after the store's grace period.
 
@@ -180,6 +184,13 @@ class ArenaStore:
         entry.leases += 1
         self._entries.move_to_end(entry.key)
         return ArenaLease(self, entry, cached=cached, began=self._clock())
+
+    def _share(self, lease: ArenaLease) -> ArenaLease:
+        with self._lock:
+            if (entry := lease._entry) is None:
+                raise ValueError("a lease that was released cannot be shared")
+            entry.leases += 1
+            return ArenaLease(self, entry, cached=lease.cached, began=self._clock())
 
     def _release(self, lease: ArenaLease, quarantine: bool) -> None:
         with self._lock:

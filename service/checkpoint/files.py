@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from service.errors import ConfigurationError
 
 _BICUBIC = 3
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -50,6 +52,15 @@ def read_image_processor(folder: Path) -> tuple[dict[str, Any], Path]:
     raise ConfigurationError(
         f"model: {folder} has neither {plain.name} nor an image_processor in {nested.name}"
     )
+
+
+def read_normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation of each colour, for pixels of 0 to 1; CLIP's where the file says nothing of them.
+
+    Raises ConfigurationError when there is no image processor.
+    """
+    processor, _ = read_image_processor(folder)
+    return processor.get("image_mean", _CLIP_MEAN), processor.get("image_std", _CLIP_STD)
 
 
 def must_process_as_we_do(processor: Mapping[str, Any], file: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +41,36 @@ class Checkpoint:
     kv_bytes_per_token: int
     chat_template: str | None
     """Jinja text, or None when the checkpoint has none."""
+    text_config: Mapping[str, Any] = field(repr=False)
+    """The language model's part of config.json, and its defaults."""
+    vision_config: Mapping[str, Any] = field(repr=False)
+    tied: bool
+    """Whether the table of words is also the last product."""
     fingerprint: str
     """Changes with the weights or the configuration: part of every cache key."""
 
 
-def read_checkpoint(model: str, revision: str | None = None, *, weights: bool = True) -> Checkpoint:
-    """Reads a folder, or a hub id that is already in the cache or can be downloaded.
+def read_checkpoint(
+    path: Path,
+    *,
+    name: str,
+    owns: Callable[[str], bool],
+    text_defaults: Mapping[str, Mapping[str, Any]],
+    weights: bool = True,
+) -> Checkpoint:
+    """Reads the folder `path`.
 
-    With `weights` false the weights need not be there, and are not downloaded: where they are missing, their bytes
-    are reckoned from the configuration, which needs transformers.
+    `owns` says of a tensor's name whether it is the tower's or the projector's; `text_defaults` are what config.json
+    may leave out of the language model's part, by its model_type. With `weights` false the weights need not be there:
+    where they are missing, their bytes are calculated from the configuration, which needs transformers.
 
     Raises ConfigurationError naming the file that is missing or the field that is.
     """
-    path = resolve(model, revision, weights=weights)
     config = read_json(path / "config.json")
     text = config.get("text_config") or config.get("llm_config") or config
+    text = {**text_defaults.get(str(text.get("model_type")), {}), **text}
     there = weights or any(path.glob("*.safetensors"))
-    vision, rest = _weight_bytes(path) if there else _bytes_of_config(path)
+    vision, rest = _weight_bytes(path, owns) if there else _bytes_of_config(path, owns)
     dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32")
     heads = _number(text, "num_attention_heads", path)
     hidden = _number(text, "hidden_size", path)
@@ -66,7 +79,7 @@ def read_checkpoint(model: str, revision: str | None = None, *, weights: bool = 
     layers = _number(text, "num_hidden_layers", path)
     return Checkpoint(
         path=path,
-        name=path.resolve().name if Path(model).is_dir() else model,
+        name=name,
         architecture=(config.get("architectures") or ["unknown"])[0],
         dtype=dtype,
         hidden_size=hidden,
@@ -76,6 +89,9 @@ def read_checkpoint(model: str, revision: str | None = None, *, weights: bool = 
         text_bytes=rest,
         kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
         chat_template=_chat_template(path),
+        text_config=text,
+        vision_config=config.get("vision_config") or {},
+        tied=bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings")),
         fingerprint=_fingerprint(path),
     )
 
@@ -122,7 +138,7 @@ def _chat_template(path: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _weight_bytes(path: Path) -> tuple[int, int]:
+def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
     """(tower and projector, everything else), from the headers of the safetensors files."""
     vision = rest = 0
     files = sorted(path.glob("*.safetensors"))
@@ -136,21 +152,14 @@ def _weight_bytes(path: Path) -> tuple[int, int]:
             if name == "__metadata__":
                 continue
             begin, end = entry["data_offsets"]
-            if _sees(name):
+            if owns(name):
                 vision += end - begin
             else:
                 rest += end - begin
     return vision, rest
 
 
-def _sees(name: str) -> bool:
-    """Whether a tensor of this name belongs to tower or projector."""
-    if "language_model" in name or "lm_head" in name or "embed_tokens" in name:
-        return False
-    return any(part in name for part in ("vision", "visual", "projector", "mlp1"))
-
-
-def _bytes_of_config(path: Path) -> tuple[int, int]:
+def _bytes_of_config(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
     """The same without weights: the model that transformers makes of config.json, on its device without memory."""
     try:
         import torch
@@ -169,7 +178,7 @@ def _bytes_of_config(path: Path) -> tuple[int, int]:
             f"model: transformers makes no model of {path / 'config.json'}: {error}"
         ) from None
     item = (config.dtype or torch.float32).itemsize
-    vision = sum(p.numel() for name, p in model.named_parameters() if _sees(name))
+    vision = sum(p.numel() for name, p in model.named_parameters() if owns(name))
     return vision * item, (model.num_parameters() - vision) * item
 
 

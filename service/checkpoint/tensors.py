@@ -57,8 +57,13 @@ class TowerTensors:
         """Leaves out a tensor that the tower has no use for, if it is there."""
         self._tensors.pop(name, None)
 
-    def fill(self, module: torch.nn.Module, prefix: str, device: torch.device, dtype: torch.dtype) -> None:
-        """Gives `module`, built on the meta device, its weights: own copies, frozen, in evaluation mode."""
+    def fill(
+        self, module: torch.nn.Module, prefix: str, device: torch.device, dtype: torch.dtype | None
+    ) -> None:
+        """Gives `module`, built on the meta device, its weights: own copies, frozen, in evaluation mode.
+
+        Without a `dtype` they keep the one in which they are stored.
+        """
         weights = {
             name: self.take(f"{prefix}.{name}", tuple(meant.shape)).to(device, dtype, copy=True)
             for name, meant in module.state_dict().items()

@@ -57,25 +57,25 @@ def _versions() -> list[str]:
 
 
 def _model(prepared: Prepared) -> list[str]:
-    checkpoint, geometry = prepared.checkpoint, prepared.geometry
-    ratio = f" or over {geometry.max_ratio:g} times the other" if isfinite(geometry.max_ratio) else ""
+    checkpoint, geometry, facts = prepared.checkpoint, prepared.geometry, prepared.geometry.facts
+    ratio = f" or over {facts.max_ratio:g} times the other" if isfinite(facts.max_ratio) else ""
     return [
         f"path        {checkpoint.path}",
         f"name        {prepared.served_name}",
-        f"family      {geometry.name} ({checkpoint.architecture}), {prepared.dtype}",
+        f"family      {facts.family} ({checkpoint.architecture}), {prepared.dtype}",
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
-        f"images      up to {geometry.max_rows} soft tokens each, no side under {geometry.min_side} px{ratio}",
+        f"images      up to {geometry.max_tokens} soft tokens each, no side under {facts.min_side} px{ratio}",
     ]
 
 
 def _kernels(prepared: Prepared) -> list[str]:
     try:
         from service.encoder.staging import choose_runs
-        from service.families.towers import choose_parts
+        from service.families.loading import choose_tower
     except ImportError as error:
         raise ConfigurationError(f"the encoder needs {error.name}, which is not installed") from None
     settings, path = prepared.settings, prepared.checkpoint.path
-    front, body = choose_parts(
+    choice = choose_tower(
         path,
         device=prepared.plan.device,
         dtype=prepared.dtype,
@@ -83,9 +83,15 @@ def _kernels(prepared: Prepared) -> list[str]:
         body=settings.encoder_body,
     )
     runs = choose_runs(
-        prepared.plan, tiles_apart=prepared.geometry.tiles_apart, copies=settings.encoder_copies
+        prepared.plan,
+        independent_tiles=prepared.geometry.facts.independent_tiles,
+        copies=settings.encoder_copies,
     )
-    lines = [f"patch_embed {front}", f"blocks      {body}", f"batches     {runs or 'in one plain copy'}"]
+    lines = [
+        f"patch_embed {choice.backend}",
+        f"blocks      {choice.body}",
+        f"batches     {runs or 'in one plain copy'}",
+    ]
     if prepared.plan.device == "cuda":
         lines.append(f"attention   {settings.encoder_attention}")
     return lines

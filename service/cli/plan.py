@@ -12,16 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.app.prepare import dtype_of, need_of, served_name_of, wish_of
+from service.app.prepare import dtype_of, need_of, row_width, served_name_of, wish_of
 from service.arena import ArenaSpec
-from service.checkpoint.summary import read_checkpoint
 from service.cli.measured import Replicas, read_measured
 from service.cli.plan_options import check_options, imagined, max_sequences
 from service.cli.plan_report import as_json, as_text
 from service.cli.values import as_yaml, helm_values
 from service.domain import Detail
 from service.errors import ConfigurationError
-from service.families import Geometry, load_geometry
+from service.families import Geometry, load_checkpoint, load_geometry
 from service.planning.compute import compute_of
 from service.planning.gpus import data_sheet
 from service.planning.plan import make_plan
@@ -43,14 +42,16 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     replicas = Replicas.of(options.rate, read_measured(options.measured)) if options.measured else None
     sheet = data_sheet(options.gpu) if options.gpu else None
     machine = imagined(sheet, options.cores, options.memory, options.shared_memory)
-    checkpoint = read_checkpoint(settings.model, settings.revision, weights=False)
+    checkpoint = load_checkpoint(settings.model, settings.revision, weights=False)
     geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
     _check_kinds(work.kinds, geometry)
-    dtype = dtype_of(settings, checkpoint)
+    dtype = dtype_of(settings, checkpoint, geometry)
     need = need_of(checkpoint, geometry, dtype)
     planned = make_plan(machine, need, wish_of(settings))
-    arena = ArenaSpec.for_budget(planned.arena_bytes, checkpoint.hidden_size, dtype, geometry.max_rows)
-    compute = compute_of(checkpoint.path, need)
+    arena = ArenaSpec.for_budget(
+        planned.arena_bytes, row_width(checkpoint, geometry), dtype, geometry.max_tokens
+    )
+    compute = compute_of(checkpoint, need)
     peaks = None
     if sheet and compute and planned.device == "cuda":
         peaks = Peaks(sheet.flops, sheet.bandwidth, compute)
@@ -86,12 +87,13 @@ def _workload(options: argparse.Namespace, settings: Settings) -> Workload:
 
 
 def _check_kinds(kinds: Sequence[Kind], geometry: Geometry) -> None:
+    facts = geometry.facts
     for kind in kinds:
         long, short = max(kind.width, kind.height), min(kind.width, kind.height)
-        if short < geometry.min_side or long > geometry.max_ratio * short:
+        if short < facts.min_side or long > facts.max_ratio * short:
             raise ConfigurationError(
-                f"image: got {kind.width}x{kind.height}; this model takes no side under {geometry.min_side} px or over "
-                f"{geometry.max_ratio:g} times the other"
+                f"image: got {kind.width}x{kind.height}; this model takes no side under {facts.min_side} px or over "
+                f"{facts.max_ratio:g} times the other"
             )
 
 

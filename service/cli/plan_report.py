@@ -27,7 +27,7 @@ def as_json(
                 "detail": cost.plan.detail,
                 "tiles": cost.plan.tiles,
                 "patches": cost.plan.patches,
-                "soft_tokens": cost.plan.rows,
+                "soft_tokens": cost.plan.tokens,
                 "prompt_tokens": cost.positions,
             }
             for cost in sizing.costs
@@ -62,7 +62,7 @@ def as_text(
     ]
     lines += [
         f"  {f'{cost.kind.width}x{cost.kind.height}':>12}  {cost.kind.weight:>6g}  {cost.plan.detail:>6}  "
-        f"{cost.plan.tiles:>5}  {cost.plan.patches:>7,}  {cost.plan.rows:>11,}"
+        f"{cost.plan.tiles:>5}  {cost.plan.patches:>7,}  {cost.plan.tokens:>11,}"
         for cost in sizing.costs
     ]
     lines += [

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from service.decode.deadline_queue import DeadlineQueue
 from service.decode.forkserver import CannotStart, ForkServer, WorkerSpec
 from service.decode.process import Crashed, DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong
-from service.domain import ImageBytes, TilePlan, View
+from service.domain import ImageBytes, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage, PatchbayError
 
 _ABANDONED_SECONDS = 0.5
@@ -62,22 +62,20 @@ class DecodePool:
                     "The decoding processes do not start; what they printed is above."
                 ) from outcome
 
-    async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> Tiles:
-        """The tiles of each view of `plan`, uint8 [n, tile_h, tile_w, 3], in memory of their own.
+    async def tiles(self, image: ImageBytes, views: Sequence[View], path: str) -> Tiles:
+        """The tiles of each view, uint8 [n, tile_h, tile_w, 3], in memory of their own.
 
         Raises InvalidImage with `path` when the bytes cannot be decoded, EncoderFailed when no worker could be
-        started, and ValueError for a plan that is larger than `max_tile_bytes`.
+        started, and ValueError for views that need more than `max_tile_bytes`.
         """
-        if (size := sum(_tile_bytes(view) for view in plan.views)) > self._spec.tile_bytes:
-            raise ValueError(
-                f"the plan's tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}"
-            )
+        if (size := sum(view.tile_bytes for view in views)) > self._spec.tile_bytes:
+            raise ValueError(f"the tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}")
         worker = await self._queue.acquire(_PATIENCE_PER_PIXEL * image.width * image.height)
         if self._closed:
             self._queue.release(worker)
             raise EncoderFailed("The decoder is shutting down.", param=path)
         try:
-            return await self._run(worker, image, plan.views)
+            return await self._run(worker, image, views)
         except (CannotStart, DecodeFailed) as error:
             raise self._error_for(error, path) from None
 
@@ -122,7 +120,3 @@ class DecodePool:
             case _:
                 raise TypeError(f"unknown outcome {error!r}")
         return InvalidImage(text, param=path)
-
-
-def _tile_bytes(view: View) -> int:
-    return view.width * view.height * 3

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class DecodeProcess:
         request = {
             "width": image.width,
             "height": image.height,
-            "views": [(view.width, view.height, view.tile_width, view.tile_height) for view in views],
+            "views": [astuple(view) for view in views],
         }
         try:
             write_message(worker.requests, request, image.data, deadline=deadline)

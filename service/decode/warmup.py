@@ -11,7 +11,7 @@ from PIL import Image
 
 from service.decode.pixels import decode
 from service.decode.tiling import cut
-from service.domain import TilePlan, View
+from service.domain import Filter, View
 
 _SIDE = 16
 _KINDS = (
@@ -32,11 +32,16 @@ _KINDS = (
 
 
 def warm_up() -> None:
-    plan = TilePlan("high", (View(2 * _SIDE, _SIDE, _SIDE, _SIDE),), rows=0, patches=0)
+    views = [
+        View(2 * _SIDE, _SIDE, _SIDE, _SIDE),
+        View(
+            _SIDE, _SIDE, _SIDE, _SIDE, resize=(_SIDE + 2, _SIDE - 2), offset=(-1, 1), filter=Filter.BILINEAR
+        ),
+    ]
     for kind, mode in _KINDS:
         file = io.BytesIO()
         Image.new(mode, (_SIDE, _SIDE)).save(file, kind)
-        cut(torch.from_numpy(decode(file.getvalue(), _SIDE, _SIDE)), plan)
+        cut(torch.from_numpy(decode(file.getvalue(), _SIDE, _SIDE)), views)
     decode(_photograph(), _SIDE, _SIDE)
 
 

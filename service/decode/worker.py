@@ -26,7 +26,7 @@ from service.decode.pixels import decode
 from service.decode.sandbox import allow_seconds, close_in, die_with_parent
 from service.decode.tiling import cut
 from service.decode.warmup import warm_up
-from service.domain import TilePlan, View
+from service.domain import Filter, View
 
 _BYTES_PER_PIXEL = 24
 """Most memory alive at once: an animated WebP's canvases 12, Pillow's image 4, white canvas 4, arrays 3."""
@@ -87,13 +87,26 @@ def _answer(request: dict[str, Any], data: bytes, max_pixels: int, memory: torch
     width, height = request["width"], request["height"]
     if width * height > max_pixels:
         return "refused"
-    plan = TilePlan("high", tuple(View(*view) for view in request["views"]), rows=0, patches=0)
+    views = [_view(*fields) for fields in request["views"]]
     try:
-        _write(cut(torch.from_numpy(decode(data, width, height)), plan), memory)
+        _write(cut(torch.from_numpy(decode(data, width, height)), views), memory)
     # whatever the decoder raises on a stranger's bytes, the answer is the same
     except Exception:
         return "refused"
     return "done"
+
+
+def _view(width: int, height: int, tile_width: int, tile_height: int, *rest: Any) -> View:
+    """As `dataclasses.astuple` and JSON leave it."""
+    crop, resize, offset, fill, filter = rest
+    return View(
+        *(width, height, tile_width, tile_height),
+        crop and tuple(crop),
+        resize and tuple(resize),
+        tuple(offset),
+        tuple(fill),
+        Filter(filter),
+    )
 
 
 def _write(views: list[torch.Tensor], memory: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""One piece of work per key, shared by all who ask for it while it runs. Knows nothing of images."""
+"""Single-flight: one piece of work per key, shared by all who ask for it while it runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 V = TypeVar("V")
 
 
-class _Flight(Generic[V]):
+class _Call(Generic[V]):
     def __init__(self, task: asyncio.Task[V]) -> None:
         self.task = task
-        self.passengers = 0
+        self.waiters = 0
 
 
-class Flights(Generic[V]):
+class SingleFlight(Generic[V]):
     """The work outlives any one of its waiters and is cancelled when the last one leaves.
 
     `discard` gets each result when nobody looks at it any more. Used from one event loop.
@@ -24,7 +24,7 @@ class Flights(Generic[V]):
 
     def __init__(self, discard: Callable[[V], None]) -> None:
         self._discard = discard
-        self._flights: dict[str, _Flight[V]] = {}
+        self._calls: dict[str, _Call[V]] = {}
 
     @asynccontextmanager
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, V]]) -> AsyncIterator[V]:
@@ -32,36 +32,36 @@ class Flights(Generic[V]):
 
         Raises what the work raised, to each of its waiters.
         """
-        flight = self._flights.get(key) or self._depart(key, start)
-        flight.passengers += 1
+        call = self._calls.get(key) or self._begin(key, start)
+        call.waiters += 1
         try:
-            yield await asyncio.shield(flight.task)
+            yield await asyncio.shield(call.task)
         finally:
-            flight.passengers -= 1
-            if not flight.passengers:
-                self._empty(key, flight)
+            call.waiters -= 1
+            if not call.waiters:
+                self._abandon(key, call)
 
-    async def landed(self) -> None:
+    async def settled(self) -> None:
         """Waits until the work that runs now has ended, one way or another."""
-        await asyncio.gather(*(flight.task for flight in self._flights.values()), return_exceptions=True)
+        await asyncio.gather(*(call.task for call in self._calls.values()), return_exceptions=True)
 
-    def _depart(self, key: str, start: Callable[[], Coroutine[Any, Any, V]]) -> _Flight[V]:
-        flight = self._flights[key] = _Flight(asyncio.create_task(start()))
+    def _begin(self, key: str, start: Callable[[], Coroutine[Any, Any, V]]) -> _Call[V]:
+        call = self._calls[key] = _Call(asyncio.create_task(start()))
 
         def over(task: asyncio.Task[V]) -> None:
-            self._forget(key, flight)
+            self._forget(key, call)
             if not task.cancelled():
                 task.exception()  # seen, even if everybody has left
 
-        flight.task.add_done_callback(over)
-        return flight
+        call.task.add_done_callback(over)
+        return call
 
-    def _empty(self, key: str, flight: _Flight[V]) -> None:
-        self._forget(key, flight)  # whoever comes now starts anew
-        task = flight.task
+    def _abandon(self, key: str, call: _Call[V]) -> None:
+        self._forget(key, call)  # whoever comes now starts anew
+        task = call.task
         if not task.cancel() and not task.cancelled() and task.exception() is None:
             self._discard(task.result())
 
-    def _forget(self, key: str, flight: _Flight[V]) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _forget(self, key: str, call: _Call[V]) -> None:
+        if self._calls.get(key) is call:
+            del self._calls[key]

@@ -27,17 +27,17 @@ class Runs:
         return f"staged in chunks of up to {self.most} tiles, {graphs}"
 
 
-def choose_runs(plan: ResourcePlan, *, tiles_apart: bool, copies: str) -> Runs | None:
+def choose_runs(plan: ResourcePlan, *, independent_tiles: bool, copies: str) -> Runs | None:
     """None where batches go in one plain copy: on a CPU, by `copies`, and for a tower whose tiles see each other.
 
     Raises ConfigurationError when `copies` is "staged" and that cannot be.
     """
-    if copies == "staged" and not tiles_apart:
+    if copies == "staged" and not independent_tiles:
         raise ConfigurationError(
             "encoder_copies=staged is for towers that compute each tile by itself, which this checkpoint's does not: "
             "choose encoder_copies=auto"
         )
-    if plan.device != "cuda" or copies == "plain" or not tiles_apart:
+    if plan.device != "cuda" or copies == "plain" or not independent_tiles:
         return None
     most = chunk_tiles(plan.encoder_batch_patches // plan.tile_patches)
     return Runs(most, choose_rungs(most, plan.tile_bytes, plan.encoder_graph_bytes))
@@ -45,7 +45,7 @@ def choose_runs(plan: ResourcePlan, *, tiles_apart: bool, copies: str) -> Runs |
 
 def make_runner(tower: Tower, plan: ResourcePlan, *, copies: str) -> Runner | None:
     """Takes no memory yet. Raises ConfigurationError as `choose_runs` does."""
-    runs = choose_runs(plan, tiles_apart=isinstance(tower, TileTower), copies=copies)
+    runs = choose_runs(plan, independent_tiles=isinstance(tower, TileTower), copies=copies)
     if runs is None or not isinstance(tower, TileTower):
         return None
-    return Runner(tower.forward, tower.form, Cuda(tower.device), most=runs.most, rungs=runs.rungs)
+    return Runner(tower.forward, tower.form, Cuda(tower.choice.device), most=runs.most, rungs=runs.rungs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.domain import Handle
+from service.domain import Handle, ImageRef
 
 PLUGIN_VERSION = 1
 """Of the agreement between this module and the plugin; each handle names it."""
@@ -29,16 +29,15 @@ def part(handle: Handle) -> dict[str, Any]:
 
 
 def substitute(
-    payload: Mapping[str, Any], places: Sequence[tuple[int, int]], handles: Sequence[Handle]
+    payload: Mapping[str, Any], images: Sequence[ImageRef], handles: Sequence[Handle]
 ) -> dict[str, Any]:
-    """A copy of a chat payload in which handles stand in the places of the images.
+    """A copy of a chat payload in which a handle stands in the place of each image.
 
-    `places` are (message index, part index), one for each handle. The given payload stays as it is.
-    Raises ValueError when the numbers differ.
+    The given payload stays as it is. Raises ValueError when the numbers differ.
     """
     messages = [dict(message) for message in payload["messages"]]
-    for index in {message for message, _ in places}:
+    for index in {image.message for image in images}:
         messages[index]["content"] = list(messages[index]["content"])
-    for (message, place), handle in zip(places, handles, strict=True):
-        messages[message]["content"][place] = part(handle)
+    for image, handle in zip(images, handles, strict=True):
+        messages[image.message]["content"][image.part] = part(handle)
     return {**payload, "messages": messages}

@@ -34,7 +34,7 @@ class HandlesSpec:
     arena_path: str
     width: int
     """Values in a row of soft tokens."""
-    max_rows: int
+    max_tokens: int
     """Soft tokens of the largest image."""
     architecture: str
     """vLLM's name of the model class."""
@@ -211,7 +211,7 @@ def _contract(spec: EngineSpec) -> dict[str, str]:
     if spec.handles is not None:
         settings = {
             "architecture": spec.handles.architecture,
-            "max_rows": spec.handles.max_rows,
+            "max_tokens": spec.handles.max_tokens,
             "version": PLUGIN_VERSION,
         }
         variables["PATCHBAY_PLUGIN"] = json.dumps(settings)

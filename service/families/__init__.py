@@ -1,45 +1,42 @@
 """Model families: what differs between vision-language checkpoints, behind one protocol.
 
-A family is a folder: its geometry (standard library only) and its tower (torch). This module knows which families
-there are and nothing about any of them.
+A family is a folder: its geometry (standard library only) and its tower (torch). `registry.py` is the table of them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
-from service.errors import ConfigurationError
-from service.families.base import Geometry
-from service.families.internvl.geometry import InternVLGeometry
-from service.families.qwen_vl.geometry import QwenVLGeometry
+from service.checkpoint.summary import Checkpoint, read_checkpoint, resolve
+from service.families.base import FamilyFacts, Geometry
+from service.families.registry import family_of
 
-__all__ = ["Geometry", "load_geometry"]
-
-_FAMILIES: dict[str, Callable[[Path], Geometry]] = {
-    "internvl": InternVLGeometry.from_checkpoint,
-    "qwen2_5_vl": QwenVLGeometry.from_checkpoint,
-}
+__all__ = ["FamilyFacts", "Geometry", "family_of", "load_checkpoint", "load_geometry"]
 
 
 def load_geometry(path: str | Path, max_image_tokens: int | None = None) -> Geometry:
-    """The geometry of the checkpoint in folder `path`, by the `model_type` of its config.json.
+    """The geometry of the checkpoint in folder `path`.
 
     `max_image_tokens` is the operator's bound on the soft tokens of one image. Raises ConfigurationError: no such file,
     a family that is not supported, files that contradict each other, or a bound that the smallest images pass.
     """
     folder = Path(path)
-    try:
-        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        raise ConfigurationError(
-            f"model: {folder / 'config.json'} is missing or holds no JSON object"
-        ) from None
-    family = _FAMILIES.get(str(model_type))
-    if family is None:
-        raise ConfigurationError(
-            f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(_FAMILIES))}"
-        )
-    geometry = family(folder)
+    geometry = family_of(folder).geometry(folder)
     return geometry if max_image_tokens is None else geometry.limited(max_image_tokens)
+
+
+def load_checkpoint(model: str, revision: str | None = None, *, weights: bool = True) -> Checkpoint:
+    """What the files of `model` tell: a folder, or a hub id that is in the cache already or can be downloaded.
+
+    With `weights` false the weights need not be there. Raises ConfigurationError naming the file that is missing, the
+    field that is, or the family that is not supported.
+    """
+    folder = resolve(model, revision, weights=weights)
+    family = family_of(folder)
+    return read_checkpoint(
+        folder,
+        name=folder.resolve().name if Path(model).is_dir() else model,
+        owns=family.owns,
+        text_defaults=family.text_defaults,
+        weights=weights,
+    )

@@ -1,81 +1,76 @@
-"""What every family's geometry offers: arithmetic on sizes and token ids. No torch, no vLLM, no pixels."""
+"""What every family offers: the facts of a checkpoint, and arithmetic on sizes and token ids. No torch, no vLLM, no
+pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal, Protocol, Self
 
-from service.domain import Detail, SoftLayout, TilePlan
+from service.domain import Detail, ImagePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyFacts:
+    """What a checkpoint's family says once and for all images."""
+
+    family: str
+    """`internvl`, `qwen_vl`"""
+    architecture: str
+    """Name of the model class in transformers and vLLM."""
+    placeholders: tuple[str, ...]
+    """Texts that the tokenizer turns into vision tokens, and that must stay text in what users write."""
+    fingerprint: str
+    """Changes with everything that decides pixels, soft tokens or their order: a field of every cache key."""
+    min_side: int = 1
+    """Shortest side of an image in pixels that the checkpoint's processor accepts."""
+    max_ratio: float = inf
+    """The largest ratio of an image's longer side to its shorter one."""
+    independent_tiles: bool = True
+    """Whether the tower computes each tile by itself, so that the tiles of an image may go in several calls."""
+    row_widths: int = 1
+    """A soft token is so many times as wide as the language model's hidden state: 1 + levels with DeepStack."""
+    engine_tower: Literal["absent", "present"] = "absent"
+    """Whether the engine must load its own vision tower even though nothing is encoded there."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    """Number formats in which the checkpoint can be served."""
 
 
 class Geometry(Protocol):
     """How a checkpoint cuts images and how they stand in its prompts."""
 
     @property
-    def name(self) -> str:
-        """The family: `internvl`, `qwen_vl`."""
-        ...
+    def facts(self) -> FamilyFacts: ...
 
     @property
-    def architecture(self) -> str:
-        """Name of the model class in transformers and vLLM."""
-        ...
-
-    @property
-    def max_rows(self) -> int:
+    def max_tokens(self) -> int:
         """No image has more soft tokens."""
         ...
 
     @property
-    def largest(self) -> TilePlan:
-        """Has `max_rows` soft tokens; no image costs more. What an image of its size gets is this, or little less."""
+    def largest(self) -> ImagePlan:
+        """Has `max_tokens` soft tokens, and no image costs more. What an image of its size gets is this, or little
+        less."""
         ...
 
-    @property
-    def tiles_apart(self) -> bool:
-        """Whether the tower computes each tile by itself, so that the tiles of an image may go in several calls."""
-        ...
-
-    @property
-    def placeholders(self) -> tuple[str, ...]:
-        """Texts that the tokenizer turns into vision tokens, and that must stay text in what users write."""
-        ...
-
-    @property
-    def min_side(self) -> int:
-        """Shortest side in pixels that the checkpoint's processor accepts."""
-        ...
-
-    @property
-    def max_ratio(self) -> float:
-        """Of the longer side to the shorter one, the most that the checkpoint's processor accepts."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with everything that decides pixels, rows or their order: a field of every cache key."""
-        ...
-
-    def limited(self, rows: int) -> Self:
-        """The same where no image has more than `rows` soft tokens.
+    def limited(self, tokens: int) -> Self:
+        """The same where no image has more than `tokens` soft tokens.
 
         Raises ConfigurationError, which names max_image_tokens, when some image takes more at least.
         """
         ...
 
-    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
-        """What is cut from an image of `width` × `height` displayed pixels.
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> ImagePlan:
+        """What is cut from an image of `width` × `height` displayed pixels, and how it stands in the prompt.
 
         `max_tiles` bounds all tiles of the image together, under `auto` alone: `low` and `high` are the client's word.
-        Raises ValueError for sizes below one or of a ratio beyond `max_ratio`.
+        A smaller `max_tiles` never takes more positions. Raises ValueError for sizes below one or of a ratio beyond
+        `max_ratio`.
         """
-        ...
-
-    def layout(self, plan: TilePlan) -> SoftLayout:
-        """How the image stands in the prompt, in the checkpoint's token ids."""
         ...
 
     def processor_options(self, detail: str) -> Mapping[str, Any]:
         """Keyword arguments with which the checkpoint's own processor applies `low` or `high`, and a limit: for
-        pass-through."""
+        pass-through. Raises InvalidRequest for a detail that it cannot apply."""
         ...

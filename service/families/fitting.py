@@ -10,33 +10,33 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from service.domain import Detail, ImageBytes, ImageRef, TilePlan
+from service.domain import Detail, ImageBytes, ImagePlan, ImageRef
 from service.errors import ContextLengthExceeded
 from service.families.base import Geometry
 
 
 def fit(
     geometry: Geometry, refs: Sequence[ImageRef], images: Sequence[ImageBytes], context: int
-) -> list[TilePlan]:
+) -> list[ImagePlan]:
     """One plan per image, in order.
 
     Raises ContextLengthExceeded, which tells the tokens of each image, when no plan fits `context` tokens.
     """
     plans = _plans(geometry, refs, images, None)
-    if _positions(geometry, plans) > context // 2:
-        # more tiles never take fewer positions, so the most that leave half of the context are found by halves
+    if _positions(plans) > context // 2:
+        # fewer tiles never take more positions, so the most that leave half of the context are found by halves
         most = bisect_right(
             range(1, max(plan.tiles for plan in plans)),
             context // 2,
-            key=lambda tiles: _positions(geometry, _plans(geometry, refs, images, tiles)),
+            key=lambda tiles: _positions(_plans(geometry, refs, images, tiles)),
         )
         plans = _plans(geometry, refs, images, max(1, most))
-    if _positions(geometry, plans) >= context:
+    if _positions(plans) >= context:
         each = ", ".join(
-            f"{ref.path}: {geometry.layout(plan).positions}" for ref, plan in zip(refs, plans, strict=True)
+            f"{ref.path}: {plan.layout.positions}" for ref, plan in zip(refs, plans, strict=True)
         )
         raise ContextLengthExceeded(
-            f"the images take {_positions(geometry, plans)} tokens and the model's context is {context} ({each}). "
+            f"the images take {_positions(plans)} tokens and the model's context is {context} ({each}). "
             "Send fewer images, or ask for detail: low.",
             param="messages",
         )
@@ -45,12 +45,12 @@ def fit(
 
 def _plans(
     geometry: Geometry, refs: Sequence[ImageRef], images: Sequence[ImageBytes], most: int | None
-) -> list[TilePlan]:
+) -> list[ImagePlan]:
     return [
         geometry.plan(image.width, image.height, ref.detail, most if ref.detail is Detail.AUTO else None)
         for ref, image in zip(refs, images, strict=True)
     ]
 
 
-def _positions(geometry: Geometry, plans: Sequence[TilePlan]) -> int:
-    return sum(geometry.layout(plan).positions for plan in plans)
+def _positions(plans: Sequence[ImagePlan]) -> int:
+    return sum(plan.layout.positions for plan in plans)

@@ -1,6 +1,6 @@
-"""The story of one request: admit, read the images, plan their tiles, put them before the engine, ask, stream.
+"""The story of one request: its images are read and placed before the engine, the engine is asked, the answer streams.
 
-Knows the order of the stages and what is tried again; every stage's work is done below it. Knows nothing of HTTP.
+This file is the order of the stages and what is tried again; every stage's work is done below it.
 """
 
 from __future__ import annotations
@@ -8,55 +8,44 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from service.domain import ChatRequest, Engine, EngineLife, ImageBytes, ImageJob, ImageUsage
+from service.domain import ChatRequest, Engine, EngineLife, ImageJob, Record
 from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable
-from service.families.base import Geometry
-from service.families.fitting import fit
-from service.ingest import Ingest
-from service.ingest.keys import content_key
-from service.pipeline.handover import ImagePath, Placed
+from service.pipeline.handover import ImageHandover, Placed
+from service.pipeline.images import ImageReader, usage
 from service.pipeline.placeholders import neutralise
-from service.pipeline.scope import RequestScope, gather_or_cancel
 from service.telemetry.metrics import Metrics
-from service.telemetry.timeline import Span, StageTimings
+from service.telemetry.timeline import Span
 
 ROUTE = "/v1/chat/completions"
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What is served, as far as a request depends on it."""
-
-    context: int
-    fingerprint: str
-    """Of the checkpoint and the number format: part of every cache key."""
-    request_timeout: float
-    restart_wait: float
-
-
 class Pipeline:
+    """`request_timeout`: seconds for a whole request. `restart_wait`: seconds to wait for an engine that has died."""
+
     def __init__(
         self,
-        served: Served,
         *,
-        ingest: Ingest,
-        geometry: Geometry,
-        images: ImagePath,
+        images: ImageReader,
+        handover: ImageHandover,
+        placeholders: Sequence[str],
         engine: Engine,
         life: EngineLife,
         metrics: Metrics,
+        request_timeout: float,
+        restart_wait: float,
     ) -> None:
-        self._served = served
-        self._ingest = ingest
-        self._geometry = geometry
         self._images = images
+        self._handover = handover
+        self._placeholders = placeholders
         self._engine = engine
         self._life = life
         self._metrics = metrics
+        self._request_timeout = request_timeout
+        self._restart_wait = restart_wait
 
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         """Returns when the engine's answer has begun; the answer holds the leases until it is closed.
@@ -66,110 +55,56 @@ class Pipeline:
 
         Raises every PatchbayError but ConfigurationError.
         """
-        began = time.monotonic()
-        scope, record = RequestScope(), request.record
+        deadline, record = time.monotonic() + self._request_timeout, request.record
+        # what a user writes is never taken for an image's place
+        request = replace(request, payload=neutralise(request.payload, self._placeholders))
         try:
-            async with asyncio.timeout(self._served.request_timeout):
-                jobs = await self._jobs(request, record.timings)
-                record.images = [_usage(job, cached=False) for job in jobs]
-                placed, answer = await self._ask(request, headers, jobs, scope, record.timings)
+            async with asyncio.timeout(self._request_timeout):
+                jobs = await self._images.jobs(request)
+                record.images = usage(jobs, [False] * len(jobs))
+                placed, answer = await self._ask(request, headers, jobs)
         except TimeoutError:
-            scope.close(finished=False)
             raise DeadlineExceeded(
-                f"no answer had begun after {self._served.request_timeout:g} s (request_timeout)"
+                f"no answer had begun after {self._request_timeout:g} s (request_timeout)"
             ) from None
-        except BaseException:
-            scope.close(finished=False)
-            raise
-        record.images = [_usage(job, cached=cached) for job, cached in zip(jobs, placed.cached, strict=True)]
-        return ChatAnswer(
-            answer, record.images, scope, record.timings, deadline=began + self._served.request_timeout
-        )
-
-    async def _jobs(self, request: ChatRequest, timings: StageTimings) -> list[ImageJob]:
-        """The images' bytes, their plans, and the names of what will come of them."""
-        if not request.images:
-            return []
-        images = await gather_or_cancel([self._ingest.read(ref, timings) for ref in request.images])
-        plans = fit(self._geometry, request.images, images, self._served.context)
-        for image, plan in zip(images, plans, strict=True):
-            self._metrics.image(
-                format=image.format,
-                source=image.source,
-                detail=plan.detail,
-                pixels=image.width * image.height,
-                tokens=plan.rows,
-            )
-        return [
-            ImageJob(self._key(request.tenant, image, plan.views), image, plan, ref.path)
-            for ref, image, plan in zip(request.images, images, plans, strict=True)
-        ]
-
-    def _key(self, tenant: str, image: ImageBytes, views: Sequence[object]) -> str:
-        return content_key(
-            tenant, self._geometry.fingerprint, self._served.fingerprint, repr(views), image.data
-        )
+        record.images = usage(jobs, placed.cached)
+        return ChatAnswer(answer, placed, record, deadline=deadline)
 
     async def _ask(
-        self,
-        request: ChatRequest,
-        headers: Mapping[str, str],
-        jobs: Sequence[ImageJob],
-        scope: RequestScope,
-        timings: StageTimings,
+        self, request: ChatRequest, headers: Mapping[str, str], jobs: Sequence[ImageJob]
     ) -> tuple[Placed, Answer]:
         """Asks the engine, and once more when it died, or could not read a handle, before anything was streamed."""
-        placed = await self._place(request, jobs, scope, timings)
+        placed = await self._handover.place(request, jobs)
         try:
-            return placed, await self._open(request, headers, placed.payload, timings)
-        except EngineUnavailable:
-            pass
-        except EngineFailed:
-            if await self._life.alive():
-                if not self._images.forget(jobs):
+            try:
+                return placed, await self._open(request, headers, placed.payload)
+            except EngineUnavailable:
+                pass
+            except EngineFailed:
+                if await self._life.alive():
+                    if not self._handover.forget(jobs):
+                        raise
+                    self._metrics.handover_retried()
+                    placed.scope.close(finished=True)
+                    placed = await self._handover.place(request, jobs)
+            with request.record.timings.stage("engine_wait"):
+                await self._life.wait_ready(self._restart_wait)
+            try:
+                return placed, await self._open(request, headers, placed.payload)
+            except EngineFailed:
+                if await self._life.alive():
                     raise
-                self._metrics.handover_retried()
-                scope.close(finished=True)
-                placed = await self._place(request, jobs, scope, timings)
-        with timings.stage("engine_wait"):
-            await self._life.wait_ready(self._served.restart_wait)
-        try:
-            return placed, await self._open(request, headers, placed.payload, timings)
-        except EngineFailed:
-            if await self._life.alive():
-                raise
-            raise self._life.unavailable() from None
-
-    async def _place(
-        self, request: ChatRequest, jobs: Sequence[ImageJob], scope: RequestScope, timings: StageTimings
-    ) -> Placed:
-        # what a user writes is never taken for an image's place
-        payload = neutralise(request.payload, self._geometry.placeholders)
-        return await self._images.place(request, payload, jobs, scope, timings)
+                raise self._life.unavailable() from None
+        except BaseException:
+            placed.scope.close(finished=False)
+            raise
 
     async def _open(
-        self,
-        request: ChatRequest,
-        headers: Mapping[str, str],
-        payload: Mapping[str, Any],
-        timings: StageTimings,
+        self, request: ChatRequest, headers: Mapping[str, str], payload: Mapping[str, Any]
     ) -> Answer:
         # an answer that does not stream comes whole: when its first token was made is not known
-        with timings.stage("engine_first_token" if request.stream else "engine_answer"):
+        with request.record.timings.stage("engine_first_token" if request.stream else "engine_answer"):
             return await ask(self._engine, ROUTE, payload, headers, stream=request.stream)
-
-
-def _usage(job: ImageJob, *, cached: bool) -> ImageUsage:
-    closest = job.plan.views[0]
-    return ImageUsage(
-        width=job.image.width,
-        height=job.image.height,
-        grid=(closest.columns, closest.rows),
-        tiles=job.plan.tiles,
-        tokens=job.plan.rows,
-        detail=job.plan.detail,
-        cached=cached,
-    )
 
 
 class ChatAnswer:
@@ -178,17 +113,17 @@ class ChatAnswer:
     def __init__(
         self,
         answer: Answer,
-        images: Sequence[ImageUsage],
-        scope: RequestScope,
-        timings: StageTimings,
+        placed: Placed,
+        record: Record,
         *,
         deadline: float,
     ) -> None:
+        """`deadline`: a time of time.monotonic."""
         self.content_type = answer.content_type
-        self.images = images
+        self.images = record.images
         self._answer = answer
-        self._scope = scope
-        self._timings = timings
+        self._scope = placed.scope
+        self._timings = record.timings
         self._deadline = deadline
         self._began = time.monotonic()
         self._finished = False

@@ -1,13 +1,9 @@
-"""Two ways to put images before the engine: as handles on soft tokens of our own, or as they came.
-
-By handle is the product: the encoder makes the soft tokens, the request carries a key. Pass-through is the
-reference: the engine's own tower encodes. Knows nothing of HTTP, of fetching, or of retries.
-"""
+"""How images reach the engine: as handles to soft tokens that were encoded here, or passed through as bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pybase64
@@ -19,7 +15,6 @@ from service.families.base import Geometry
 from service.pipeline.admission import Admission
 from service.pipeline.scope import RequestScope, gather_or_cancel
 from service.telemetry.metrics import Metrics
-from service.telemetry.timeline import StageTimings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +24,13 @@ class Placed:
     payload: Mapping[str, Any]
     cached: tuple[bool, ...]
     """For each image, whether its soft tokens were there already."""
+    scope: RequestScope = field(default_factory=RequestScope)
+    """What it holds until its answer has ended: leases and a permit. To be closed in every case."""
 
 
-class ImagePath(Protocol):
-    async def place(
-        self,
-        request: ChatRequest,
-        payload: Mapping[str, Any],
-        jobs: Sequence[ImageJob],
-        scope: RequestScope,
-        timings: StageTimings,
-    ) -> Placed:
-        """`payload` with the images of `request` made ready for the engine; what they occupy is entered in `scope`."""
+class ImageHandover(Protocol):
+    async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
+        """The request's payload with its images made ready for the engine."""
         ...
 
     def forget(self, jobs: Sequence[ImageJob]) -> bool:
@@ -48,51 +38,55 @@ class ImagePath(Protocol):
         ...
 
 
-class HandlePath:
-    """Images become soft tokens here; the engine gets their keys. `room`: what an image of so many rows occupies."""
+class Handles:
+    """Images become soft tokens here; the engine gets their keys. `room`: what an image of so many tokens occupies."""
 
     def __init__(
         self,
-        geometry: Geometry,
         encoder: SoftTokenEncoder,
         admission: Admission,
         metrics: Metrics,
         room: Callable[[int], int],
     ) -> None:
-        self._geometry = geometry
         self._encoder = encoder
         self._admission = admission
         self._metrics = metrics
         self._room = room
 
-    async def place(
-        self,
-        request: ChatRequest,
-        payload: Mapping[str, Any],
-        jobs: Sequence[ImageJob],
-        scope: RequestScope,
-        timings: StageTimings,
-    ) -> Placed:
-        with timings.stage("admission"):
-            permit = await self._admission.visual(
-                sum(self._room(job.plan.rows) for job in jobs), param="messages"
-            )
-        scope.on_exit(lambda finished: permit.release())
-        leases = await gather_or_cancel([self._lease(job, scope, timings) for job in jobs])
-        handles = [Handle(job.key, self._geometry.layout(job.plan)) for job in jobs]
-        return Placed(substitute(payload, request.places, handles), tuple(lease.cached for lease in leases))
+    async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
+        scope = RequestScope()
+        try:
+            cached = await self._hold(request, jobs, scope)
+        except BaseException:
+            scope.close(finished=False)
+            raise
+        handles = [Handle(job.key, job.plan.layout) for job in jobs]
+        return Placed(substitute(request.payload, request.images, handles), cached, scope)
 
     def forget(self, jobs: Sequence[ImageJob]) -> bool:
         for job in jobs:
             self._encoder.forget(job.key)
         return bool(jobs)
 
-    async def _lease(self, job: ImageJob, scope: RequestScope, timings: StageTimings) -> Lease:
-        lease = await self._encoder.encode(job, timings)
-        self._metrics.cache(hit=lease.cached)
-        # an aborted request may still be in the engine's current step: its rows stay a while longer
-        scope.on_exit(lambda finished: lease.release(quarantine=not finished))
-        return lease
+    async def _hold(
+        self, request: ChatRequest, jobs: Sequence[ImageJob], scope: RequestScope
+    ) -> tuple[bool, ...]:
+        """Enters a permit and a lease for each image in `scope`; for each, whether it was cached."""
+        with request.record.timings.stage("admission"):
+            permit = await self._admission.visual(
+                sum(self._room(job.plan.tokens) for job in jobs), param="messages"
+            )
+        scope.on_exit(lambda finished: permit.release())
+
+        async def lease(job: ImageJob) -> Lease:
+            taken = await self._encoder.encode(job, request.record.timings)
+            self._metrics.cache(hit=taken.cached)
+            # an aborted request may still be in the engine's current step: its tokens stay a while longer
+            scope.on_exit(lambda finished: taken.release(quarantine=not finished))
+            return taken
+
+        leases = await gather_or_cancel([lease(job) for job in jobs])
+        return tuple(taken.cached for taken in leases)
 
 
 class PassThrough:
@@ -101,14 +95,7 @@ class PassThrough:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
 
-    async def place(
-        self,
-        request: ChatRequest,
-        payload: Mapping[str, Any],
-        jobs: Sequence[ImageJob],
-        scope: RequestScope,
-        timings: StageTimings,
-    ) -> Placed:
+    async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
         # as asked: an image of one tile counts as low whatever was asked, and the engine cuts it the same way
         details = {"low" if ref.detail is Detail.LOW else "high" for ref in request.images}
         if len(details) > 1:
@@ -116,12 +103,12 @@ class PassThrough:
                 "images=passthrough applies one detail level to a whole request, and this one asks for low and high",
                 param="messages",
             )
-        messages = [dict(message) for message in payload["messages"]]
-        for (message, part), job in zip(request.places, jobs, strict=True):
-            parts = list(messages[message]["content"])
-            parts[part] = {"type": "image_url", "image_url": {"url": data_url(job)}}
-            messages[message]["content"] = parts
-        ready = {**payload, "messages": messages}
+        messages = [dict(message) for message in request.payload["messages"]]
+        for ref, job in zip(request.images, jobs, strict=True):
+            parts = list(messages[ref.message]["content"])
+            parts[ref.part] = {"type": "image_url", "image_url": {"url": data_url(job)}}
+            messages[ref.message]["content"] = parts
+        ready = {**request.payload, "messages": messages}
         if details and (options := self._geometry.processor_options(details.pop())):
             ready["mm_processor_kwargs"] = options
         return Placed(ready, tuple(False for _ in jobs))

@@ -8,11 +8,11 @@ measures nothing.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from service.checkpoint.summary import Checkpoint
 from service.planning.plan import ITEM_BYTES, Need
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -41,21 +41,19 @@ class Compute:
         return near * near / 2 + (tokens - near) * near
 
 
-def compute_of(path: Path, need: Need) -> Compute | None:
-    """Of the checkpoint in the folder `path`, as `need` has its bytes; None for a mixture of experts, whose tokens
+def compute_of(checkpoint: Checkpoint, need: Need) -> Compute | None:
+    """Of a checkpoint, as `need` has its bytes; None for a mixture of experts, whose tokens
     use a part of the weights that no size tells."""
-    config = json.loads((path / "config.json").read_text())
-    vision = config.get("vision_config") or {}
-    text = config.get("text_config") or config.get("llm_config") or config
+    text = checkpoint.text_config
     if any(text.get(name) for name in EXPERTS):
         return None
     item = ITEM_BYTES[need.dtype]
     width, heads = text["hidden_size"], text["num_attention_heads"]
     table = text.get("vocab_size", 0) * width
-    tables = table if _is_tied(config, text) else 2 * table
+    tables = table if checkpoint.tied else 2 * table
     layers = max(0.0, need.text_bytes / item - tables)
     return Compute(
-        patch=_patch(vision, need.tile_patches),
+        patch=_patch(checkpoint.vision_config, need.tile_patches),
         token=2 * layers,
         head=2 * table,
         # scores and the mean weighed by them: two operations each for each number of a head
@@ -66,14 +64,10 @@ def compute_of(path: Path, need: Need) -> Compute | None:
     )
 
 
-def _patch(vision: dict[str, Any], tile_patches: int) -> float:
+def _patch(vision: Mapping[str, Any], tile_patches: int) -> float:
     """https://arxiv.org/abs/2010.11929: four products in attention, two in the MLP; https://arxiv.org/abs/2502.13923:
     three in one that is gated, as SiLU tells."""
     width, depth = vision.get("hidden_size", 0), vision.get("depth") or vision.get("num_hidden_layers", 0)
     products = 3 if vision.get("hidden_act") == "silu" else 2
     weights = 4 * width * width + products * width * vision.get("intermediate_size", 0)
     return float(depth * (2 * weights + 4 * tile_patches * width))
-
-
-def _is_tied(config: dict[str, Any], text: dict[str, Any]) -> bool:
-    return bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))

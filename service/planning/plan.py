@@ -46,7 +46,7 @@ class Need:
     text_bytes: int
     vision_hidden: int
     soft_width: int
-    max_rows: int
+    max_tokens: int
     max_positions: int
     """Prompt tokens of the largest image, separators included."""
     max_patches: int
@@ -56,7 +56,7 @@ class Need:
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
-    tiles_apart: bool = True
+    independent_tiles: bool = True
     """The tower computes each tile by itself, so that batches can go in chunks; else none is staged or captured."""
 
 
@@ -184,7 +184,7 @@ def _batch_default(device: str) -> int:
 
 
 def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
-    item = need.max_rows * need.soft_width * ITEM_BYTES[need.dtype]
+    item = need.max_tokens * need.soft_width * ITEM_BYTES[need.dtype]
     least, most = (count * item for count in ARENA_ITEMS)
     if wish.gateway_alone:
         return least  # nothing is put into it, and it is not made
@@ -215,7 +215,7 @@ def _chunk(need: Need, batch: int) -> int:
 
 def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
     """By default as much as graphs for every size of chunk need."""
-    if wish.images != "handles" or wish.encoder_copies == "plain" or not need.tiles_apart:
+    if wish.images != "handles" or wish.encoder_copies == "plain" or not need.independent_tiles:
         return 0
     if wish.encoder_graph_bytes is not None:
         return wish.encoder_graph_bytes
@@ -224,10 +224,10 @@ def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
 
 def _staging_bytes(need: Need, wish: Wish, batch: int) -> int:
     """Pixels and rows of the chunks that are on the device at once."""
-    if wish.encoder_copies == "plain" or not need.tiles_apart:
+    if wish.encoder_copies == "plain" or not need.independent_tiles:
         return 0
     tiles = -(-_chunk(need, batch) // need.tile_patches)
-    rows = _row(need) * need.max_rows * need.tile_patches // need.max_patches  # of a tile
+    rows = _row(need) * need.max_tokens * need.tile_patches // need.max_patches  # of a tile
     return STAGED[1] * tiles * (need.tile_pixel_bytes + rows)
 
 

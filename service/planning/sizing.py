@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.arena import ArenaSpec
-from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
+from service.domain import Detail, ImageBytes, ImageFormat, ImagePlan, ImageRef
 from service.families.base import Geometry
 from service.families.fitting import fit
 from service.planning.compute import Compute
@@ -50,7 +50,7 @@ class KindCost:
     """What one image of a kind takes."""
 
     kind: Kind
-    plan: TilePlan
+    plan: ImagePlan
     positions: int
     """Prompt tokens, separators included."""
 
@@ -155,7 +155,7 @@ def size(
         Limit("sequences of the engine", sequences, "-- --max-num-seqs"),
     ]
     if arena is not None:
-        room = _weighed(costs, work, lambda cost: arena.room(cost.plan.rows))
+        room = _weighed(costs, work, lambda cost: arena.room(cost.plan.tokens))
         limits.append(Limit("soft tokens in the arena", int(arena.promised_rows / room), "arena_bytes"))
     in_order = tuple(sorted(limits, key=lambda limit: limit.requests))
     ceiling = None
@@ -166,17 +166,17 @@ def size(
 
 def _cost(geometry: Geometry, kind: Kind, images: int, context: int) -> KindCost:
     """As the gateway would plan a request of `images` such images."""
-    ref = ImageRef("", kind.detail, f"image {kind.width}x{kind.height}")
+    ref = ImageRef("", kind.detail, 0, 0, f"image {kind.width}x{kind.height}")
     image = ImageBytes(b"", ImageFormat.PNG, kind.width, kind.height, "data")
     plan = fit(geometry, [ref] * images, [image] * images, context)[0]
-    return KindCost(kind, plan, geometry.layout(plan).positions)
+    return KindCost(kind, plan, plan.layout.positions)
 
 
 def _mean(costs: Sequence[KindCost], work: Workload) -> Mean:
     positions = _weighed(costs, work, lambda cost: cost.positions)
     return Mean(
         patches=_weighed(costs, work, lambda cost: cost.plan.patches),
-        rows=_weighed(costs, work, lambda cost: cost.plan.rows),
+        rows=_weighed(costs, work, lambda cost: cost.plan.tokens),
         prompt=positions + work.text_tokens,
         context=positions + work.text_tokens + work.answer_tokens,
     )

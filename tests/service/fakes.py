@@ -6,8 +6,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from service.domain import EngineReply, ImageJob
+from service.domain import EngineReply, ImageJob, ImagePlan, Run, SoftLayout, View
 from service.errors import EngineUnavailable
+from service.families import Geometry
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.pipeline.chat import Pipeline
+from service.pipeline.handover import ImageHandover
+from service.pipeline.images import ImageReader
+from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings
 
 
@@ -64,9 +70,9 @@ class Engine:
 
 
 class Lease:
-    def __init__(self, key: str, rows: int, cached: bool) -> None:
+    def __init__(self, key: str, tokens: int, cached: bool) -> None:
         self.key = key
-        self.rows = rows
+        self.tokens = tokens
         self.cached = cached
         self.released: list[bool] = []
 
@@ -82,13 +88,35 @@ class Encoder:
         self.known: set[str] = set()
 
     async def encode(self, job: ImageJob, timings: StageTimings) -> Lease:
-        lease = Lease(job.key, job.plan.rows, job.key in self.known)
+        lease = Lease(job.key, job.plan.tokens, job.key in self.known)
         self.known.add(job.key)
         self.leases.append(lease)
         return lease
 
     def forget(self, key: str) -> None:
         self.known.discard(key)
+
+
+def image_plan(*views: View, tokens: int, patches: int) -> ImagePlan:
+    """A plan of no family."""
+    return ImagePlan("high", views, patches, SoftLayout(target=(1,), runs=(Run(1, tokens, embeds=True),)))
+
+
+def pipeline(
+    engine: Engine, geometry: Geometry, handover: ImageHandover, metrics: Metrics, timeout: float = 60
+) -> Pipeline:
+    """The real one, with real reading, around an engine that is a stand-in."""
+    ingest = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
+    return Pipeline(
+        images=ImageReader(ingest, geometry, metrics, context=4096, fingerprint="model"),
+        handover=handover,
+        placeholders=geometry.facts.placeholders,
+        engine=engine,
+        life=engine,
+        metrics=metrics,
+        request_timeout=timeout,
+        restart_wait=3,
+    )
 
 
 def event(**fields: object) -> bytes:

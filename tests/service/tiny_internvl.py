@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
-from service.domain import TilePlan, View
+from service.domain import View
 from service.families.towers import TiledImage
 
 SIDE = 56
@@ -61,10 +61,7 @@ def tiled(*views: torch.Tensor) -> TiledImage:
     """An image of these tiles."""
     side = views[0].shape[1]
     tiles = sum(map(len, views))
-    plan = TilePlan(
-        "high", tuple(View(len(v) * side, side, side, side) for v in views), 4 * tiles, 16 * tiles
-    )
-    return TiledImage(plan, views)
+    return TiledImage([View(len(v) * side, side, side, side) for v in views], views, 4 * tiles)
 
 
 @torch.inference_mode()

@@ -43,12 +43,10 @@ def parse_chat(
         raise invalid_request(error) from None
     _check_caps(fields, payload, limits)
     _check_companions(fields)
-    images, places = _images(fields, limits)
     model = _model(fields.model, models)
     return ChatRequest(
         payload=_handed_on(payload) | {"model": model},
-        images=images,
-        places=places,
+        images=_images(fields, limits),
         model=model,
         stream=bool(fields.stream),
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
@@ -98,11 +96,8 @@ def _check_companions(fields: ChatFields) -> None:
         raise InvalidRequest("tool_choice requires tools to choose from.", param="tool_choice")
 
 
-def _images(
-    fields: ChatFields, limits: RequestLimits
-) -> tuple[tuple[ImageRef, ...], tuple[tuple[int, int], ...]]:
+def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
     images: list[ImageRef] = []
-    places: list[tuple[int, int]] = []
     for row, message in enumerate(fields.messages):
         if not isinstance(message.content, list):
             continue
@@ -111,15 +106,14 @@ def _images(
                 continue
             path = f"messages[{row}].content[{column}].image_url.url"
             detail = Detail(part.image_url.detail or "auto")
-            images.append(ImageRef(part.image_url.url, detail, path))
-            places.append((row, column))
+            images.append(ImageRef(part.image_url.url, detail, row, column, path))
             if len(images) > limits.max_images:
                 raise TooManyImages(
                     f"{path} is image number {len(images)}; at most {limits.max_images} are allowed in one "
                     "request. The server's max_images sets this limit.",
                     param=path,
                 )
-    return tuple(images), tuple(places)
+    return tuple(images)
 
 
 def _model(asked: str | None, models: Sequence[str]) -> str:

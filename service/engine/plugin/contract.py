@@ -36,7 +36,7 @@ class PluginSettings:
 
     architecture: str
     """vLLM's name of the model class."""
-    max_rows: int
+    max_tokens: int
     """Soft tokens of the largest image."""
 
     @classmethod
@@ -50,25 +50,25 @@ class PluginSettings:
             given = json.loads(text)
         except ValueError:
             given = None
-        if not isinstance(given, dict) or given.keys() != {"architecture", "max_rows", "version"}:
+        if not isinstance(given, dict) or given.keys() != {"architecture", "max_tokens", "version"}:
             raise ValueError(
-                f"{VARIABLE} is {text!r}; it must be a JSON object of architecture, max_rows, version"
+                f"{VARIABLE} is {text!r}; it must be a JSON object of architecture, max_tokens, version"
             )
         if given["version"] != PLUGIN_VERSION:
             raise ValueError(f"{VARIABLE} is for plugin version {given['version']}; this is {PLUGIN_VERSION}")
-        architecture, max_rows = given["architecture"], given["max_rows"]
+        architecture, max_tokens = given["architecture"], given["max_tokens"]
         if not isinstance(architecture, str) or not architecture:
             raise ValueError(f"{VARIABLE}: architecture is {architecture!r}; it must be a class name")
-        if type(max_rows) is not int or max_rows < 1:
-            raise ValueError(f"{VARIABLE}: max_rows is {max_rows!r}; it must be a positive number")
-        return cls(architecture, max_rows)
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise ValueError(f"{VARIABLE}: max_tokens is {max_tokens!r}; it must be a positive number")
+        return cls(architecture, max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the engine can take of one image."""
 
-    max_rows: int
+    max_tokens: int
     max_positions: int
     """The model's context length."""
     vocabulary: int
@@ -114,7 +114,6 @@ def read_layout(fields: Mapping[str, Sequence[int]], limits: Limits) -> SoftLayo
 
 
 def _check(layout: SoftLayout, limits: Limits) -> None:
-    must(bool(layout.target), "a handle has no target: the ids that the chat template writes for one image")
     counts = [run.count for run in layout.runs]
     must(
         min(counts) > 0 and sum(counts) <= limits.max_positions,
@@ -125,8 +124,8 @@ def _check(layout: SoftLayout, limits: Limits) -> None:
         f"a handle's layout has a token outside the vocabulary of {limits.vocabulary}",
     )
     must(
-        0 < layout.rows <= limits.max_rows,
-        f"a handle has {layout.rows} rows; allowed are 1 to {limits.max_rows}",
+        0 < layout.tokens <= limits.max_tokens,
+        f"a handle has {layout.tokens} soft tokens; allowed are 1 to {limits.max_tokens}",
     )
     if limits.merge is not None:
         _check_grid(layout, limits.merge)
@@ -140,8 +139,8 @@ def _check_grid(layout: SoftLayout, merge: int) -> None:
         frames == 1  # another number would end the engine's process
         and min(height, width) > 0
         and height % merge == width % merge == 0
-        and (height // merge) * (width // merge) == layout.rows,
-        f"a handle's grid [{frames}, {height}, {width}] does not give its {layout.rows} rows",
+        and (height // merge) * (width // merge) == layout.tokens,
+        f"a handle's grid [{frames}, {height}, {width}] does not give its {layout.tokens} soft tokens",
     )
     must(
         all(run.embeds for run in layout.runs),

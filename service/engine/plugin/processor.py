@@ -54,7 +54,7 @@ class Handles(DictEmbeddingItems):  # type: ignore[misc]
         for handle in handles:
             for name, numbers in handle.items():
                 must(
-                    numbers.dtype == torch.int64 and numbers.ndim == 1,
+                    numbers.ndim == 1 and (numbers.dtype == torch.int64 or not len(numbers)),
                     f"{name} of a handle must be a list of whole numbers",
                 )
         return [{name: numbers.tolist() for name, numbers in handle.items()} for handle in handles]
@@ -88,13 +88,13 @@ class HandleInfo(BaseProcessingInfo):  # type: ignore[misc]
         # sizes vLLM's encoder cache, and spares it dummy images that only a tower could encode
         if self.ctx.get_mm_config().get_limit_per_prompt("image") > 0:
             return super().get_mm_max_tokens_per_item(seq_len, mm_counts)
-        return dict.fromkeys(mm_counts, PluginSettings.from_environment().max_rows)
+        return dict.fromkeys(mm_counts, PluginSettings.from_environment().max_tokens)
 
     def limits(self) -> Limits:
         config = self.ctx.model_config
         vision = getattr(config.hf_config, "vision_config", None)
         return Limits(
-            max_rows=PluginSettings.from_environment().max_rows,
+            max_tokens=PluginSettings.from_environment().max_tokens,
             max_positions=config.max_model_len,
             vocabulary=config.get_vocab_size(),
             merge=getattr(vision, "spatial_merge_size", 1) if config.uses_mrope else None,
@@ -132,23 +132,33 @@ class HandleProcessor(BaseMultiModalProcessor):  # type: ignore[misc]
 
 
 def lay_out(prompt: list[int], layouts: list[SoftLayout]) -> tuple[list[int], list[PlaceholderRange]]:
-    """The prompt with each target replaced by its image's runs, and where these are. Raises HandleRefused."""
-    target = list(layouts[0].target)
-    must(all(list(layout.target) == target for layout in layouts), "handles differ in their target")
-    places = list(iter_token_matches(prompt, target))
-    must(
-        len(places) == len(layouts),
-        f"the prompt has {len(places)} image placeholders for {len(layouts)} images: "
-        "text may not contain the placeholder",
-    )
+    """The prompt with each target replaced by its image's runs, and where these are. Raises HandleRefused.
+
+    Images without a target stand at the start of the prompt.
+    """
     laid: list[int] = []
     ranges, done = [], 0
-    for place, layout in zip(places, layouts, strict=True):
-        laid += prompt[done : place.start_idx]
+    for (begin, end), layout in zip(_targets(prompt, layouts), layouts, strict=True):
+        laid += prompt[done:begin]
         start = len(laid)
         for run in layout.runs:
             laid += [run.token] * run.count
         carries = torch.tensor([run.embeds for run in layout.runs for _ in range(run.count)])  # [positions]
         ranges.append(PlaceholderRange(start, len(laid) - start, None if carries.all() else carries))
-        done = place.end_idx
+        done = end
     return laid + prompt[done:], ranges
+
+
+def _targets(prompt: list[int], layouts: list[SoftLayout]) -> list[tuple[int, int]]:
+    """Where in the prompt each image's target begins and ends. Raises HandleRefused."""
+    target = list(layouts[0].target)
+    must(all(list(layout.target) == target for layout in layouts), "handles differ in their target")
+    if not target:
+        return [(0, 0)] * len(layouts)
+    found = [(match.start_idx, match.end_idx) for match in iter_token_matches(prompt, target)]
+    must(
+        len(found) == len(layouts),
+        f"the prompt has {len(found)} image placeholders for {len(layouts)} images: "
+        "text may not contain the placeholder",
+    )
+    return found

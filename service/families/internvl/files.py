@@ -18,6 +18,7 @@ from service.checkpoint.files import (
     read_tokens,
 )
 from service.errors import ConfigurationError
+from service.families.base import FamilyFacts
 
 _TOKEN_NAMES = {
     "start_image_token": "<img>",
@@ -37,7 +38,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     vision = read_object(config, "vision_config", folder / "config.json")
     must_process_as_we_do(processor, file)
     tile_height, tile_width = _tile(processor, vision, file)
-    patches, rows = _per_tile(config, vision, tile_height, tile_width, folder)
+    patches, tokens = _per_tile(config, vision, tile_height, tile_width, folder)
     fewest, most = processor.get("min_patches", 1), processor.get("max_patches", 12)
     if not (is_count(fewest) and is_count(most) and fewest <= most <= _MOST_PATCHES):
         raise ConfigurationError(
@@ -47,18 +48,21 @@ def read_facts(folder: Path) -> dict[str, Any]:
     names, ids = read_tokens(folder, _TOKEN_NAMES, _NEEDED_TOKENS)
     must_name_image_token(folder, config, names["context_image_token"], ids["context_image_token"])
     return {
-        "architecture": (config.get("architectures") or ["InternVLForConditionalGeneration"])[0],
+        "facts": FamilyFacts(
+            family="internvl",
+            architecture=(config.get("architectures") or ["InternVLForConditionalGeneration"])[0],
+            placeholders=tuple(names[name] for name in names if name in ids),
+            fingerprint=_fingerprint(processor, vision, config),
+        ),
         "tile_width": tile_width,
         "tile_height": tile_height,
         "patches_per_tile": patches,
-        "rows_per_tile": rows,
+        "tokens_per_tile": tokens,
         "min_patches": fewest,
         "max_patches": most,
         "start_token": ids["start_image_token"],
         "context_token": ids["context_image_token"],
         "end_token": ids["end_image_token"],
-        "placeholders": tuple(names[name] for name in names if name in ids),
-        "fingerprint": _fingerprint(processor, vision, config),
     }
 
 
@@ -93,15 +97,15 @@ def _per_tile(
             f"{patch_width}×{patch_height} and downsample_ratio {ratio!r}, which do not divide evenly"
         )
     patches = (height // patch_height) * (width // patch_width)
-    rows = patches // shuffle**2
+    tokens = patches // shuffle**2
     processor = folder / "processor_config.json"
     for file, given in (
         (folder / "config.json", config),
         (processor, read_json(processor) if processor.is_file() else {}),
     ):
-        if (said := given.get("image_seq_length", rows)) != rows:
-            raise ConfigurationError(f"model: {file} has image_seq_length {said!r}; its tiles give {rows}")
-    return patches, rows
+        if (said := given.get("image_seq_length", tokens)) != tokens:
+            raise ConfigurationError(f"model: {file} has image_seq_length {said!r}; its tiles give {tokens}")
+    return patches, tokens
 
 
 def _fingerprint(processor: Mapping[str, Any], vision: Mapping[str, Any], config: Mapping[str, Any]) -> str:

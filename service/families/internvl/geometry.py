@@ -8,39 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.domain import Detail, ImagePlan, Run, SoftLayout, View
 from service.errors import ConfigurationError
+from service.families.base import FamilyFacts
 from service.families.grids import best_grid, nearest_square
 from service.families.internvl.files import read_facts
 
 
 @dataclass(frozen=True, slots=True)
 class InternVLGeometry:
-    """Sides in pixels; `rows_per_tile` soft tokens and `patches_per_tile` tower patches for each tile."""
+    """Sides in pixels; `tokens_per_tile` soft tokens and `patches_per_tile` tower patches for each tile."""
 
-    architecture: str
+    facts: FamilyFacts
     tile_width: int
     tile_height: int
     patches_per_tile: int
-    rows_per_tile: int
+    tokens_per_tile: int
     min_patches: int
     max_patches: int
     start_token: int
     context_token: int
     end_token: int
-    placeholders: tuple[str, ...]
-    fingerprint: str
     is_limited: bool = False
     """Whether `max_patches` is the operator's bound, and not the checkpoint's."""
-    name: str = "internvl"
-    min_side: int = 1
-    """transformers' processor enlarges whatever it gets."""
-    max_ratio: float = inf
-    tiles_apart: bool = True
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -56,25 +49,25 @@ class InternVLGeometry:
         return _with_thumbnail(self.max_patches)
 
     @property
-    def max_rows(self) -> int:
-        return self.max_tiles * self.rows_per_tile
+    def max_tokens(self) -> int:
+        return self.max_tiles * self.tokens_per_tile
 
     @property
-    def largest(self) -> TilePlan:
+    def largest(self) -> ImagePlan:
         return self._planned("high", *nearest_square(self.max_patches))
 
-    def limited(self, rows: int) -> Self:
-        tiles = rows // self.rows_per_tile
+    def limited(self, tokens: int) -> Self:
+        tiles = tokens // self.tokens_per_tile
         if not tiles:
             raise ConfigurationError(
-                f"max_image_tokens ({rows}) is less than the {self.rows_per_tile} of one tile: raise it"
+                f"max_image_tokens ({tokens}) is less than the {self.tokens_per_tile} of one tile: raise it"
             )
         if tiles >= self.max_tiles:
             return self
         most = _without_thumbnail(tiles)
         return replace(self, min_patches=min(self.min_patches, most), max_patches=most, is_limited=True)
 
-    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> ImagePlan:
         if width < 1 or height < 1:
             raise ValueError(f"an image has at least one pixel, not {width} × {height}")
         if max_tiles is not None and max_tiles < 1:
@@ -89,30 +82,30 @@ class InternVLGeometry:
         applied: Literal["low", "high"] = "low" if detail is Detail.AUTO and columns * rows == 1 else "high"
         return self._planned(applied, columns, rows)
 
-    def layout(self, plan: TilePlan) -> SoftLayout:
-        return SoftLayout(
-            target=(self.context_token,),
-            runs=(
-                Run(self.start_token, 1, embeds=False),
-                Run(self.context_token, plan.rows, embeds=True),
-                Run(self.end_token, 1, embeds=False),
-            ),
-        )
-
     def processor_options(self, detail: str) -> Mapping[str, Any]:
         if detail == "low":
             return {"crop_to_patches": False}
         return {"min_patches": self.min_patches, "max_patches": self.max_patches} if self.is_limited else {}
 
-    def _planned(self, detail: Literal["low", "high"], columns: int, rows: int) -> TilePlan:
+    def _planned(self, detail: Literal["low", "high"], columns: int, rows: int) -> ImagePlan:
         grid = View(columns * self.tile_width, rows * self.tile_height, self.tile_width, self.tile_height)
         thumbnail = View(self.tile_width, self.tile_height, self.tile_width, self.tile_height)
         tiles = _with_thumbnail(columns * rows)
-        return TilePlan(
+        return ImagePlan(
             detail=detail,
             views=(grid, thumbnail) if tiles > 1 else (grid,),
-            rows=tiles * self.rows_per_tile,
             patches=tiles * self.patches_per_tile,
+            layout=self._layout(tiles * self.tokens_per_tile),
+        )
+
+    def _layout(self, tokens: int) -> SoftLayout:
+        return SoftLayout(
+            target=(self.context_token,),
+            runs=(
+                Run(self.start_token, 1, embeds=False),
+                Run(self.context_token, tokens, embeds=True),
+                Run(self.end_token, 1, embeds=False),
+            ),
         )
 
 

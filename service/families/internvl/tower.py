@@ -1,141 +1,56 @@
 """InternVL's vision encoder: uint8 tiles to soft tokens, as transformers' `InternVLModel.get_image_features` does.
 
-The front is `kernels.patch_embed`, the body is `kernels.blocks` or transformers' own modules with SDPA, the back is
-`kernels.project`: pixel shuffle, LayerNorm and MLP. Paper: InternVL 1.5 (arXiv 2404.16821). Knows nothing of images'
-sizes, batching policy or the arena.
+InternViT in front of pixel shuffle, LayerNorm and an MLP, which are `kernels.project`. Paper: InternVL 1.5
+(arXiv 2404.16821).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformers import InternVLConfig
-from transformers.models.internvl.modeling_internvl import InternVLVisionLayer, InternVLVisionModel
 
-from kernels.backend import Backend
-from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_layer
-from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
-from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector, project
-from kernels.runner import Form
+from kernels.blocks import Body
+from kernels.project import ACTIVATIONS, FoldedProjector, Linear, Merge, Norm, fold_projector
+from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
-from service.domain import TilePlan, View
 from service.errors import ConfigurationError
-from service.families.towers import TiledImage, read_normalisation, resolve_body
-
-_OWN = re.compile(r"(?:model\.)?((?:vision_tower|multi_modal_projector)\..+)")
-
-
-class InternVLTower:
-    """The tower and projector of one checkpoint on one device; satisfies `service.families.towers.TileTower`."""
-
-    def __init__(
-        self,
-        front: FoldedPatchEmbed,
-        blocks: Callable[[torch.Tensor], torch.Tensor],
-        norm: torch.nn.Module,
-        back: FoldedProjector,
-        *,
-        tile: int,
-        device: torch.device,
-        backend: Backend,
-        body: Body,
-    ) -> None:
-        self.width = back.width
-        self.dtype = front.dtype
-        self.device = device
-        self.backend = backend
-        self.body = body
-        self._front = front
-        self._blocks = blocks
-        self._norm = norm
-        self._back = back
-        self._tile = tile
-        patches = (tile // front.patch_size) ** 2
-        self.form = Form(tile, tile, back.merge.rows(patches), back.width, front.dtype)
-
-    @classmethod
-    def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
-    ) -> Self:
-        """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
-
-        Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
-        """
-        config = _config(folder)
-        tile, shuffle = _square(config, folder), _shuffle(config, folder)
-        tensors = TowerTensors(folder, _own_name)
-        with torch.device("meta"):
-            model = InternVLVisionModel._from_config(config.vision_config, attn_implementation="sdpa")
-        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
-        front = _front(tensors, config, folder, device, dtype)
-        del model.embeddings
-        tensors.fill(model, "vision_tower", device, dtype)
-        back = _back(tensors, config, folder, Merge(shuffle), dtype=dtype, device=device, backend=backend)
-        tensors.refuse_rest()
-        depth = _depth(config, folder)
-        layers = model.encoder.layer[:depth]
-        return cls(
-            front,
-            _blocks(layers, chosen, dtype),
-            # hidden states that are taken on the way are not normalised
-            model.layernorm if depth is None else torch.nn.Identity(),
-            back,
-            tile=tile,
-            device=device,
-            backend=backend,
-            body=chosen,
-        )
-
-    @classmethod
-    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
-        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
-        with torch.device("meta"):
-            layer = InternVLVisionLayer(_config(folder).vision_config)
-        return resolve_body(
-            layer, read_layer, lambda obstacle: choose_body(device, dtype, requested, obstacle=obstacle)
-        )
-
-    @torch.inference_mode()
-    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
-        """Raises ValueError for tiles that are not uint8 [tiles, side, side, 3] of the checkpoint's side."""
-        views = [view for image in images for view in image.views]
-        tiles = views[0] if len(views) == 1 else torch.cat(views)  # [tiles, side, side, 3]
-        if tiles.shape[1:] != (self._tile, self._tile, 3):
-            raise ValueError(
-                f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
-            )
-        rows = torch.empty(
-            len(tiles) * self.form.rows, self.width, dtype=self.dtype, device=self.device
-        )  # [tiles · rows of a tile, width]
-        self.forward(tiles.to(self.device), rows)
-        return list(torch.split(rows, [self.form.rows * image.tiles for image in images]))
-
-    @torch.inference_mode()
-    def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
-        hidden = patch_embed(tiles, self._front, backend=self.backend)
-        hidden = self._blocks(hidden)  # [tiles, 1 + patches, hidden]
-        project(self._norm(hidden), self._back, backend=self.backend, out=out)
-
-    def bucket(self, plan: TilePlan) -> Hashable:
-        return frozenset((view.tile_width, view.tile_height) for view in plan.views)
-
-    def blank(self, patches: int) -> TiledImage:
-        side = self._tile
-        of_tile = (side // self._front.patch_size) ** 2
-        tiles = max(1, patches // of_tile)
-        plan = TilePlan(
-            "high", (View(tiles * side, side, side, side),), tiles * self.form.rows, tiles * of_tile
-        )
-        return TiledImage(plan, [torch.full((tiles, side, side, 3), 128, dtype=torch.uint8)])
+from service.families.backbones import intern_vit
+from service.families.internvl.names import own_name
+from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk
+from service.families.towers import TowerChoice
 
 
-def _own_name(stored: str) -> str | None:
-    found = _OWN.fullmatch(stored)
-    return found[1] if found else None
+def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+    """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+    config = _config(folder).vision_config
+    return choose_tile_body(intern_vit, config, device=device, dtype=dtype, requested=requested)
+
+
+def load(folder: Path, choice: TowerChoice) -> ViTTower:
+    """Reads config.json, the image processor's mean and std, and the tensors of tower and projector.
+
+    Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
+    """
+    config = _config(folder)
+    tile, shuffle, depth = _square(config, folder), _shuffle(config, folder), _depth(config, folder)
+    tensors = TowerTensors(folder, own_name)
+    trunk = load_trunk(
+        tensors,
+        "vision_tower",
+        intern_vit,
+        config.vision_config,
+        choice,
+        depths=[config.vision_config.num_hidden_layers if depth is None else depth],
+        normalise=depth is None,  # hidden states that are taken on the way are not normalised
+        normalisation=read_normalisation(folder),
+    )
+    tensors.drop("vision_tower.embeddings.mask_token")  # of pre-training
+    back = _back(tensors, config, folder, Merge(shuffle), choice)
+    tensors.refuse_rest()
+    return ViTTower(trunk, back, choice, tile=tile)
 
 
 def _config(folder: Path) -> Any:
@@ -179,14 +94,6 @@ def _shuffle(config: Any, folder: Path) -> int:
     return factor
 
 
-def _blocks(
-    layers: Iterable[torch.nn.Module], body: Body, dtype: torch.dtype
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    if body == "fused":
-        return FusedBlocks([read_layer(layer) for layer in layers], dtype)
-    return compile_layers(layers) if body == "compiled" else torch.nn.Sequential(*layers)
-
-
 def _depth(config: Any, folder: Path) -> int | None:
     """After how many layers the hidden state is taken; None after all, and after the last norm."""
     layer, layers = config.vision_feature_layer, config.vision_config.num_hidden_layers
@@ -200,38 +107,12 @@ def _depth(config: Any, folder: Path) -> int | None:
     return layer if layer >= 0 else layers + 1 + layer
 
 
-def _front(
-    tensors: TowerTensors, config: Any, folder: Path, device: torch.device, dtype: torch.dtype
-) -> FoldedPatchEmbed:
-    vision, name = config.vision_config, "vision_tower.embeddings"
-    hidden, patch = vision.hidden_size, vision.patch_size[0]
-    patches = (vision.image_size[0] // patch) ** 2
-    position = None
-    if vision.use_absolute_position_embeddings:
-        position = tensors.take(f"{name}.position_embeddings", (1, 1 + patches, hidden))
-    tensors.drop(f"{name}.mask_token")  # of pre-training
-    mean, std = read_normalisation(folder)
-    return fold_patch_embed(
-        tensors.take(f"{name}.patch_embeddings.projection.weight", (hidden, 3, patch, patch)),
-        tensors.take(f"{name}.patch_embeddings.projection.bias", (hidden,)),
-        mean,
-        std,
-        position,
-        tensors.take(f"{name}.cls_token", (1, 1, hidden)),
-        dtype=dtype,
-        device=device,
-    )
-
-
 def _back(
     tensors: TowerTensors,
     config: Any,
     folder: Path,
     merge: Merge,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    backend: Backend,
+    choice: TowerChoice,
 ) -> FoldedProjector:
     activation = config.projector_hidden_act
     if activation not in ACTIVATIONS:
@@ -253,7 +134,7 @@ def _back(
         norm=norm,
         merge=merge,
         skip=1,  # the class token
-        dtype=dtype,
-        device=device,
-        backend=backend,
+        dtype=choice.dtype,
+        device=choice.device,
+        backend=choice.backend,
     )

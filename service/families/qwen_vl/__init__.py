@@ -1,1 +1,21 @@
-"""Qwen2.5-VL: images near their own resolution, cut into cells; a ViT with windowed attention; a merger."""
+"""Qwen2.5-VL and what was trained from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.families.qwen_vl.geometry import QwenVLGeometry
+from service.families.qwen_vl.names import own_name
+from service.families.registry import Family
+
+if TYPE_CHECKING:
+    from service.families.towers import TowerLoader
+
+
+def _tower() -> TowerLoader:
+    from service.families.qwen_vl import tower
+
+    return tower
+
+
+FAMILY = Family(QwenVLGeometry.from_checkpoint, _tower, lambda name: own_name(name) is not None)

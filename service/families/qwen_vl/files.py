@@ -22,6 +22,8 @@ from service.checkpoint.files import (
     read_tokens,
 )
 from service.errors import ConfigurationError
+from service.families.base import FamilyFacts
+from service.families.qwen_vl.resize import MAX_RATIO
 
 _SHAPE = {
     "patch_size": ("patch_size", 14),
@@ -51,14 +53,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
     names, ids = read_tokens(folder, _TOKEN_NAMES, ("image_token",))
     must_name_image_token(folder, config, names["image_token"], ids["image_token"])
     return {
-        "architecture": (config.get("architectures") or ["Qwen2_5_VLForConditionalGeneration"])[0],
+        "facts": FamilyFacts(
+            family="qwen_vl",
+            architecture=(config.get("architectures") or ["Qwen2_5_VLForConditionalGeneration"])[0],
+            placeholders=tuple(names[name] for name in names if name in ids),
+            fingerprint=_fingerprint(processor, vision),
+            max_ratio=MAX_RATIO,
+            independent_tiles=False,  # a cell's patches attend to the whole image's
+        ),
         "patch": patch,
         "merge": merge,
         "min_pixels": fewest,
         "max_pixels": most,
         "image_token": ids["image_token"],
-        "placeholders": tuple(names[name] for name in names if name in ids),
-        "fingerprint": _fingerprint(processor, vision),
     }
 
 

@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from service.domain import Detail, Run, SoftLayout, TilePlan, View
+from service.domain import Detail, ImagePlan, Run, SoftLayout, View
 from service.errors import ConfigurationError
+from service.families.base import FamilyFacts
 from service.families.grids import nearest_square
 from service.families.qwen_vl.files import read_facts
 from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
@@ -28,22 +29,14 @@ LOW_PIXELS = 512 * 512
 class QwenVLGeometry:
     """`patch`: pixels on a side of a patch; `merge`: patches on a side of a cell."""
 
-    architecture: str
+    facts: FamilyFacts
     patch: int
     merge: int
     min_pixels: int
     max_pixels: int
     image_token: int
-    placeholders: tuple[str, ...]
-    fingerprint: str
     is_limited: bool = False
     """Whether `max_pixels` is the operator's bound, and not the checkpoint's."""
-    name: str = "qwen_vl"
-    min_side: int = 1
-    """transformers' processor enlarges whatever it gets."""
-    max_ratio: float = MAX_RATIO
-    tiles_apart: bool = False
-    """A cell's patches attend to the whole image's."""
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -59,31 +52,30 @@ class QwenVLGeometry:
         return self.patch * self.merge
 
     @property
-    def max_rows(self) -> int:
-        return self.largest.rows
+    def max_tokens(self) -> int:
+        return self.largest.tokens
 
     @property
-    def largest(self) -> TilePlan:
+    def largest(self) -> ImagePlan:
         bound = most_cells(self.cell, self.min_pixels, self.max_pixels)
         # a few cells more where an image of just so many would have to be narrower than any
         shapes = (nearest_square(cells) for cells in count(bound))
         columns, rows = next((long, short) for long, short in shapes if long <= MAX_RATIO * short)
         return self._planned("high", (columns * self.cell, rows * self.cell))
 
-    def limited(self, rows: int) -> Self:
-        """Strips take more cells than their pixels tell, so that a bound of few rows costs all images some."""
-        if rows >= self.max_rows:
+    def limited(self, tokens: int) -> Self:
+        """Strips take more cells than their pixels tell, so that a bound of few tokens costs all images some."""
+        if tokens >= self.max_tokens:
             return self
-        for bound in range(
-            rows, 0, -1
-        ):  # the largest image has a shape, and may be a few cells more than the bound
+        # the largest image has a shape, and may be a few cells more than the bound
+        for bound in range(tokens, 0, -1):
             most = min(bound * self.cell**2, (bound * self.cell) ** 2 // MAX_RATIO, self.max_pixels)
             geometry = replace(self, min_pixels=min(self.min_pixels, most), max_pixels=most, is_limited=True)
-            if geometry.max_rows <= rows:
+            if geometry.max_tokens <= tokens:
                 return geometry
-        raise ConfigurationError(f"max_image_tokens ({rows}) is too few for any image: raise it")
+        raise ConfigurationError(f"max_image_tokens ({tokens}) is too few for any image: raise it")
 
-    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> TilePlan:
+    def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> ImagePlan:
         """`low` has at most 512 × 512 pixels and what rounding up adds to a checkpoint's own least.
 
         `auto` is `high` where that fits into `max_tiles` cells, else the same shape in as many as fit; a strip too
@@ -103,14 +95,6 @@ class QwenVLGeometry:
             size = shrink(width, height, self.cell, max_tiles)
         return self._planned("low" if self._cells(size) <= self._cells(low) else "high", size)
 
-    def layout(self, plan: TilePlan) -> SoftLayout:
-        (view,) = plan.views
-        return SoftLayout(
-            target=(self.image_token,),
-            runs=(Run(self.image_token, plan.rows, embeds=True),),
-            grid=(1, view.height // self.patch, view.width // self.patch),
-        )
-
     def processor_options(self, detail: str) -> Mapping[str, Any]:
         if detail != "low" and not self.is_limited:
             return {}
@@ -125,6 +109,11 @@ class QwenVLGeometry:
     def _cells(self, size: tuple[int, int]) -> int:
         return size[0] * size[1] // self.cell**2
 
-    def _planned(self, detail: Literal["low", "high"], size: tuple[int, int]) -> TilePlan:
+    def _planned(self, detail: Literal["low", "high"], size: tuple[int, int]) -> ImagePlan:
         view = View(*size, self.cell, self.cell)
-        return TilePlan(detail, (view,), rows=view.tiles, patches=view.tiles * self.merge**2)
+        layout = SoftLayout(
+            target=(self.image_token,),
+            runs=(Run(self.image_token, view.tiles, embeds=True),),
+            grid=(1, view.height // self.patch, view.width // self.patch),
+        )
+        return ImagePlan(detail, (view,), patches=view.tiles * self.merge**2, layout=layout)

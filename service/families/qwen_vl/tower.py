@@ -9,11 +9,10 @@ chosen, of batching policy or of the arena.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Sequence
 from math import isqrt
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformers import Qwen2_5_VLConfig
@@ -26,13 +25,15 @@ from kernels.backend import Backend
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, place_rows, project
-from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
+from kernels.ragged import Grid, RaggedBlocks, arrange, read_layer
+from kernels.ragged import choose_body as choose_ragged_body
+from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
-from service.domain import TilePlan, View
+from service.domain import View
 from service.errors import ConfigurationError
-from service.families.towers import TiledImage, read_normalisation, resolve_body
+from service.families.qwen_vl.names import own_name
+from service.families.towers import TiledImage, TowerChoice, resolve_body
 
-_OWN = re.compile(r"(?:model\.)?visual\.(.+)")
 _MERGER_EPS = 1e-6
 """As transformers' merger has it; no configuration says it."""
 
@@ -51,84 +52,32 @@ class QwenVLTower:
         self,
         front: FoldedPatchEmbed,
         rest: Rest,
+        choice: TowerChoice,
         *,
         width: int,
         merge: int,
-        device: torch.device,
-        backend: Backend,
-        body: Body,
     ) -> None:
         self.width = width
-        self.dtype = front.dtype
-        self.device = device
-        self.backend = backend
-        self.body = body
+        self.choice = choice
+        self.constants = torch.empty(0, width, dtype=choice.dtype)
         self._front = front
         self._rest = rest
         self._merge = merge
         self._cell = merge * front.patch_size
 
-    @classmethod
-    def from_checkpoint(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, backend: Backend, body: str
-    ) -> Self:
-        """Reads config.json, the image processor's mean and std, and the tensors of tower and merger.
-
-        Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
-        """
-        config = _config(folder)
-        chosen = cls.choose_body(folder, device=device, dtype=dtype, requested=body)
-        tensors = TowerTensors(folder, _own_name)
-        front = _front(tensors, config, folder, device, dtype)
-        with torch.device("meta"):
-            model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa")
-        # its frequencies are computed, not loaded, and on the meta device they were not
-        model.rotary_pos_emb = type(model.rotary_pos_emb)(config)
-        model.patch_embed = torch.nn.Identity()
-        # ours are copies: the device need not hold both
-        tensors.fill(model.blocks, "blocks", torch.device("cpu") if chosen == "fused" else device, dtype)
-        rest: Rest
-        if chosen == "fused":
-            rest = _Packed(
-                model,
-                config,
-                _back(tensors, config, dtype=dtype, device=device, backend=backend),
-                backend,
-            )
-        else:
-            tensors.fill(model.merger, "merger", device, dtype)
-            rest = _Modules(model.to(device).eval())
-        tensors.refuse_rest()
-        return cls(
-            front,
-            rest,
-            width=config.out_hidden_size,
-            merge=config.spatial_merge_size,
-            device=device,
-            backend=backend,
-            body=chosen,
-        )
-
-    @classmethod
-    def choose_body(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
-        """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
-        with torch.device("meta"):
-            layer = Qwen2_5_VLVisionBlock(_config(folder))
-        return resolve_body(layer, read_layer, lambda obstacle: choose_body(requested, obstacle=obstacle))
-
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """Raises ValueError for an image that is not one view of cells of the checkpoint's size."""
         order, finish = self._rest([self._grid(image) for image in images])
-        cells = torch.cat([image.views[0] for image in images])[order]
-        if self.device.type == "cuda":
+        cells = torch.cat([image.tiles[0] for image in images])[order]
+        if self.choice.device.type == "cuda":
             cells = cells.pin_memory()
         # one below the other: [1, cells · side, side, 3], whose patches line by line are cell by cell
-        tall = cells.to(self.device, non_blocking=True).view(1, -1, self._cell, 3)
-        rows = finish(patch_embed(tall, self._front, backend=self.backend).squeeze(0))
-        return list(torch.split(rows, [image.tiles for image in images]))
+        tall = cells.to(self.choice.device, non_blocking=True).view(1, -1, self._cell, 3)
+        rows = finish(patch_embed(tall, self._front, backend=self.choice.backend).squeeze(0))
+        return list(torch.split(rows, [image.tile_count for image in images]))
 
-    def bucket(self, plan: TilePlan) -> Hashable:
+    def bucket(self, views: Sequence[View]) -> Hashable:
         """Any images can share a forward."""
         return None
 
@@ -137,18 +86,52 @@ class QwenVLTower:
         rows = isqrt(cells)
         columns, side = cells // rows, self._cell
         view = View(columns * side, rows * side, side, side)
-        plan = TilePlan("high", (view,), view.tiles, view.tiles * self._merge**2)
-        return TiledImage(plan, [torch.full((view.tiles, side, side, 3), 128, dtype=torch.uint8)])
+        pixels = torch.full((view.tiles, side, side, 3), 128, dtype=torch.uint8)
+        return TiledImage([view], [pixels], view.tiles)
 
     def _grid(self, image: TiledImage) -> Grid:
         side = self._cell
-        view = image.plan.views[0]
-        if len(image.views) != 1 or image.views[0].shape != (view.tiles, side, side, 3):
+        view = image.views[0]
+        if len(image.tiles) != 1 or image.tiles[0].shape != (view.tiles, side, side, 3):
             raise ValueError(
-                f"tiles are {[list(view.shape) for view in image.views]}; this tower takes one view of "
+                f"tiles are {[list(tiles.shape) for tiles in image.tiles]}; this tower takes one view of "
                 f"{view.tiles} cells of {side}×{side} pixels"
             )
         return Grid(view.rows, view.columns)
+
+
+def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
+    """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
+    with torch.device("meta"):
+        layer = Qwen2_5_VLVisionBlock(_config(folder))
+    return resolve_body(layer, read_layer, lambda obstacle: choose_ragged_body(requested, obstacle=obstacle))
+
+
+def load(folder: Path, choice: TowerChoice) -> QwenVLTower:
+    """Reads config.json, the image processor's mean and std, and the tensors of tower and merger.
+
+    Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
+    """
+    config = _config(folder)
+    tensors = TowerTensors(folder, own_name)
+    front = _front(tensors, config, folder, choice)
+    with torch.device("meta"):
+        model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa")
+    # its frequencies are computed, not loaded, and on the meta device they were not
+    model.rotary_pos_emb = type(model.rotary_pos_emb)(config)
+    model.patch_embed = torch.nn.Identity()
+    # ours are copies: the device need not hold both
+    tensors.fill(
+        model.blocks, "blocks", torch.device("cpu") if choice.body == "fused" else choice.device, choice.dtype
+    )
+    rest: Rest
+    if choice.body == "fused":
+        rest = _Packed(model, config, _back(tensors, config, choice), choice.backend)
+    else:
+        tensors.fill(model.merger, "merger", choice.device, choice.dtype)
+        rest = _Modules(model.to(choice.device).eval())
+    tensors.refuse_rest()
+    return QwenVLTower(front, rest, choice, width=config.out_hidden_size, merge=config.spatial_merge_size)
 
 
 class _Packed:
@@ -192,11 +175,6 @@ class _Modules:
         return torch.arange(sum(rows * columns for rows, columns in grids)), finish
 
 
-def _own_name(stored: str) -> str | None:
-    found = _OWN.fullmatch(stored)
-    return found[1] if found else None
-
-
 def _config(folder: Path) -> Any:
     """The tower's part of config.json."""
     file = folder / "config.json"
@@ -226,9 +204,7 @@ def _config(folder: Path) -> Any:
     return config
 
 
-def _front(
-    tensors: TowerTensors, config: Any, folder: Path, device: torch.device, dtype: torch.dtype
-) -> FoldedPatchEmbed:
+def _front(tensors: TowerTensors, config: Any, folder: Path, choice: TowerChoice) -> FoldedPatchEmbed:
     mean, std = read_normalisation(folder)
     shape = config.hidden_size, 3, config.temporal_patch_size, config.patch_size, config.patch_size
     return fold_patch_embed(
@@ -238,14 +214,12 @@ def _front(
         std,
         None,
         None,
-        dtype=dtype,
-        device=device,
+        dtype=choice.dtype,
+        device=choice.device,
     )
 
 
-def _back(
-    tensors: TowerTensors, config: Any, *, dtype: torch.dtype, device: torch.device, backend: Backend
-) -> FoldedProjector:
+def _back(tensors: TowerTensors, config: Any, choice: TowerChoice) -> FoldedProjector:
     merge = Merge(config.spatial_merge_size, "given")
     inputs, width = config.hidden_size * merge.parts, config.out_hidden_size
 
@@ -259,7 +233,7 @@ def _back(
         activation="gelu",
         norm=Norm("rms", "patch", take("ln_q.weight", config.hidden_size), None, eps=_MERGER_EPS),
         merge=merge,
-        dtype=dtype,
-        device=device,
-        backend=backend,
+        dtype=choice.dtype,
+        device=choice.device,
+        backend=choice.backend,
     )

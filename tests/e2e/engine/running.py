@@ -120,11 +120,11 @@ def without_tower(checkpoint: Path, folder: Path, *tower: str) -> Path:
 
 
 @contextmanager
-def arena_for(checkpoint: Path, max_rows: int) -> Iterator[ArenaStore]:
+def arena_for(checkpoint: Path, max_tokens: int) -> Iterator[ArenaStore]:
     width = json.loads((checkpoint / "config.json").read_text())["text_config"]["hidden_size"]
     store = ArenaStore(
         f"/dev/shm/patchbay-test-{os.getpid()}-{uuid4().hex[:8]}",
-        ArenaSpec.for_budget(2**20, width, "float32", max_rows),
+        ArenaSpec.for_budget(2**20, width, "float32", max_tokens),
     )
     try:
         yield store
@@ -133,7 +133,7 @@ def arena_for(checkpoint: Path, max_rows: int) -> Iterator[ArenaStore]:
 
 
 @contextmanager
-def running_engine(checkpoint: Path, store: ArenaStore, max_rows: int, log: Path) -> Iterator[str]:
+def running_engine(checkpoint: Path, store: ArenaStore, max_tokens: int, log: Path) -> Iterator[str]:
     """The base URL of an engine that answers."""
     architecture = json.loads((checkpoint / "config.json").read_text())["architectures"][0]
     spec = EngineSpec(
@@ -145,7 +145,7 @@ def running_engine(checkpoint: Path, store: ArenaStore, max_rows: int, log: Path
         max_model_len=1024,
         max_batched_tokens=256,  # images cross steps, and do not all fit vLLM's encoder cache
         kv_cache_bytes=2**27,
-        handles=HandlesSpec(store.path, store.spec.width, max_rows, architecture),
+        handles=HandlesSpec(store.path, store.spec.width, max_tokens, architecture),
     )
     start = launch(spec, os.environ)
     with (

@@ -151,7 +151,7 @@ def test_layouts_take_the_places_of_the_targets(
         carries = [run.embeds for run in layout.runs for _ in range(run.count)]
         assert (place.is_embed is None) == all(carries)
         assert place.is_embed is None or place.is_embed.tolist() == carries
-        assert place.get_num_embeds() == layout.rows
+        assert place.get_num_embeds() == layout.tokens
     assert [*rest, laid[done:]] == texts
 
 
@@ -159,3 +159,10 @@ def test_layouts_take_the_places_of_the_targets(
 def test_a_prompt_with_other_than_one_target_an_image_is_refused(plugin: Any, prompt: list[int]) -> None:
     with pytest.raises(HandleRefused, match="image placeholders for 1 images"):
         plugin.processor.lay_out(prompt, [SoftLayout((9, 8), (Run(9, 3, True),))])
+
+
+def test_images_without_a_target_stand_at_the_start_in_their_order(plugin: Any) -> None:
+    layouts = [SoftLayout((), (Run(9, 2, True),)), SoftLayout((), (Run(8, 1, False), Run(9, 3, True)))]
+    laid, ranges = plugin.processor.lay_out([1, 2], layouts)
+    assert laid == [9, 9, 8, 9, 9, 9, 1, 2]
+    assert [(place.offset, place.length) for place in ranges] == [(0, 2), (2, 4)]

@@ -70,7 +70,7 @@ def test_an_image_is_resized_as_planned(
     qwen: Any, checkpoint: Path, size: tuple[int, int], detail: Detail, limit: int | None
 ) -> None:
     geometry = load_geometry(checkpoint, limit)
-    layout = geometry.layout(geometry.plan(*size, detail))
+    layout = geometry.plan(*size, detail).layout
     image, place = seen(qwen, "<|vision_start|><|image_pad|><|vision_end|>", size, geometry, detail)
     assert tuple(image["image_grid_thw"].data.tolist()) == layout.grid
     assert place.length == layout.rows
@@ -86,4 +86,4 @@ def test_an_image_is_tiled_as_planned(
     plan = geometry.plan(*size, detail)
     image, place = seen(internvl, "<IMG_CONTEXT>", size, geometry, detail)
     assert len(image["pixel_values"].data) == plan.tiles
-    assert place.length == geometry.layout(plan).positions
+    assert place.length == plan.layout.positions

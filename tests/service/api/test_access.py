@@ -22,10 +22,9 @@ from service.api.sse import DONE
 from service.domain import ChatRequest
 from service.errors import EngineFailed, EngineUnavailable
 from service.families import load_geometry
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.pipeline.admission import Admission
-from service.pipeline.chat import Pipeline, Served
-from service.pipeline.handover import HandlePath
+from service.pipeline.chat import Pipeline
+from service.pipeline.handover import Handles
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.logs import TEXT, JsonFormatter
 from service.telemetry.metrics import Metrics
@@ -190,15 +189,8 @@ def whole(reply: fakes.Reply | BaseException) -> Pipeline:
     """The real stages; engine and encoder are stand-ins."""
     metrics, engine = Metrics(CollectorRegistry()), fakes.Engine(reply)
     admission = Admission(max_inflight=4, max_visual_rows=400)
-    return Pipeline(
-        Served(context=4096, fingerprint="model", request_timeout=60, restart_wait=3),
-        ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
-        geometry=GEOMETRY,
-        images=HandlePath(GEOMETRY, fakes.Encoder(), admission, metrics, room=int),
-        engine=engine,
-        life=engine,
-        metrics=metrics,
-    )
+    handover = Handles(fakes.Encoder(), admission, metrics, room=int)
+    return fakes.pipeline(engine, GEOMETRY, handover, metrics)
 
 
 def places(value: Any) -> Iterator[tuple[str | int, ...]]:

@@ -88,5 +88,5 @@ def picture(width: int, height: int) -> ImageRef:
     data = io.BytesIO()
     Image.new("RGB", (width, height)).save(data, "PNG")
     return ImageRef(
-        f"data:image/png;base64,{pybase64.b64encode(data.getvalue()).decode()}", Detail.AUTO, "here"
+        f"data:image/png;base64,{pybase64.b64encode(data.getvalue()).decode()}", Detail.AUTO, 0, 0, "here"
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from service.app.prepare import need_of, prepare
-from service.checkpoint.summary import read_checkpoint
 from service.errors import ConfigurationError
-from service.families import load_geometry
-from service.families.towers import TileTower, load_tower
+from service.families import load_checkpoint, load_geometry
+from service.families.towers import TileTower
 from service.settings import EMBEDDED_MODEL, load
+from tests.service.families.checkpoints import tower_of
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 ELSEWHERE = {"images": "passthrough", "engine_url": "http://engine:8000"}
@@ -43,15 +43,15 @@ def test_a_gateway_alone_needs_neither(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cells_ask_for(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, tokenizer=True)
     geometry = load_geometry(tmp_path)
-    need = need_of(read_checkpoint(str(tmp_path)), geometry, "float32")
+    need = need_of(load_checkpoint(str(tmp_path)), geometry, "float32")
     assert (need.tile_patches, need.tile_pixel_bytes) == (4, 3 * 28 * 28)
-    assert need.max_rows == need.max_positions == geometry.max_rows
-    assert need.max_patches == 4 * geometry.max_rows and not need.tiles_apart
+    assert need.max_tokens == need.max_positions == geometry.max_tokens
+    assert need.max_patches == 4 * geometry.max_tokens and not need.independent_tiles
     assert (need.vision_hidden, need.soft_width, need.context) == (32, 64, 4096)
 
 
 def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, tokenizer=True)
     for path in (tmp_path, Path(EMBEDDED_MODEL)):
-        tower = load_tower(path, device="cpu", dtype="float32")
-        assert load_geometry(path).tiles_apart == isinstance(tower, TileTower)
+        tower = tower_of(path, device="cpu", dtype="float32")
+        assert load_geometry(path).facts.independent_tiles == isinstance(tower, TileTower)

@@ -12,25 +12,28 @@ import pytest
 from PIL import Image
 
 from service.app.selfcheck import self_check
-from service.domain import ChatRequest, TilePlan, View
+from service.domain import ChatRequest, View
 from service.errors import ConfigurationError, EngineRejected
-from tests.service.fakes import Reply
+from tests.service.fakes import Reply, image_plan
 
-LARGEST = SimpleNamespace(largest=TilePlan("high", (View(1120, 560, 28, 28),), 800, 3200), max_ratio=2.0)
+LARGEST = SimpleNamespace(
+    largest=image_plan(View(1120, 560, 28, 28), tokens=800, patches=3200),
+    facts=SimpleNamespace(max_ratio=2.0),
+)
 
 
 class Pipeline:
-    def __init__(self, tokens: int, rows: int = 800, error: Exception | None = None) -> None:
+    def __init__(self, tokens: int, image_tokens: int = 800, error: Exception | None = None) -> None:
         self.asked: list[ChatRequest] = []
         self.reply = Reply(json.dumps({"usage": {"prompt_tokens": tokens}}).encode())
-        self.rows = rows
+        self.image_tokens = image_tokens
         self.error = error
 
     async def chat(self, request: ChatRequest, headers: Any) -> Any:
         self.asked.append(request)
         if self.error is not None:
             raise self.error
-        images = [SimpleNamespace(tokens=self.rows)]
+        images = [SimpleNamespace(tokens=self.image_tokens)]
         return SimpleNamespace(body=self.reply.body, aclose=self.reply.aclose, images=images)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.arena import ArenaReader, ArenaSpec, ArenaStore
+from service.arena import ArenaLease, ArenaReader, ArenaSpec, ArenaStore
 from service.domain import Lease
 from service.errors import ArenaFull, ConfigurationError
 from tests.waiting import DEADLOCK
@@ -44,7 +44,9 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[ArenaStore]:
 
 
 def test_what_is_put_is_leased_and_hit(store: ArenaStore) -> None:
-    lease: Lease = store.put(key(1), rows(5))
+    lease: ArenaLease = store.put(key(1), rows(5))
+    seam: Lease = lease
+    assert not seam.cached
     assert (lease.key, lease.rows, lease.cached) == (key(1), 5, False)
     again = store.lease(key(1))
     assert again is not None and (again.rows, again.cached) == (5, True)
@@ -218,3 +220,24 @@ def test_a_place_without_room_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--shm-size"):
         ArenaStore(str(tmp_path / "arena"), huge)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shared_lease_keeps_the_rows_by_itself(store: ArenaStore) -> None:
+    first = store.put(key(1), rows(5))
+    second = first.share()
+    first.release()
+    assert store.stats().leased_rows == 5
+    second.release()
+    assert store.stats().leased_rows == 0
+    with pytest.raises(ValueError, match="was released"):
+        first.share()
+
+
+def test_a_lease_on_what_was_forgotten_can_be_shared(store: ArenaStore) -> None:
+    first = store.put(key(1), rows(5))
+    store.forget(key(1))
+    second = first.share()
+    first.release()
+    assert store.lease(key(1)) is None and store.stats().used_bytes > 0
+    second.release()
+    assert store.stats().used_bytes == 0

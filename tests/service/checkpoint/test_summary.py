@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from service.checkpoint.summary import read_checkpoint
+from service.families import load_checkpoint
 
 # Qwen2.5-VL as the hub has it: the language model's fields beside the vision tower's, not within a text_config
 FLAT = {
@@ -38,7 +38,7 @@ def test_a_flat_configuration_and_its_weights(tmp_path: Path) -> None:
         {name: torch.zeros(count, dtype=torch.bfloat16) for name, count in WEIGHTS.items()},
         tmp_path / "a.safetensors",
     )
-    found = read_checkpoint(str(tmp_path))
+    found = load_checkpoint(str(tmp_path))
     assert (found.architecture, found.dtype) == ("Qwen2_5_VLForConditionalGeneration", "bfloat16")
     assert (found.hidden_size, found.vision_hidden, found.context) == (64, 32, 128000)
     assert (found.vision_bytes, found.text_bytes) == (2 * 123, 2 * 1230)

@@ -43,7 +43,7 @@ def test_it_tells_how_batches_reach_the_device(
     assert "batches     in one plain copy" in told and "attention" not in told
     monkeypatch.setattr("service.cli.check.inspect", lambda _: H200)
     monkeypatch.setattr("service.app.prepare.inspect", lambda _: H200)
-    monkeypatch.setattr("service.families.towers.choose_backend", lambda device, requested: "triton")
+    monkeypatch.setattr("service.families.loading.choose_backend", lambda device, requested: "triton")
     assert check({"encoder_graph_bytes": str(20 * MIB), "encoder_attention": "flash"}) == 0
     told = capsys.readouterr().out
     assert "batches     staged in chunks of up to 145 tiles, CUDA graphs for 1, 2" in told

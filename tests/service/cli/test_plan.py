@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from service.app.prepare import dtype_of, need_of, wish_of
-from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.plan import parse_kinds
 from service.domain import Detail
 from service.errors import ConfigurationError
-from service.families import load_geometry
+from service.families import load_checkpoint, load_geometry
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.plan import GIB, make_plan
@@ -51,8 +50,9 @@ def test_the_plan_is_the_one_that_serve_would_make(capsys: pytest.CaptureFixture
     ]
     found = json.loads(told(capsys, *HD, *given, "--json"))["plan"]
     settings = load({"max_model_len": "2048"}, {})
-    checkpoint = read_checkpoint(settings.model)
-    need = need_of(checkpoint, load_geometry(checkpoint.path), dtype_of(settings, checkpoint))
+    checkpoint = load_checkpoint(settings.model)
+    geometry = load_geometry(checkpoint.path)
+    need = need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry))
     machine = Machine(tuple(range(8)), 32 * GIB, 4 * GIB, DATA_SHEETS["l4"].gpu)
     plan = make_plan(machine, need, wish_of(settings))
     assert found == {name: getattr(plan, name) for name in found}

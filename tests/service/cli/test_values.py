@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from service.app.prepare import dtype_of, need_of, wish_of
-from service.checkpoint.summary import read_checkpoint
 from service.cli.main import main
 from service.cli.values import OWN
-from service.families import load_geometry
+from service.families import load_checkpoint, load_geometry
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.plan import GIB, MIB, ResourcePlan, make_plan
@@ -46,10 +45,10 @@ def number(quantity: str) -> int:
 
 
 def plan_of(settings: Settings, machine: Machine) -> ResourcePlan:
-    checkpoint = read_checkpoint(settings.model)
+    checkpoint = load_checkpoint(settings.model)
     geometry = load_geometry(checkpoint.path)
     return make_plan(
-        machine, need_of(checkpoint, geometry, dtype_of(settings, checkpoint)), wish_of(settings)
+        machine, need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry)), wish_of(settings)
     )
 
 

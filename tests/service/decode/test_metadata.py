@@ -17,13 +17,13 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from service.decode import DecodePool
 from service.decode.tiling import cut
-from service.domain import ImageBytes, ImageFormat, TilePlan, View
+from service.domain import ImageBytes, ImageFormat, View
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
 
 WIDTH, HEIGHT = 96, 64
-PLAN = TilePlan("high", (View(WIDTH, HEIGHT, 32, 32), View(32, 32, 32, 32)), rows=0, patches=0)
+VIEWS = (View(WIDTH, HEIGHT, 32, 32), View(32, 32, 32, 32))
 XMP = b'<?xpacket begin="\xef\xbb\xbf"?><x:xmpmeta xmlns:x="adobe:ns:meta/"></x:xmpmeta><?xpacket end="w"?>'
 
 
@@ -129,6 +129,6 @@ async def test_pictures_with_all_that_lies_beside_them_are_cut_as_they_are_shown
     kind = ImageFormat["JPEG" if "JPEG" in name else name.split()[0]]
     pixels = shown(data)
     image = ImageBytes(data, kind, pixels.shape[1], pixels.shape[0], source="data")
-    expected = cut(torch.from_numpy(pixels), PLAN)
-    for ours, theirs in zip(await pool.tiles(image, PLAN, "messages[0]"), expected, strict=True):
+    expected = cut(torch.from_numpy(pixels), VIEWS)
+    for ours, theirs in zip(await pool.tiles(image, VIEWS, "messages[0]"), expected, strict=True):
         assert np.array_equal(ours, theirs.numpy())

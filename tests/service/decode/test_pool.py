@@ -26,14 +26,14 @@ from service.decode import DecodePool
 from service.decode.pixels import decode
 from service.decode.process import DecodeProcess, Tiles
 from service.decode.tiling import cut
-from service.domain import ImageBytes, ImageFormat, TilePlan, View
+from service.domain import ImageBytes, ImageFormat, View
 from service.errors import ConfigurationError, EncoderFailed, InvalidImage
 from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
 
 PATH = "messages[0].content[1].image_url.url"
-PLAN = TilePlan("high", (View(96, 64, 32, 32), View(32, 32, 32, 32)), rows=0, patches=0)
+VIEWS = (View(96, 64, 32, 32), View(32, 32, 32, 32))
 TILE_BYTES = 7 * 32 * 32 * 3
 MAX_PIXELS = 9_000_000
 
@@ -76,9 +76,9 @@ def image_bytes(image: Image.Image, kind: str = "PNG", **options: Any) -> ImageB
     return ImageBytes(file.getvalue(), ImageFormat[kind], *image.size, source="data")
 
 
-def expected(image: ImageBytes, plan: TilePlan = PLAN) -> list[np.ndarray]:
+def expected(image: ImageBytes, views: Sequence[View] = VIEWS) -> list[np.ndarray]:
     pixels = torch.from_numpy(decode(image.data, image.width, image.height).copy())
-    return [tiles.numpy() for tiles in cut(pixels, plan)]
+    return [tiles.numpy() for tiles in cut(pixels, views)]
 
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
@@ -112,7 +112,7 @@ def gone(pid: int) -> bool:
 )  # fmt: skip
 async def test_tiles_are_what_the_pure_functions_make(pool: DecodePool, kind: str, mode: str) -> None:
     image = image_bytes(picture().convert(mode if mode != "I;16" else "L").convert(mode), kind)
-    tiles = await pool.tiles(image, PLAN, PATH)
+    tiles = await pool.tiles(image, VIEWS, PATH)
     assert [view.shape for view in tiles] == [(6, 32, 32, 3), (1, 32, 32, 3)]
     assert all(view.dtype == np.uint8 for view in tiles)
     assert same(tiles, expected(image))
@@ -121,7 +121,7 @@ async def test_tiles_are_what_the_pure_functions_make(pool: DecodePool, kind: st
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2), (3, 3), (3000, 1)])
 async def test_tiny_and_thin_images_are_images(pool: DecodePool, size: tuple[int, int]) -> None:
     image = image_bytes(Image.new("RGB", size, (9, 99, 199)))
-    for view in await pool.tiles(image, PLAN, PATH):
+    for view in await pool.tiles(image, VIEWS, PATH):
         assert (view == [9, 99, 199]).all()
 
 
@@ -137,25 +137,25 @@ async def test_large_photographs_are_cut_where_they_lie(pool: DecodePool, orient
             image = replace(image, width=2704, height=3200)
         decoded = Image.open(io.BytesIO(image.data))
         upright = decoded.transpose(Image.Transpose.ROTATE_270) if orientation == 6 else decoded
-        expected = cut(torch.from_numpy(np.array(upright)), PLAN)
-        for ours, theirs in zip(await pool.tiles(image, PLAN, PATH), expected, strict=True):
+        expected = cut(torch.from_numpy(np.array(upright)), VIEWS)
+        for ours, theirs in zip(await pool.tiles(image, VIEWS, PATH), expected, strict=True):
             assert np.array_equal(ours, theirs.numpy())
 
 
 async def test_animations_of_many_frames_cost_one(pool: DecodePool) -> None:
     frames = [Image.new("P", (40, 40), number % 256) for number in range(600)]
     image = image_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert same(await pool.tiles(image, PLAN, PATH), expected(image))
+    assert same(await pool.tiles(image, VIEWS, PATH), expected(image))
 
 
 async def test_images_at_once_do_not_mix_and_their_tiles_are_their_own(pool: DecodePool) -> None:
     images = [image_bytes(picture(seed), "JPEG") for seed in range(24)]
-    results = await asyncio.gather(*(pool.tiles(image, PLAN, PATH) for image in images))
+    results = await asyncio.gather(*(pool.tiles(image, VIEWS, PATH) for image in images))
     for image, tiles in zip(images, results, strict=True):
         assert same(tiles, expected(image))
     before = results[0][0].copy()
     results[1][0][:] = 0
-    await pool.tiles(images[2], PLAN, PATH)
+    await pool.tiles(images[2], VIEWS, PATH)
     assert np.array_equal(results[0][0], before)
 
 
@@ -178,7 +178,7 @@ async def test_damaged_data_fails_in_our_words_and_costs_no_worker(
 ) -> None:
     before = pids(pool)
     with pytest.raises(InvalidImage) as caught:
-        await pool.tiles(ImageBytes(data, ImageFormat.PNG, 200, 120, "data"), PLAN, PATH)
+        await pool.tiles(ImageBytes(data, ImageFormat.PNG, 200, 120, "data"), VIEWS, PATH)
     assert caught.value.message == "The image could not be decoded: its data is damaged or incomplete."
     assert caught.value.param == PATH
     assert caught.value.__cause__ is None
@@ -189,12 +189,12 @@ async def test_damaged_data_fails_in_our_words_and_costs_no_worker(
 async def test_more_pixels_than_allowed_are_not_decoded_whatever_the_caller_says(pool: DecodePool) -> None:
     image = image_bytes(Image.new("1", (3001, 3000)))
     with pytest.raises(InvalidImage):
-        await pool.tiles(image, PLAN, PATH)
+        await pool.tiles(image, VIEWS, PATH)
 
 
 async def test_the_largest_allowed_image_of_the_hungriest_kind_fits_the_memory(pool: DecodePool) -> None:
     image = image_bytes(Image.new("RGBA", (3000, 3000), (1, 2, 3, 255)), "WEBP", lossless=True, method=0)
-    (tiles, _) = await pool.tiles(image, PLAN, PATH)
+    (tiles, _) = await pool.tiles(image, VIEWS, PATH)
     assert (tiles == [1, 2, 3]).all()
 
 
@@ -208,7 +208,7 @@ async def test_an_image_that_takes_too_long_is_ended_and_the_worker_replaced(
     for holder in (lone, lone._workers[0]):
         monkeypatch.setattr(holder, "_spec", hasty)
     with pytest.raises(InvalidImage, match=r"longer than 0\.3 seconds .*decode_timeout") as caught:
-        await lone.tiles(image_bytes(picture()), PLAN, PATH)
+        await lone.tiles(image_bytes(picture()), VIEWS, PATH)
     assert caught.value.param == PATH
     await until(lambda: gone(pid))
     assert pids(lone) == []
@@ -218,13 +218,13 @@ async def test_a_crash_is_one_images_fault_and_the_next_gets_a_new_worker(lone: 
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGSTOP)
     image = image_bytes(picture())
-    task = asyncio.ensure_future(lone.tiles(image, PLAN, PATH))
+    task = asyncio.ensure_future(lone.tiles(image, VIEWS, PATH))
     await until(lambda: unread(lone) > 0)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(InvalidImage, match="gave up on it") as caught:
         await task
     assert caught.value.param == PATH
-    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
     assert pids(lone) != [pid]
 
 
@@ -233,7 +233,7 @@ async def test_a_worker_that_died_between_images_costs_nobody_an_image(lone: Dec
     os.kill(pid, signal.SIGKILL)
     await until(lambda: gone(pid))
     image = image_bytes(picture())
-    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
 
 
 async def test_a_fork_server_that_died_is_started_again(lone: DecodePool) -> None:
@@ -242,7 +242,7 @@ async def test_a_fork_server_that_died_is_started_again(lone: DecodePool) -> Non
     lone._server._process.kill()
     await until(lambda: gone(pid))
     image = image_bytes(picture())
-    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
 
 
 async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone: DecodePool) -> None:
@@ -251,7 +251,7 @@ async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone
         (pid,) = pids(lone)
         lone._workers[0].kill()
         await until(lambda pid=pid: gone(pid))
-        await lone.tiles(image, PLAN, PATH)
+        await lone.tiles(image, VIEWS, PATH)
         counts.append(len(os.listdir("/proc/self/fd")))
     assert len(set(counts)) == 1
 
@@ -269,7 +269,7 @@ async def test_large_images_never_hold_all_workers(pool: DecodePool, monkeypatch
     monkeypatch.setattr(DecodeProcess, "tiles", slow)
     plain = image_bytes(picture())
     images = [replace(plain, width=width, height=width) for width in (2101, 2102, 90)]
-    asked = [asyncio.create_task(pool.tiles(image, PLAN, PATH)) for image in images]
+    asked = [asyncio.create_task(pool.tiles(image, VIEWS, PATH)) for image in images]
     await asked[-1]
     assert ended == [90]
     small_ended.set()
@@ -281,7 +281,7 @@ async def test_who_leaves_the_queue_frees_its_turn(lone: DecodePool) -> None:
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGSTOP)
     images = [image_bytes(picture(seed)) for seed in range(4)]
-    tasks = [asyncio.ensure_future(lone.tiles(image, PLAN, PATH)) for image in images]
+    tasks = [asyncio.ensure_future(lone.tiles(image, VIEWS, PATH)) for image in images]
     await until(lambda: unread(lone) > 0)
     for leaving in (tasks[1], tasks[2]):
         leaving.cancel()
@@ -297,12 +297,12 @@ async def test_a_decoding_that_nobody_waits_for_is_ended(lone: DecodePool) -> No
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGSTOP)
     image = image_bytes(picture())
-    task = asyncio.ensure_future(lone.tiles(image, PLAN, PATH))
+    task = asyncio.ensure_future(lone.tiles(image, VIEWS, PATH))
     await until(lambda: unread(lone) > 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert same(await lone.tiles(image, PLAN, PATH), expected(image))
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
     await until(lambda: gone(pid))
 
 
@@ -311,14 +311,14 @@ async def test_closing_ends_every_process_and_fails_who_waits() -> None:
     await pool.start()
     before = pids(pool)
     os.kill(before[0], signal.SIGSTOP)
-    tasks = [asyncio.ensure_future(pool.tiles(image_bytes(picture(seed)), PLAN, PATH)) for seed in range(4)]
+    tasks = [asyncio.ensure_future(pool.tiles(image_bytes(picture(seed)), VIEWS, PATH)) for seed in range(4)]
     await until(lambda: unread(pool) > 0)
     pool.close()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, EncoderFailed) and outcome.param == PATH
     await until(lambda: all(gone(pid) for pid in before))
     with pytest.raises(EncoderFailed, match="shutting down"):
-        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+        await pool.tiles(image_bytes(picture()), VIEWS, PATH)
 
 
 async def test_workers_that_do_not_start_are_a_fault_of_the_machine_not_of_the_image() -> None:
@@ -326,13 +326,13 @@ async def test_workers_that_do_not_start_are_a_fault_of_the_machine_not_of_the_i
     with pytest.raises(ConfigurationError, match="do not start"):
         await pool.start()
     with pytest.raises(EncoderFailed, match="could be started") as caught:
-        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+        await pool.tiles(image_bytes(picture()), VIEWS, PATH)
     assert caught.value.param == PATH
     pool.close()
 
 
-async def test_a_plan_larger_than_the_shared_memory_is_the_callers_error(pool: DecodePool) -> None:
-    large = TilePlan("high", (View(96, 96, 32, 32),), rows=0, patches=0)
+async def test_views_larger_than_the_shared_memory_is_the_callers_error(pool: DecodePool) -> None:
+    large = [View(96, 96, 32, 32)]
     with pytest.raises(ValueError, match="max_tile_bytes"):
         await pool.tiles(image_bytes(picture()), large, PATH)
 
@@ -356,7 +356,7 @@ async def test_workers_inherit_no_environment_and_no_room_for_one_is_told(
     monkeypatch.setattr(subprocess, "Popen", full)
     pool = DecodePool(1, TILE_BYTES)
     with pytest.raises(EncoderFailed, match="could be started"):
-        await pool.tiles(image_bytes(picture()), PLAN, PATH)
+        await pool.tiles(image_bytes(picture()), VIEWS, PATH)
     pool.close()
     assert [set(env) for env in given] == [{"PYTHONPATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LANG"}]
 

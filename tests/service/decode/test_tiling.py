@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.decode.tiling import cut, resize
-from service.domain import TilePlan, View
+from service.domain import Filter, View
 
 TILE = 112
 
@@ -23,11 +23,11 @@ def picture(width: int, height: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy((slope + noise).clip(0, 255).astype(np.uint8))
 
 
-def planned(columns: int, rows: int, tile_width: int = TILE, tile_height: int = TILE) -> TilePlan:
+def planned(columns: int, rows: int, tile_width: int = TILE, tile_height: int = TILE) -> tuple[View, ...]:
     grid = View(columns * tile_width, rows * tile_height, tile_width, tile_height)
     thumbnail = View(tile_width, tile_height, tile_width, tile_height)
     views = (grid, thumbnail) if columns * rows > 1 else (grid,)
-    return TilePlan("high", views, rows=0, patches=0)
+    return views
 
 
 @pytest.fixture(scope="module")
@@ -158,4 +158,41 @@ def test_other_tensors_are_refused(pixels: torch.Tensor) -> None:
 @pytest.mark.parametrize("view", [View(100, 112, 112, 112), View(113, 112, 112, 112), View(0, 112, 112, 112)])
 def test_views_that_are_no_whole_tiles_are_refused(view: View) -> None:
     with pytest.raises(ValueError, match="whole number"):
-        cut(picture(5, 5), TilePlan("high", (view,), rows=0, patches=0))
+        cut(picture(5, 5), [view])
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(-70, 30), st.integers(-70, 30)),
+)
+def test_a_canvas_takes_what_falls_on_it_and_keeps_its_colour_elsewhere(
+    size: tuple[int, int], resized: tuple[int, int], offset: tuple[int, int]
+) -> None:
+    pixels, fill = picture(*size), (10, 20, 30)
+    view = View(24, 16, 24, 16, resize=resized, offset=offset, fill=fill)
+    ((canvas,),) = cut(pixels, [view])
+    image = resize(pixels, *resized)
+    for y, x in np.ndindex(16, 24):
+        top, left = y - offset[1], x - offset[0]
+        inside = 0 <= top < resized[1] and 0 <= left < resized[0]
+        expected = image[top, left] if inside else torch.tensor(fill, dtype=torch.uint8)
+        assert torch.equal(canvas[y, x], expected)
+
+
+def test_a_crop_is_cut_before_it_is_resized() -> None:
+    pixels = picture(50, 40)
+    (tiles,) = cut(pixels, [View(10, 10, 10, 10, crop=(5, 8, 30, 20))])
+    assert torch.equal(tiles[0], resize(pixels[8:28, 5:35].contiguous(), 10, 10))
+
+
+@pytest.mark.parametrize("filter", Filter)
+def test_each_filter_gives_the_pixels_of_torchvision(filter: Filter) -> None:
+    from torchvision.transforms.v2 import functional
+
+    pixels = picture(61, 47)
+    mode = functional.InterpolationMode(filter.value)
+    theirs = functional.resize(pixels.permute(2, 0, 1), [33, 90], mode, antialias=True)
+    (tiles,) = cut(pixels, [View(90, 33, 90, 33, filter=filter)])
+    assert torch.equal(tiles[0], theirs.permute(1, 2, 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.arena import ArenaSpec, ArenaStore
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower
 
@@ -31,8 +32,19 @@ async def arena(tmp_path: Path) -> AsyncIterator[ArenaStore]:
 
 
 @pytest.fixture
-async def encoder(decode: FakeDecode, tower: FakeTower, arena: ArenaStore) -> AsyncIterator[LocalEncoder]:
-    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET)
+async def local(decode: FakeDecode, tower: FakeTower) -> AsyncIterator[LocalEncoder]:
+    encoder = LocalEncoder(tower, decode, budget=BUDGET)
+    yield encoder
+    decode.open.set()
+    tower.release()
+    await encoder.close()
+
+
+@pytest.fixture
+async def encoder(
+    local: LocalEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
+) -> AsyncIterator[CachedEncoder]:
+    encoder = CachedEncoder(local, arena)
     yield encoder
     decode.open.set()
     tower.release()

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kernels.backend import Backend
-from kernels.blocks import Body
 from service.arena import ArenaLease, ArenaReader, ArenaStore
-from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
-from service.encoder.local import LocalEncoder
+from service.domain import ImageBytes, ImageFormat, ImageJob, View
+from service.encoder.cached import CachedEncoder
 from service.errors import InvalidImage
-from service.families.towers import TiledImage
+from service.families.towers import TiledImage, TowerChoice
 from service.telemetry.timeline import StageTimings
+from tests.service.fakes import image_plan
 from tests.waiting import DEADLOCK
 
 WIDTH = 3
@@ -27,9 +26,8 @@ BUDGET = 8
 
 def job(name: str, tiles: int = 1, path: str = "messages[0]", side: int = 2) -> ImageJob:
     """An image of `tiles` tiles whose pixels are all the code of its name's last letter; two patches a tile."""
-    plan = TilePlan(
-        "high", tuple(View(side, side, side, side) for _ in range(tiles)), ROWS * tiles, 2 * tiles
-    )
+    views = [View(side, side, side, side) for _ in range(tiles)]
+    plan = image_plan(*views, tokens=ROWS * tiles, patches=2 * tiles)
     image = ImageBytes(name.encode(), ImageFormat.PNG, 2, 2, "data")
     return ImageJob(name.encode().hex().rjust(64, "0"), image, plan, path)
 
@@ -46,7 +44,7 @@ class FakeDecode:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def tiles(self, image: ImageBytes, plan: TilePlan, path: str) -> list[npt.NDArray[np.uint8]]:
+    async def tiles(self, image: ImageBytes, views: Sequence[View], path: str) -> list[npt.NDArray[np.uint8]]:
         self.decoded.append(image.data)
         try:
             await self.open.wait()
@@ -55,17 +53,15 @@ class FakeDecode:
             raise
         if image.data.startswith(b"damaged"):
             raise InvalidImage("The image could not be decoded.", param=path)
-        return [np.full((1, 2, 2, 3), image.data[-1], dtype=np.uint8) for _ in plan.views]
+        return [np.full((1, 2, 2, 3), image.data[-1], dtype=np.uint8) for _ in views]
 
 
 class FakeTower:
     """Each row tells which image, tile and column it is of; `spoil` may break what comes out."""
 
     width = WIDTH
-    dtype = torch.float32
-    device = torch.device("cpu")
-    backend: Backend = "reference"
-    body: Body = "transformers"
+    choice = TowerChoice(torch.device("cpu"), torch.float32, backend="reference", body="transformers")
+    constants = torch.empty(0, WIDTH)
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -76,19 +72,19 @@ class FakeTower:
         self.spoil: Callable[[list[torch.Tensor]], list[torch.Tensor]] = lambda rows: rows
 
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
-        self.batches.append([image.tiles for image in images])
+        self.batches.append([image.tile_count for image in images])
         self.threads.append(torch.get_num_threads())
         self.entered.release()
         assert self.proceed.acquire(timeout=DEADLOCK)
-        return self.spoil([rows_of(chr(int(one.views[0][0, 0, 0, 0])), one.tiles) for one in images])
+        return self.spoil([rows_of(chr(int(one.tiles[0][0, 0, 0, 0])), one.tile_count) for one in images])
 
-    def bucket(self, plan: TilePlan) -> Hashable:
-        return plan.views[0].tile_width
+    def bucket(self, views: Sequence[View]) -> Hashable:
+        return views[0].tile_width
 
     def blank(self, patches: int) -> TiledImage:
         tiles = max(1, patches // 2)
-        plan = TilePlan("high", (View(2 * tiles, 2, 2, 2),), ROWS * tiles, 2 * tiles)
-        return TiledImage(plan, [torch.zeros(tiles, 2, 2, 3, dtype=torch.uint8)])
+        pixels = torch.zeros(tiles, 2, 2, 3, dtype=torch.uint8)
+        return TiledImage([View(2 * tiles, 2, 2, 2)], [pixels], ROWS * tiles)
 
     def hold(self) -> None:
         while self.proceed.acquire(blocking=False):
@@ -101,7 +97,7 @@ class FakeTower:
         assert await asyncio.to_thread(self.entered.acquire, timeout=DEADLOCK)
 
 
-def start(encoder: LocalEncoder, job: ImageJob) -> asyncio.Task[ArenaLease]:
+def start(encoder: CachedEncoder, job: ImageJob) -> asyncio.Task[ArenaLease]:
     return asyncio.create_task(encoder.encode(job, StageTimings()))
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from service.arena import ArenaStore
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.errors import ArenaFull, EncoderFailed, InvalidImage
 from service.telemetry.timeline import StageTimings
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_error_names_the_place_of_each_waiters_image(
-    encoder: LocalEncoder, decode: FakeDecode
+    encoder: CachedEncoder, decode: FakeDecode
 ) -> None:
     decode.open.clear()
     paths = ["messages[0]", "messages[7]"]
@@ -33,7 +34,7 @@ async def test_an_error_names_the_place_of_each_waiters_image(
     assert decode.decoded == [b"damaged"]
 
 
-async def test_a_full_arena_is_told_with_its_waiting_time(encoder: LocalEncoder) -> None:
+async def test_a_full_arena_is_told_with_its_waiting_time(encoder: CachedEncoder) -> None:
     leases = [await encoder.encode(job(name), StageTimings()) for name in "abcd"]
     with pytest.raises(ArenaFull) as caught:
         await encoder.encode(job("e", path="messages[3]"), StageTimings())
@@ -54,7 +55,8 @@ async def test_a_full_arena_is_told_with_its_waiting_time(encoder: LocalEncoder)
     ],
 )
 async def test_rows_that_the_engine_could_not_take_fail_their_image_alone(
-    encoder: LocalEncoder,
+    encoder: CachedEncoder,
+    local: LocalEncoder,
     tower: FakeTower,
     arena: ArenaStore,
     spoil: Callable[[torch.Tensor], torch.Tensor],
@@ -66,7 +68,7 @@ async def test_rows_that_the_engine_could_not_take_fail_their_image_alone(
     blocker = start(encoder, job("z"))
     await tower.busy()
     tasks = {name: start(encoder, job(name)) for name in "abc"}
-    await until(lambda: encoder.stats().waiting == 3)
+    await until(lambda: local.stats().waiting == 3)
     tower.release()
     with pytest.raises(EncoderFailed, match=message):
         await tasks["b"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from service.arena import ArenaSpec, ArenaStore
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.errors import ConfigurationError, EncoderFailed
 from service.telemetry.timeline import StageTimings
@@ -19,38 +20,40 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_warm_up_and_probe_run_the_largest_and_the_smallest_batch(
-    encoder: LocalEncoder, tower: FakeTower, arena: ArenaStore
+    encoder: CachedEncoder, local: LocalEncoder, tower: FakeTower, arena: ArenaStore
 ) -> None:
-    await encoder.warm_up(BUDGET)
-    assert await encoder.probe()
+    await local.warm_up(BUDGET)
+    assert await local.probe()
     assert tower.batches == [[BUDGET // 2], [1]]
     assert arena.stats().entries == 0
 
 
-async def test_health_is_the_last_batch_and_a_probe_mends_it(encoder: LocalEncoder, tower: FakeTower) -> None:
+async def test_health_is_the_last_batch_and_a_probe_mends_it(
+    encoder: CachedEncoder, local: LocalEncoder, tower: FakeTower
+) -> None:
     def fail(batch: list[torch.Tensor]) -> list[torch.Tensor]:
         raise RuntimeError("device lost")
 
     tower.spoil = fail
     with pytest.raises(EncoderFailed, match="RuntimeError"):
         await encoder.encode(job("a"), StageTimings())
-    assert not await encoder.probe()
-    await until(lambda: not encoder.healthy)
+    assert not await local.probe()
+    await until(lambda: not local.healthy)
     tower.spoil = lambda rows: [rows[0].fill_(float("nan"))]
-    assert not await encoder.probe()
+    assert not await local.probe()
     tower.spoil = lambda rows: rows
-    assert await encoder.probe()
-    await until(lambda: encoder.healthy)
+    assert await local.probe()
+    await until(lambda: local.healthy)
 
 
 async def test_close_fails_what_waits_and_leaves_no_lease(
-    encoder: LocalEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
+    encoder: CachedEncoder, local: LocalEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:
     tower.hold()
     runs = start(encoder, job("a"))
     await tower.busy()
     waits = start(encoder, job("b"))
-    await until(lambda: encoder.stats().waiting == 1)
+    await until(lambda: local.stats().waiting == 1)
     decode.open.clear()
     decodes = start(encoder, job("c"))
     await until(lambda: b"c" in decode.decoded)
@@ -71,7 +74,8 @@ async def test_threads_are_set_for_the_device(
     decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:
     before = torch.get_num_threads()
-    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET, threads=before + 2)
+    local = LocalEncoder(tower, decode, budget=BUDGET, threads=before + 2)
+    encoder = CachedEncoder(local, arena)
     try:
         await encoder.encode(job("a"), StageTimings())
         assert tower.threads == [before + 2]
@@ -82,9 +86,9 @@ async def test_threads_are_set_for_the_device(
 
 @pytest.mark.parametrize("spec", [(4, "float32"), (WIDTH, "bfloat16")])
 async def test_an_arena_for_other_rows_is_refused(
-    decode: FakeDecode, tower: FakeTower, tmp_path: Path, spec: tuple[int, str]
+    local: LocalEncoder, decode: FakeDecode, tower: FakeTower, tmp_path: Path, spec: tuple[int, str]
 ) -> None:
     arena = ArenaStore(str(tmp_path / "other"), ArenaSpec(*spec, page_rows=4, pages=4, slots=4, max_pages=2))
     with pytest.raises(ConfigurationError, match=f"rows of {spec[0]} × {spec[1]} .* rows of 3 × float32"):
-        LocalEncoder(tower, decode, arena, budget=BUDGET)
+        CachedEncoder(local, arena)
     arena.close()

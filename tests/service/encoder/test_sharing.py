@@ -1,4 +1,4 @@
-"""An image is made once: the arena, flights that are shared, and waiters that leave."""
+"""An image is made once: the arena, encodings that are shared, and waiters that leave."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy.typing as npt
 import pytest
 
 from service.arena import ArenaLease, ArenaSpec, ArenaStore
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.telemetry.timeline import StageTimings
-from tests.service.encoder.fakes import BUDGET, ROWS, FakeDecode, FakeTower, job, start
+from tests.service.encoder.fakes import ROWS, FakeDecode, FakeTower, job, start
 from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_second_request_is_answered_without_decoding(
-    encoder: LocalEncoder, decode: FakeDecode, tower: FakeTower
+    encoder: CachedEncoder, decode: FakeDecode, tower: FakeTower
 ) -> None:
     first = await encoder.encode(job("a"), StageTimings())
     timings = StageTimings()
@@ -31,7 +32,7 @@ async def test_a_second_request_is_answered_without_decoding(
     assert timings.spans == []
 
 
-async def test_what_was_forgotten_is_made_anew(encoder: LocalEncoder, decode: FakeDecode) -> None:
+async def test_what_was_forgotten_is_made_anew(encoder: CachedEncoder, decode: FakeDecode) -> None:
     (await encoder.encode(job("a"), StageTimings())).release()
     encoder.forget(job("a").key)
     assert not (await encoder.encode(job("a"), StageTimings())).cached
@@ -39,7 +40,7 @@ async def test_what_was_forgotten_is_made_anew(encoder: LocalEncoder, decode: Fa
 
 
 async def test_requests_at_the_same_time_share_one_encoding(
-    encoder: LocalEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
+    encoder: CachedEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:
     decode.open.clear()
     tasks = [start(encoder, job("a")) for _ in range(3)]
@@ -56,7 +57,7 @@ async def test_requests_at_the_same_time_share_one_encoding(
 
 
 async def test_the_first_to_ask_may_leave(
-    encoder: LocalEncoder, decode: FakeDecode, arena: ArenaStore
+    encoder: CachedEncoder, decode: FakeDecode, arena: ArenaStore
 ) -> None:
     decode.open.clear()
     first, second = start(encoder, job("a")), start(encoder, job("a"))
@@ -70,7 +71,7 @@ async def test_the_first_to_ask_may_leave(
 
 
 async def test_decoding_ends_when_nobody_waits(
-    encoder: LocalEncoder, decode: FakeDecode, tower: FakeTower
+    encoder: CachedEncoder, decode: FakeDecode, tower: FakeTower
 ) -> None:
     decode.open.clear()
     tasks = [start(encoder, job("a")), start(encoder, job("a"))]
@@ -83,18 +84,20 @@ async def test_decoding_ends_when_nobody_waits(
     assert tower.batches == [[1]]
 
 
-async def test_queued_work_is_skipped_when_nobody_waits(encoder: LocalEncoder, tower: FakeTower) -> None:
+async def test_queued_work_is_skipped_when_nobody_waits(
+    encoder: CachedEncoder, local: LocalEncoder, tower: FakeTower
+) -> None:
     tower.hold()
     blocker = start(encoder, job("z"))
     await tower.busy()
     leaves, stays = start(encoder, job("a", tiles=3)), start(encoder, job("b"))
-    await until(lambda: encoder.stats().waiting == 2)
+    await until(lambda: local.stats().waiting == 2)
     leaves.cancel()
     await asyncio.wait([leaves])
     tower.release()
     await asyncio.gather(blocker, stays)
     assert tower.batches == [[1], [1]]
-    assert encoder.stats().cancelled == 1
+    assert local.stats().cancelled == 1
 
 
 class SlowArena(ArenaStore):
@@ -112,10 +115,10 @@ class SlowArena(ArenaStore):
 
 
 async def test_leaving_during_the_copy_holds_no_lease(
-    decode: FakeDecode, tower: FakeTower, arena: ArenaStore, tmp_path: Path
+    local: LocalEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore, tmp_path: Path
 ) -> None:
     slow = SlowArena(str(tmp_path / "slow"), arena.spec)
-    encoder = LocalEncoder(tower, decode, slow, budget=BUDGET)
+    encoder = CachedEncoder(local, slow)
     task = start(encoder, job("a"))
     assert await asyncio.to_thread(slow.entered.wait, DEADLOCK)
     task.cancel()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.encoder.single_flight import Flights
+from service.encoder.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
@@ -31,13 +31,13 @@ class Work:
         return number
 
 
-class Caller:
-    def __init__(self, flights: Flights[int], work: Work, key: str = "k") -> None:
+class Waiter:
+    def __init__(self, calls: SingleFlight[int], work: Work, key: str = "k") -> None:
         self.leave = asyncio.Event()
-        self.task = asyncio.create_task(self._wait(flights, work, key))
+        self.task = asyncio.create_task(self._wait(calls, work, key))
 
-    async def _wait(self, flights: Flights[int], work: Work, key: str) -> int:
-        async with flights.join(key, work.run) as result:
+    async def _wait(self, calls: SingleFlight[int], work: Work, key: str) -> int:
+        async with calls.join(key, work.run) as result:
             await self.leave.wait()
             return result
 
@@ -48,8 +48,8 @@ def discarded() -> list[int]:
 
 
 @pytest.fixture
-def flights(discarded: list[int]) -> Flights[int]:
-    return Flights(discarded.append)
+def calls(discarded: list[int]) -> SingleFlight[int]:
+    return SingleFlight(discarded.append)
 
 
 async def settle() -> None:
@@ -57,9 +57,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_all_who_come_while_it_runs_share_it(flights: Flights[int], discarded: list[int]) -> None:
+async def test_all_who_come_while_it_runs_share_it(calls: SingleFlight[int], discarded: list[int]) -> None:
     work = Work()
-    first, second, other = Caller(flights, work), Caller(flights, work), Caller(flights, work, "o")
+    first, second, other = Waiter(calls, work), Waiter(calls, work), Waiter(calls, work, "o")
     await settle()
     assert work.starts == 2
     work.proceed.set()
@@ -73,9 +73,9 @@ async def test_all_who_come_while_it_runs_share_it(flights: Flights[int], discar
     assert await other.task == 2
 
 
-async def test_it_outlives_the_one_who_started_it(flights: Flights[int], discarded: list[int]) -> None:
+async def test_it_outlives_the_one_who_started_it(calls: SingleFlight[int], discarded: list[int]) -> None:
     work = Work()
-    first, second = Caller(flights, work), Caller(flights, work)
+    first, second = Waiter(calls, work), Waiter(calls, work)
     await settle()
     first.task.cancel()
     await settle()
@@ -86,16 +86,16 @@ async def test_it_outlives_the_one_who_started_it(flights: Flights[int], discard
 
 
 async def test_it_is_cancelled_when_the_last_one_leaves_and_the_next_starts_anew(
-    flights: Flights[int], discarded: list[int]
+    calls: SingleFlight[int], discarded: list[int]
 ) -> None:
     work = Work()
-    leaving = [Caller(flights, work), Caller(flights, work)]
+    leaving = [Waiter(calls, work), Waiter(calls, work)]
     await settle()
-    for caller in leaving:
-        caller.task.cancel()
+    for waiter in leaving:
+        waiter.task.cancel()
     # the cancelled work has not ended yet when the next one comes
     await asyncio.sleep(0)
-    late = Caller(flights, work)
+    late = Waiter(calls, work)
     await settle()
     assert (work.starts, work.cancelled) == (2, 1)
     work.proceed.set()
@@ -105,45 +105,45 @@ async def test_it_is_cancelled_when_the_last_one_leaves_and_the_next_starts_anew
 
 
 async def test_a_result_that_comes_as_the_last_one_leaves_is_discarded(
-    flights: Flights[int], discarded: list[int]
+    calls: SingleFlight[int], discarded: list[int]
 ) -> None:
     work = Work()
-    caller = Caller(flights, work)
+    waiter = Waiter(calls, work)
     await settle()
     work.proceed.set()
     await asyncio.sleep(0)  # the work ends; its waiter has not been told yet
-    caller.task.cancel()
+    waiter.task.cancel()
     await settle()
-    assert caller.task.cancelled()
+    assert waiter.task.cancelled()
     assert discarded == [1]
 
 
 async def test_an_error_reaches_everybody_and_the_next_starts_anew(
-    flights: Flights[int], discarded: list[int]
+    calls: SingleFlight[int], discarded: list[int]
 ) -> None:
     work = Work()
     work.error = ValueError("broken")
-    both = [Caller(flights, work), Caller(flights, work)]
+    both = [Waiter(calls, work), Waiter(calls, work)]
     await settle()
     work.proceed.set()
-    for caller in both:
+    for waiter in both:
         with pytest.raises(ValueError, match="broken"):
-            await caller.task
+            await waiter.task
     work.error = None
-    late = Caller(flights, work)
+    late = Waiter(calls, work)
     late.leave.set()
     assert await late.task == 2
     assert discarded == [2]
 
 
-async def test_landed_waits_for_what_runs(flights: Flights[int]) -> None:
+async def test_settled_waits_for_what_runs(calls: SingleFlight[int]) -> None:
     work = Work()
-    caller = Caller(flights, work)
+    waiter = Waiter(calls, work)
     await settle()
-    landed = asyncio.create_task(flights.landed())
+    landed = asyncio.create_task(calls.settled())
     await settle()
     assert not landed.done()
     work.proceed.set()
     await landed
-    caller.leave.set()
-    assert await caller.task == 1
+    waiter.leave.set()
+    assert await waiter.task == 1

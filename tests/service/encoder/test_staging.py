@@ -13,15 +13,16 @@ from kernels.runner import Runner
 from service.encoder.local import _staged
 from service.encoder.staging import Runs, choose_runs, make_runner
 from service.errors import ConfigurationError
-from service.families.towers import TileTower, load_tower
+from service.families.towers import TileTower
 from service.planning.plan import MIB, ResourcePlan, Wish, make_plan
 from tests.kernels.runner.fakes import Host, Late
+from tests.service.families.checkpoints import tower_of
 from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 from tests.service.tiny_internvl import random_tiles, tiled, write_checkpoint
 
 
-def runs(plan: ResourcePlan, *, tiles_apart: bool = True, copies: str = "auto") -> Runs | None:
-    return choose_runs(plan, tiles_apart=tiles_apart, copies=copies)
+def runs(plan: ResourcePlan, *, independent_tiles: bool = True, copies: str = "auto") -> Runs | None:
+    return choose_runs(plan, independent_tiles=independent_tiles, copies=copies)
 
 
 def test_by_default_every_size_of_chunk_on_a_gpu_has_a_graph() -> None:
@@ -44,16 +45,16 @@ def test_a_cpu_plain_copies_and_tiles_that_see_each_other_are_not_staged() -> No
     gpu = make_plan(H200, LLAVA_7B, Wish())
     assert runs(make_plan(LAPTOP, DEMO, Wish())) is None
     assert runs(gpu, copies="plain") is None
-    assert runs(gpu, tiles_apart=False) is None
+    assert runs(gpu, independent_tiles=False) is None
     with pytest.raises(
         ConfigurationError, match="encoder_copies=staged is for towers that compute each tile"
     ):
-        runs(gpu, tiles_apart=False, copies="staged")
+        runs(gpu, independent_tiles=False, copies="staged")
 
 
 def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
-    tower = load_tower(tmp_path, device="cpu", dtype="float32")
+    tower = tower_of(tmp_path, device="cpu", dtype="float32")
     assert make_runner(tower, make_plan(LAPTOP, DEMO, Wish()), copies="auto") is None
 
 
@@ -61,7 +62,7 @@ def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
 def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, rungs: tuple[int, ...]) -> None:
     """The same buffers, order and padding as on a GPU, with the tower that the service runs."""
     write_checkpoint(tmp_path)
-    tower = load_tower(tmp_path, device="cpu", dtype="float32")
+    tower = tower_of(tmp_path, device="cpu", dtype="float32")
     assert isinstance(tower, TileTower)
     runner = Runner(tower.forward, tower.form, Late(5), most=3, rungs=rungs)
     images = [
@@ -77,7 +78,7 @@ def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, rungs: tuple[
 
 def test_what_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
-    tower: Any = load_tower(tmp_path, device="cpu", dtype="float32")
+    tower: Any = tower_of(tmp_path, device="cpu", dtype="float32")
 
     def spoilt(tiles: torch.Tensor, out: torch.Tensor) -> None:
         tower.forward(tiles, out)
@@ -85,8 +86,8 @@ def test_what_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
 
     images = [tiled(random_tiles(2, seed=seed)) for seed in range(3)]
     for image in images:
-        image.views[0][:, 0, 0, 0] = 0
-    images[1].views[0][1, 0, 0, 0] = 7
+        image.tiles[0][:, 0, 0, 0] = 0
+    images[1].tiles[0][1, 0, 0, 0] = 7
     rows = _staged(Runner(spoilt, tower.form, Host(), most=4, rungs=(1, 2)), images)
     assert [one.finite for one in rows] == [True, False, True]
 
@@ -96,7 +97,7 @@ def test_a_capture_that_fails_names_the_settings(tmp_path: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     write_checkpoint(tmp_path)
-    tower: Any = load_tower(tmp_path, device="cpu", dtype="float32")
+    tower: Any = tower_of(tmp_path, device="cpu", dtype="float32")
     runner = Runner(failing, dataclasses.replace(tower.form), Host(), most=4, rungs=(1, 2))
     with pytest.raises(
         ConfigurationError, match="for up to 2 tiles .*out of memory.* lower encoder_graph_bytes"

@@ -8,6 +8,7 @@ import gc
 import pytest
 
 from service.arena import ArenaStore
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.errors import EncoderFailed
 from service.telemetry.timeline import Span, StageTimings
@@ -21,7 +22,8 @@ async def test_stages_are_timed_and_count_only_while_their_request_waits(
     decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:
     now = [0.0]
-    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET, clock=lambda: now[0])
+    local = LocalEncoder(tower, decode, budget=BUDGET, clock=lambda: now[0])
+    encoder = CachedEncoder(local, arena, clock=lambda: now[0])
     early, late = StageTimings(), StageTimings()
     decode.open.clear()
     tower.hold()
@@ -48,7 +50,8 @@ async def test_stages_are_timed_and_count_only_while_their_request_waits(
 
 
 async def test_the_same_image_twice_is_timed_for_both_and_leaves_nothing_behind(
-    encoder: LocalEncoder,
+    local: LocalEncoder,
+    encoder: CachedEncoder,
 ) -> None:
     one, other = StageTimings(), StageTimings()
     await asyncio.gather(encoder.encode(job("a"), one), encoder.encode(job("a"), other))
@@ -68,7 +71,8 @@ async def test_an_image_that_is_given_up_or_fails_is_timed_as_far_as_it_came(
     decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:
     now = [0.0]
-    encoder = LocalEncoder(tower, decode, arena, budget=BUDGET, clock=lambda: now[0])
+    local = LocalEncoder(tower, decode, budget=BUDGET, clock=lambda: now[0])
+    encoder = CachedEncoder(local, arena, clock=lambda: now[0])
     left, failed = StageTimings(), StageTimings()
     decode.open.clear()
     leaving = asyncio.create_task(encoder.encode(job("a"), left))

@@ -15,19 +15,19 @@ from transformers import InternVLForConditionalGeneration
 from service.arena import ArenaReader, ArenaSpec, ArenaStore
 from service.decode import DecodePool
 from service.decode.tiling import cut
-from service.domain import ImageBytes, ImageFormat, ImageJob, TilePlan, View
+from service.domain import ImageBytes, ImageFormat, ImageJob, View
+from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.errors import InvalidImage
-from service.families.towers import load_tower
 from service.telemetry.timeline import StageTimings
+from tests.service.fakes import image_plan
+from tests.service.families.checkpoints import tower_of
 from tests.service.tiny_internvl import SIDE, soft_tokens, write_checkpoint
 
 pytestmark = pytest.mark.anyio
 
-SINGLE = TilePlan("low", (View(SIDE, SIDE, SIDE, SIDE),), rows=4, patches=16)
-TILED = TilePlan(
-    "high", (View(2 * SIDE, SIDE, SIDE, SIDE), View(SIDE, SIDE, SIDE, SIDE)), rows=12, patches=48
-)
+SINGLE = image_plan(View(SIDE, SIDE, SIDE, SIDE), tokens=4, patches=16)
+TILED = image_plan(View(2 * SIDE, SIDE, SIDE, SIDE), View(SIDE, SIDE, SIDE, SIDE), tokens=12, patches=48)
 
 
 def noise(seed: int) -> Image.Image:
@@ -54,11 +54,12 @@ async def test_pictures_become_the_soft_tokens_of_transformers(tmp_path: Path) -
 async def equal(
     folder: Path, model: InternVLForConditionalGeneration, decode: DecodePool, dtype: str, tolerance: float
 ) -> None:
-    tower = load_tower(folder, device="cpu", dtype=dtype)
+    tower = tower_of(folder, device="cpu", dtype=dtype)
     spec = ArenaSpec.for_budget(2**20, tower.width, dtype, max_rows=12, page_rows=4)
     arena = ArenaStore(str(folder / "arena"), spec)
-    encoder = LocalEncoder(tower, decode, arena, budget=64)
-    await encoder.warm_up(64)
+    local = LocalEncoder(tower, decode, budget=64)
+    encoder = CachedEncoder(local, arena)
+    await local.warm_up(64)
     plans = [SINGLE, TILED, SINGLE, TILED]
     jobs = [
         ImageJob(f"{seed:064x}", png(noise(seed)), plan, "messages[0]") for seed, plan in enumerate(plans)
@@ -78,9 +79,9 @@ async def equal(
         assert not isinstance(lease, BaseException)
         entry = reader.find(job.key)
         assert entry is not None
-        assert entry.rows == lease.rows == job.plan.rows
-        rows = torch.from_numpy(reader.read(entry)).view(tower.dtype).float()
-        expected = soft_tokens(model, torch.cat(cut(torch.from_numpy(np.array(noise(seed))), job.plan)))
+        assert entry.rows == lease.rows == job.plan.tokens
+        rows = torch.from_numpy(reader.read(entry)).view(local.dtype).float()
+        expected = soft_tokens(model, torch.cat(cut(torch.from_numpy(np.array(noise(seed))), job.plan.views)))
         assert (rows - expected).norm() < tolerance * expected.norm()
     await encoder.close()
     arena.close()

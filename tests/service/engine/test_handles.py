@@ -3,11 +3,15 @@ import json
 
 import pytest
 
-from service.domain import Handle, Run, SoftLayout
+from service.domain import Detail, Handle, ImageRef, Run, SoftLayout
 from service.engine.handles import PLUGIN_VERSION, part, substitute
 
 LAYOUT = SoftLayout(target=(7, 8), runs=(Run(5, 1, False), Run(7, 32, True), Run(6, 1, False)))
 HANDLE = Handle("ab" * 32, LAYOUT)
+
+
+def image_at(message: int, part: int) -> ImageRef:
+    return ImageRef("data:", Detail.AUTO, message, part, "")
 
 
 def test_a_part_is_made_of_a_key_and_number_lists() -> None:
@@ -44,7 +48,7 @@ def test_handles_take_the_places_of_images_and_nothing_else_changes() -> None:
     }
     before = copy.deepcopy(payload)
     handles = [Handle(f"{number:064x}", LAYOUT) for number in range(3)]
-    changed = substitute(payload, [(1, 0), (1, 2), (2, 1)], handles)
+    changed = substitute(payload, [image_at(1, 0), image_at(1, 2), image_at(2, 1)], handles)
     assert payload == before
     expected = copy.deepcopy(before)
     expected["messages"][1]["content"][0] = part(handles[0])  # type: ignore[index]
@@ -55,4 +59,6 @@ def test_handles_take_the_places_of_images_and_nothing_else_changes() -> None:
 
 def test_there_must_be_a_handle_for_each_place() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        substitute({"messages": [{"role": "user", "content": [{}, {}]}]}, [(0, 0), (0, 1)], [HANDLE])
+        substitute(
+            {"messages": [{"role": "user", "content": [{}, {}]}]}, [image_at(0, 0), image_at(0, 1)], [HANDLE]
+        )

@@ -134,7 +134,7 @@ def test_the_operators_environment_wins_over_defaults_but_not_over_the_contract(
     environment = launch(spec(), inherited).environment
     assert (environment["PATH"], environment["OMP_NUM_THREADS"]) == ("/bin", "7")
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
-    assert json.loads(environment["PATCHBAY_PLUGIN"])["max_rows"] == 160
+    assert json.loads(environment["PATCHBAY_PLUGIN"])["max_tokens"] == 160
 
 
 def test_secrets_do_not_reach_the_engine() -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from service.families.loading import choose_tower, load_tower
+from service.families.towers import Tower
+
 
 def write_files(folder: Path, contents: dict[str, Any]) -> Path:
     """`contents` by name without `.json`: values, JSON as text, or None for a file that is not there."""
@@ -30,3 +33,10 @@ def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
         else:
             tensors[own] = tensor
     save_file(tensors, folder / "model.safetensors")
+
+
+def tower_of(
+    folder: Path, *, device: str = "cpu", dtype: str, backend: str = "auto", body: str = "auto"
+) -> Tower:
+    """Chosen and loaded, as the service does at its start."""
+    return load_tower(folder, choose_tower(folder, device=device, dtype=dtype, backend=backend, body=body))

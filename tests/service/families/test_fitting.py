@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain import Detail, ImageBytes, ImageFormat, ImageRef, TilePlan
+from service.domain import Detail, ImageBytes, ImageFormat, ImagePlan, ImageRef
 from service.errors import ContextLengthExceeded
 from service.families import Geometry, load_geometry
 from service.families.fitting import fit
@@ -21,7 +21,8 @@ def image(width: int, height: int) -> ImageBytes:
 
 def refs(*details: Detail) -> list[ImageRef]:
     return [
-        ImageRef("", detail, f"messages[0].content[{i}].image_url.url") for i, detail in enumerate(details)
+        ImageRef("", detail, 0, i, f"messages[0].content[{i}].image_url.url")
+        for i, detail in enumerate(details)
     ]
 
 
@@ -55,21 +56,21 @@ def test_auto_takes_half_of_the_context_or_one_tile_each(sizes: list[tuple[int, 
     except ContextLengthExceeded:
         assert len(sizes) * 18 >= context
         return
-    taken = sum(GEOMETRY.layout(plan).positions for plan in plans)
+    taken = sum(plan.layout.positions for plan in plans)
     assert taken <= context // 2 or all(plan.tiles == 1 for plan in plans)
     assert taken < context
 
 
-def positions(geometry: Geometry, plans: Sequence[TilePlan]) -> int:
-    return sum(geometry.layout(plan).positions for plan in plans)
+def positions(plans: Sequence[ImagePlan]) -> int:
+    return sum(plan.layout.positions for plan in plans)
 
 
 def one_by_one(
     geometry: Geometry, details: Sequence[Detail], images: Sequence[ImageBytes], context: int
-) -> list[TilePlan]:
+) -> list[ImagePlan]:
     """The rule itself: a tile less each time, until the images take at most half of the context."""
 
-    def plans(most: int | None) -> list[TilePlan]:
+    def plans(most: int | None) -> list[ImagePlan]:
         return [
             geometry.plan(image.width, image.height, detail, most)
             for detail, image in zip(details, images, strict=True)
@@ -77,7 +78,7 @@ def one_by_one(
 
     planned = plans(None)
     most = max(plan.tiles for plan in planned)
-    while positions(geometry, planned) > context // 2 and most > 1:
+    while positions(planned) > context // 2 and most > 1:
         most -= 1
         planned = plans(most)
     return planned
@@ -112,21 +113,21 @@ def compare(geometry: Geometry, sizes: list[tuple[int, int, Detail]], context: i
     try:
         assert fit(geometry, refs(*details), images, context) == expected
     except ContextLengthExceeded:
-        assert positions(geometry, expected) >= context
+        assert positions(expected) >= context
 
 
 def test_of_many_cells_half_of_the_context_is_used() -> None:
     geometry = qwen_vl.made()
     plans = fit(geometry, refs(*[Detail.AUTO] * 8), [image(4096, 4096)] * 8, 32_768)
-    assert {plan.rows for plan in plans} == {45 * 45}
-    assert 0.98 * 32_768 / 2 < positions(geometry, plans) <= 32_768 / 2
+    assert {plan.tokens for plan in plans} == {45 * 45}
+    assert 0.98 * 32_768 / 2 < positions(plans) <= 32_768 / 2
 
 
 def test_few_plans_are_tried_however_many_cells_there_are() -> None:
     tried = 0
 
     class Counting(qwen_vl.QwenVLGeometry):
-        def plan(self, *given: object, **named: object) -> TilePlan:
+        def plan(self, *given: object, **named: object) -> ImagePlan:
             nonlocal tried
             tried += 1
             return super().plan(*given, **named)  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ async def fetching(
 ) -> AsyncIterator[Callable[[str], Any]]:
     fetcher = Fetcher(policy, FetchLimits(**limits), **({"lookup": lookup} if lookup else {}))
     try:
-        yield lambda url: fetcher.fetch(ImageRef(url, Detail.AUTO, PATH))
+        yield lambda url: fetcher.fetch(ImageRef(url, Detail.AUTO, 0, 0, PATH))
     finally:
         await fetcher.close()
 

@@ -39,7 +39,7 @@ async def ingest() -> AsyncIterator[Ingest]:
 
 
 def ref(url: str) -> ImageRef:
-    return ImageRef(url, Detail.AUTO, PATH)
+    return ImageRef(url, Detail.AUTO, 0, 0, PATH)
 
 
 @pytest.mark.parametrize("side", [20, 1200])

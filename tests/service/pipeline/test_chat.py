@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pybase64
@@ -22,13 +23,11 @@ from service.errors import (
     InvalidRequest,
 )
 from service.families import load_geometry
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.pipeline.admission import Admission
-from service.pipeline.chat import Pipeline, Served
-from service.pipeline.handover import HandlePath, PassThrough
+from service.pipeline.handover import Handles, PassThrough
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
-from tests.service.fakes import Encoder, Engine, Reply, event
+from tests.service.fakes import Encoder, Engine, Reply, event, pipeline
 from tests.waiting import LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -50,17 +49,9 @@ class Harness:
         self.admission = Admission(max_inflight=4, max_visual_rows=400)
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
-        self.pipeline = Pipeline(
-            Served(context=4096, fingerprint="model", request_timeout=timeout, restart_wait=3),
-            ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
-            geometry=GEOMETRY,
-            images=PassThrough(GEOMETRY)
-            if passthrough
-            else HandlePath(GEOMETRY, self.encoder, self.admission, metrics, room),
-            engine=self.engine,
-            life=self.engine,
-            metrics=metrics,
-        )
+        handles = Handles(self.encoder, self.admission, metrics, room)
+        handover = PassThrough(GEOMETRY) if passthrough else handles
+        self.pipeline = pipeline(self.engine, GEOMETRY, handover, metrics, timeout)
 
     async def ask(self, request: ChatRequest) -> bytes:
         answer = await self.pipeline.chat(request, {})
@@ -81,11 +72,12 @@ def png(width: int = 40, height: int = 30, colour: str = "red") -> str:
 
 def request(*urls: str, detail: Detail = Detail.AUTO, text: str = "what?", **fields: Any) -> ChatRequest:
     parts: list[Mapping[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-    refs = [ImageRef(url, detail, f"messages[0].content[{i}].image_url.url") for i, url in enumerate(urls)]
+    refs = [
+        ImageRef(url, detail, 0, i, f"messages[0].content[{i}].image_url.url") for i, url in enumerate(urls)
+    ]
     return ChatRequest(
         payload={"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]},
         images=refs,
-        places=[(0, i) for i in range(len(urls))],
         model="m",
         stream=fields.pop("stream", False),
         include_usage=False,
@@ -115,7 +107,7 @@ async def test_visual_tokens_are_permitted_as_they_are_stored() -> None:
 
     harness.admission.visual = permit  # type: ignore[method-assign]
     await harness.ask(request(png(colour="red"), png(colour="blue")))
-    rows = [lease.rows for lease in harness.encoder.leases]
+    rows = [lease.tokens for lease in harness.encoder.leases]
     assert asked == [sum(map(room, rows))] and asked[0] > sum(rows)
 
 
@@ -314,8 +306,7 @@ async def test_passthrough_cannot_mix_levels() -> None:
     mixed = request(png(400, 400), png(400, 400))
     mixed = ChatRequest(
         payload=mixed.payload,
-        images=[ImageRef(ref.url, level, ref.path) for ref, level in zip(mixed.images, Detail, strict=False)],
-        places=mixed.places,
+        images=[replace(ref, detail=level) for ref, level in zip(mixed.images, Detail, strict=False)],
         model="m",
         stream=False,
         include_usage=False,

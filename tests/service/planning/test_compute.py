@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from service.app.prepare import need_of
-from service.checkpoint.summary import read_checkpoint
-from service.families import load_geometry
+from service.checkpoint.summary import Checkpoint
+from service.families import load_checkpoint, load_geometry
 from service.planning.compute import Compute, compute_of
 from service.planning.plan import Need
 from service.settings import EMBEDDED_MODEL
@@ -21,13 +21,13 @@ from tests.service.tiny_qwen_vl import write_checkpoint
 
 PATH = Path(EMBEDDED_MODEL)
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
-CHECKPOINT = read_checkpoint(EMBEDDED_MODEL)
+CHECKPOINT = load_checkpoint(EMBEDDED_MODEL)
 NEED: Need = need_of(CHECKPOINT, GEOMETRY, "float32")
 TOKENS = 96
 
 
-def computed(need: Need = NEED, path: Path = PATH) -> Compute:
-    found = compute_of(path, need)
+def computed(need: Need = NEED, checkpoint: Checkpoint = CHECKPOINT) -> Compute:
+    found = compute_of(checkpoint, need)
     assert found is not None
     return found
 
@@ -73,32 +73,28 @@ def test_a_step_reads_all_weights_but_a_table_that_is_only_looked_up() -> None:
     assert computed(half).token == pytest.approx(computed().token)
 
 
-def changed(folder: Path, **text: object) -> Path:
-    config = json.loads((PATH / "config.json").read_text())
-    config["tie_word_embeddings"] = text.get("tie_word_embeddings", True)
-    config["text_config"] |= text
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+def changed(**text: object) -> Checkpoint:
+    return replace(CHECKPOINT, text_config={**CHECKPOINT.text_config, **text})
 
 
-def test_tables_that_are_not_shared_are_two(tmp_path: Path) -> None:
-    apart = computed(path=changed(tmp_path, tie_word_embeddings=False))
-    assert apart.token == computed().token - computed().head
-    assert apart.step_bytes == NEED.text_bytes - 4 * computed().head / 2
+def test_tables_that_are_not_shared_are_two() -> None:
+    untied = computed(checkpoint=replace(CHECKPOINT, tied=False))
+    assert untied.token == computed().token - computed().head
+    assert untied.step_bytes == NEED.text_bytes - 4 * computed().head / 2
 
 
-def test_a_mixture_of_experts_is_not_reckoned(tmp_path: Path) -> None:
-    assert compute_of(changed(tmp_path, num_experts=128), NEED) is None
+def test_a_mixture_of_experts_is_not_reckoned() -> None:
+    assert compute_of(changed(num_experts=128), NEED) is None
 
 
-def test_a_window_bounds_how_far_a_token_looks(tmp_path: Path) -> None:
-    near = computed(path=changed(tmp_path, sliding_window=10, use_sliding_window=True))
+def test_a_window_bounds_how_far_a_token_looks() -> None:
+    near = computed(checkpoint=changed(sliding_window=10, use_sliding_window=True))
     assert near.looks(8) == computed().looks(8) == 32
     assert near.looks(30) == 50 + 20 * 10 and computed().looks(30) == 450
 
 
-def test_a_window_that_is_not_used_bounds_nothing(tmp_path: Path) -> None:
-    wide = computed(path=changed(tmp_path, sliding_window=10, use_sliding_window=False))
+def test_a_window_that_is_not_used_bounds_nothing() -> None:
+    wide = computed(checkpoint=changed(sliding_window=10, use_sliding_window=False))
     assert wide.looks(30) == 450
 
 
@@ -113,8 +109,9 @@ def test_a_patch_of_gated_layers_is_what_they_compute_and_not_more(tmp_path: Pat
     )
     merger = counted(tower.merger, x=torch.zeros(4 * side**2, 32))
     embedding = 2 * 4 * side**2 * 3 * 2 * 14 * 14 * 32
-    need = need_of(read_checkpoint(str(tmp_path)), load_geometry(tmp_path), "float32")
-    reckoned = computed(need, tmp_path).patch * 4 * side**2
+    checkpoint = load_checkpoint(str(tmp_path))
+    need = need_of(checkpoint, load_geometry(tmp_path), "float32")
+    reckoned = computed(need, checkpoint).patch * 4 * side**2
     blocks = whole - merger - embedding
     attention = 3 * 4 * (4 * side**2) * 32  # of three layers, for each patch that one looks at
     assert 0 < reckoned <= blocks

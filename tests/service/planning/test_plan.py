@@ -13,7 +13,7 @@ DEMO = Need(
     text_bytes=8 * MIB,
     vision_hidden=128,
     soft_width=192,
-    max_rows=160,
+    max_tokens=160,
     max_positions=162,
     max_patches=640,
     tile_patches=64,
@@ -27,7 +27,7 @@ LLAVA_7B = Need(
     text_bytes=14 * GIB,
     vision_hidden=1024,
     soft_width=4096,
-    max_rows=576,
+    max_tokens=576,
     max_positions=576,
     max_patches=577,
     tile_patches=577,
@@ -180,7 +180,9 @@ def test_graphs_and_staging_are_part_of_what_the_encoder_takes() -> None:
     assert plans[0].encoder_gpu_bytes - plain.encoder_gpu_bytes == ring
     assert plain.encoder_graph_bytes == 0
     # tiles that see each other cannot go in chunks
-    whole = make_plan(H200, dataclasses.replace(LLAVA_7B, tiles_apart=False), Wish(encoder_graph_bytes=GIB))
+    whole = make_plan(
+        H200, dataclasses.replace(LLAVA_7B, independent_tiles=False), Wish(encoder_graph_bytes=GIB)
+    )
     assert whole == plain
     assert "at most 3.0 GiB of it for CUDA graphs" in "\n".join(plans[3 * GIB].lines)
 

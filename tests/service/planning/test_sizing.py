@@ -24,7 +24,7 @@ NEED = Need(
     text_bytes=15_000_000_000,
     vision_hidden=1024,
     soft_width=3584,
-    max_rows=GEOMETRY.max_rows,
+    max_tokens=GEOMETRY.max_tokens,
     max_positions=162,
     max_patches=640,
     tile_patches=64,
@@ -52,7 +52,7 @@ def sized(
 ) -> Sizing:
     on = on or machine()
     plan = make_plan(on, need, Wish())
-    arena = ArenaSpec.for_budget(plan.arena_bytes, need.soft_width, need.dtype, need.max_rows)
+    arena = ArenaSpec.for_budget(plan.arena_bytes, need.soft_width, need.dtype, need.max_tokens)
     return size(
         on, need, plan, GEOMETRY, arena, work, max_inflight=inflight, peaks=PEAKS if ceiling else None
     )
@@ -61,7 +61,7 @@ def sized(
 def test_an_image_costs_what_the_gateway_would_plan() -> None:
     (cost,) = sized().costs
     plan = GEOMETRY.plan(1920, 1080, Detail.AUTO)
-    assert cost.plan == plan and cost.positions == plan.rows + 2
+    assert cost.plan == plan and cost.positions == plan.tokens + 2
 
 
 def test_many_images_of_a_request_give_tiles_back_as_in_the_gateway() -> None:

@@ -16,10 +16,8 @@ from service.api.sse import DONE
 from service.app.service import SCENES
 from service.domain import EngineReply
 from service.families import Geometry, load_geometry
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.pipeline.admission import Admission
-from service.pipeline.chat import Pipeline, Served
-from service.pipeline.handover import HandlePath
+from service.pipeline.handover import Handles
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
@@ -70,18 +68,10 @@ class Gateway:
         self.engine = Engine()
         self.health = Health()
         metrics = Metrics(CollectorRegistry())
-        admission = Admission(max_inflight=4, max_visual_rows=max(1000, geometry.max_rows))
-        pipeline = Pipeline(
-            Served(context=4096, fingerprint="model", request_timeout=600, restart_wait=0),
-            ingest=Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits()),
-            geometry=geometry,
-            images=HandlePath(geometry, fakes.Encoder(), admission, metrics, room=int),
-            engine=self.engine,
-            life=self.engine,
-            metrics=metrics,
-        )
+        admission = Admission(max_inflight=4, max_visual_rows=max(1000, geometry.max_tokens))
+        handover = Handles(fakes.Encoder(), admission, metrics, room=int)
         self.api = Harness(
-            pipeline=pipeline,
+            pipeline=fakes.pipeline(self.engine, geometry, handover, metrics, timeout=600),
             health=self.health,
             api_keys=api_keys,
             show_metrics=not admin_port,

@@ -47,7 +47,6 @@ def test_text_alone() -> None:
             "model": "demo",
         },
         images=(),
-        places=(),
         model="demo",
         stream=True,
         include_usage=True,
@@ -66,11 +65,10 @@ def test_images_are_found_in_every_turn_with_their_places_and_paths() -> None:
             {"role": "tool", "tool_call_id": "1", "content": [image("data:,3", detail="high")]},
         ]
     )
-    assert request.places == ((1, 0), (3, 1), (4, 0))
     assert request.images == (
-        ImageRef("data:,1", Detail.LOW, "messages[1].content[0].image_url.url"),
-        ImageRef("data:,2", Detail.AUTO, "messages[3].content[1].image_url.url"),
-        ImageRef("data:,3", Detail.HIGH, "messages[4].content[0].image_url.url"),
+        ImageRef("data:,1", Detail.LOW, 1, 0, "messages[1].content[0].image_url.url"),
+        ImageRef("data:,2", Detail.AUTO, 3, 1, "messages[3].content[1].image_url.url"),
+        ImageRef("data:,3", Detail.HIGH, 4, 0, "messages[4].content[0].image_url.url"),
     )
 
 

@@ -72,7 +72,7 @@ def test_any_json(value: Any) -> None:
             for column, part in enumerate(message["content"])
             if part["type"] == "image_url"
         ]
-        assert list(result.places) == found
+        assert [(image.message, image.part) for image in result.images] == found
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ from service.engine.plugin.contract import (
     read_layout,
 )
 
-LIMITS = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=None)
+LIMITS = Limits(max_tokens=40, max_positions=60, vocabulary=100, merge=None)
 GOOD = {"soft_version": [PLUGIN_VERSION], "soft_target": [7], "soft_layout": [5, 1, 0, 7, 32, 1, 6, 1, 0]}
 
 runs = st.builds(Run, token=st.integers(0, 99), count=st.integers(1, 5), embeds=st.booleans())
@@ -25,7 +25,7 @@ layouts = st.builds(
     target=st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple),
     runs=st.lists(runs, min_size=1, max_size=8).map(tuple),
     grid=st.none() | st.tuples(*[st.integers(1, 9)] * 3),
-).filter(lambda layout: layout.rows > 0)
+).filter(lambda layout: layout.tokens > 0)
 
 
 @settings(deadline=None)
@@ -43,7 +43,7 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
         layout = read_layout({**GOOD, "soft_layout": numbers, "soft_target": target}, LIMITS)
     except HandleRefused:
         return
-    assert 0 < layout.rows <= LIMITS.max_rows
+    assert 0 < layout.tokens <= LIMITS.max_tokens
     assert layout.positions <= LIMITS.max_positions
     assert layout.target
     assert all(run.count > 0 and run.token >= 0 for run in layout.runs)
@@ -58,7 +58,6 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
             f"the handle is of version 2; the engine's plugin is of version {PLUGIN_VERSION}",
         ),
         ({"soft_version": []}, "the handle is of version ; "),
-        ({"soft_target": []}, "has no target"),
         ({"soft_layout": []}, "triples"),
         ({"soft_layout": [7, 32]}, "triples"),
         ({"soft_layout": [7, 1, 1] * 61}, "triples"),
@@ -72,8 +71,8 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
         ),
         ({"soft_layout": [100, 1, 0, 7, 1, 1]}, "outside the vocabulary of 100"),
         ({"soft_layout": [-1, 1, 1]}, "outside the vocabulary"),
-        ({"soft_layout": [7, 41, 1]}, "has 41 rows; allowed are 1 to 40"),
-        ({"soft_layout": [7, 4, 0]}, "has 0 rows"),
+        ({"soft_layout": [7, 41, 1]}, "has 41 soft tokens; allowed are 1 to 40"),
+        ({"soft_layout": [7, 4, 0]}, "has 0 soft tokens"),
         ({"image_grid_thw": [1, 2]}, "three numbers"),
     ],
 )
@@ -83,10 +82,10 @@ def test_a_bad_handle_is_refused_in_a_sentence(changes: dict[str, list[int]], se
 
 
 def test_a_token_beyond_the_vocabulary_may_stand_where_rows_go() -> None:
-    assert read_layout({**GOOD, "soft_layout": [500, 3, 1]}, LIMITS).rows == 3
+    assert read_layout({**GOOD, "soft_layout": [500, 3, 1]}, LIMITS).tokens == 3
 
 
-GRIDS = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=2)
+GRIDS = Limits(max_tokens=40, max_positions=60, vocabulary=100, merge=2)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ GRIDS = Limits(max_rows=40, max_positions=60, vocabulary=100, merge=2)
 )
 def test_a_grid_must_give_the_rows_where_positions_need_it(grid: list[int]) -> None:
     handle = {**GOOD, "soft_layout": [7, 4, 1]}
-    with pytest.raises(HandleRefused, match="does not give its 4 rows"):
+    with pytest.raises(HandleRefused, match="does not give its 4 soft tokens"):
         read_layout({**handle, "image_grid_thw": grid}, GRIDS)
     assert read_layout({**handle, "image_grid_thw": grid}, LIMITS).grid == tuple(grid)
 
@@ -117,11 +116,11 @@ def test_of_grids_that_give_the_rows_only_whole_ones_pass(
 ) -> None:
     rows = frames * (height // merge) * (width // merge)
     handle = {**GOOD, "soft_layout": [7, rows, 1], "image_grid_thw": [frames, height, width]}
-    limits = Limits(max_rows=300, max_positions=300, vocabulary=100, merge=merge)
+    limits = Limits(max_tokens=300, max_positions=300, vocabulary=100, merge=merge)
     if frames == 1 and height % merge == width % merge == 0:
         assert read_layout(handle, limits).grid == (frames, height, width)
     else:
-        with pytest.raises(HandleRefused, match=f"does not give its {rows} rows"):
+        with pytest.raises(HandleRefused, match=f"does not give its {rows} soft tokens"):
             read_layout(handle, limits)
 
 
@@ -133,23 +132,23 @@ def test_only_content_keys_are_taken(key: str | None) -> None:
 
 
 def test_the_launchers_settings_are_read() -> None:
-    text = json.dumps({"architecture": "A", "max_rows": 5, "version": PLUGIN_VERSION})
+    text = json.dumps({"architecture": "A", "max_tokens": 5, "version": PLUGIN_VERSION})
     assert PluginSettings.from_json(text) == PluginSettings("A", 5)
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "must be a JSON object of architecture, max_rows, version"),
+        ("", "must be a JSON object of architecture, max_tokens, version"),
         ("[]", "must be a JSON object"),
         ('{"architecture": "A"}', "must be a JSON object"),
         (
-            '{"architecture": "A", "max_rows": 5, "version": 9}',
+            '{"architecture": "A", "max_tokens": 5, "version": 9}',
             f"for plugin version 9; this is {PLUGIN_VERSION}",
         ),
-        ('{"architecture": "", "max_rows": 5, "version": 1}', "architecture is ''"),
-        ('{"architecture": "A", "max_rows": 0, "version": 1}', "max_rows is 0"),
-        ('{"architecture": "A", "max_rows": true, "version": 1}', "max_rows is True"),
+        ('{"architecture": "", "max_tokens": 5, "version": 1}', "architecture is ''"),
+        ('{"architecture": "A", "max_tokens": 0, "version": 1}', "max_tokens is 0"),
+        ('{"architecture": "A", "max_tokens": true, "version": 1}', "max_tokens is True"),
     ],
 )
 def test_wrong_settings_are_refused_in_a_sentence(text: str, sentence: str) -> None:

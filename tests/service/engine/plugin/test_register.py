@@ -7,7 +7,7 @@ import pytest
 from service.engine.plugin import register
 from service.engine.plugin.contract import VARIABLE
 
-SETTINGS = '{"architecture": "A", "max_rows": 5, "version": 1}'
+SETTINGS = '{"architecture": "A", "max_tokens": 5, "version": 1}'
 
 
 def test_a_vllm_that_patchbay_did_not_start_is_left_alone() -> None:

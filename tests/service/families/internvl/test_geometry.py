@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from service.domain import Detail, Run, SoftLayout, View
 from service.errors import ConfigurationError
 from service.families import load_geometry
+from service.families.base import FamilyFacts
 from service.families.internvl.geometry import InternVLGeometry
 from tests.service.families.checkpoints import write_files
 
@@ -78,18 +79,16 @@ def made(
     max_patches: int = 12, min_patches: int = 1, width: int = 448, height: int = 448
 ) -> InternVLGeometry:
     return InternVLGeometry(
-        architecture="InternVLForConditionalGeneration",
+        facts=FamilyFacts(family="internvl", architecture="", placeholders=("<img>",), fingerprint=""),
         tile_width=width,
         tile_height=height,
         patches_per_tile=1024,
-        rows_per_tile=256,
+        tokens_per_tile=256,
         min_patches=min_patches,
         max_patches=max_patches,
         start_token=5,
         context_token=7,
         end_token=6,
-        placeholders=("<img>",),
-        fingerprint="",
     )
 
 
@@ -113,8 +112,8 @@ def test_a_plan_is_transformers_canvas(
     grid = View(columns * tile[0], rows * tile[1], *tile)
     assert plan.views == ((grid, View(*tile, *tile)) if columns * rows > 1 else (grid,))
     assert plan.tiles == columns * rows + (columns * rows > 1)
-    assert (plan.rows, plan.patches) == (256 * plan.tiles, 1024 * plan.tiles)
-    assert plan.rows <= geometry.max_rows
+    assert (plan.tokens, plan.patches) == (256 * plan.tiles, 1024 * plan.tiles)
+    assert plan.tokens <= geometry.max_tokens
     assert plan.detail == "high"
 
 
@@ -125,9 +124,9 @@ def test_no_image_passes_the_operators_limit(
     from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
     geometry = made(fewest + more, fewest).limited(limit)
-    assert geometry.max_rows <= limit
+    assert geometry.max_tokens <= limit
     for detail in Detail:
-        assert geometry.plan(width, height, detail).rows <= limit
+        assert geometry.plan(width, height, detail).tokens <= limit
     options = {"min_patches": fewest, "max_patches": fewest + more, **geometry.processor_options("high")}
     columns, rows = get_optimal_tiled_canvas(
         (height, width), (448, 448), options["min_patches"], options["max_patches"]
@@ -165,7 +164,7 @@ def test_auto_without_a_bound_is_high(geometry: InternVLGeometry) -> None:
 
 def test_low_is_one_tile_and_a_bound_binds_auto_alone(geometry: InternVLGeometry) -> None:
     low = geometry.plan(4000, 1000, Detail.LOW, max_tiles=1)
-    assert (low.detail, low.tiles, low.rows, low.patches) == ("low", 1, 256, 1024)
+    assert (low.detail, low.tiles, low.tokens, low.patches) == ("low", 1, 256, 1024)
     assert low.views == (View(448, 448, 448, 448),)
     assert geometry.plan(4000, 1000, Detail.HIGH, max_tiles=1) == geometry.plan(4000, 1000, Detail.HIGH)
 
@@ -196,26 +195,29 @@ def test_sizes_below_one_are_errors(geometry: InternVLGeometry, arguments: tuple
 
 def test_the_layout_is_the_processors_prompt(geometry: InternVLGeometry) -> None:
     plan = geometry.plan(896, 448, Detail.HIGH)
-    layout = geometry.layout(plan)
+    layout = plan.layout
     assert layout == SoftLayout(target=(7,), runs=(Run(5, 1, False), Run(7, 768, True), Run(6, 1, False)))
-    assert (layout.rows, layout.positions, layout.grid) == (plan.rows, plan.rows + 2, None)
+    assert (layout.tokens, layout.positions, layout.grid) == (plan.tokens, plan.tokens + 2, None)
 
 
 def test_what_a_checkpoint_says(geometry: InternVLGeometry) -> None:
-    assert geometry.name == "internvl" and geometry.architecture == "InternVLForConditionalGeneration"
-    assert (geometry.rows_per_tile, geometry.patches_per_tile) == (256, 1024)
-    assert (geometry.max_patches, geometry.max_tiles, geometry.max_rows) == (12, 13, 13 * 256)
-    assert geometry.placeholders == ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
-    assert geometry.min_side == 1 and geometry.max_ratio == inf
-    assert made(max_patches=1).max_rows == 256
+    assert (
+        geometry.facts.family == "internvl"
+        and geometry.facts.architecture == "InternVLForConditionalGeneration"
+    )
+    assert (geometry.tokens_per_tile, geometry.patches_per_tile) == (256, 1024)
+    assert (geometry.max_patches, geometry.max_tiles, geometry.max_tokens) == (12, 13, 13 * 256)
+    assert geometry.facts.placeholders == ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+    assert geometry.facts.min_side == 1 and geometry.facts.max_ratio == inf
+    assert made(max_patches=1).max_tokens == 256
 
 
 @given(st.integers(1, 40))
-def test_an_image_of_the_largest_size_takes_the_most_rows(most: int) -> None:
+def test_an_image_of_the_largest_size_takes_the_most_tokens(most: int) -> None:
     geometry = made(max_patches=most)
     view = geometry.largest.views[0]
     assert geometry.plan(view.width, view.height, Detail.HIGH) == geometry.largest
-    assert geometry.largest.rows == geometry.max_rows
+    assert geometry.largest.tokens == geometry.max_tokens
 
 
 @pytest.mark.parametrize("old", [True, False], ids=["with-old-file", "alone"])
@@ -240,12 +242,12 @@ def test_token_names_come_from_the_tokenizers_settings(write: Write) -> None:
     }
     geometry = InternVLGeometry.from_checkpoint(write(tokenizer=renamed, tokenizer_config=names))
     assert (geometry.start_token, geometry.end_token, geometry.context_token) == (1, 2, 7)
-    assert geometry.placeholders == ("<s>", "<e>", "<c>")
+    assert geometry.facts.placeholders == ("<s>", "<e>", "<c>")
 
 
 def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> None:
     def fingerprint(**replaced: Any) -> str:
-        return InternVLGeometry.from_checkpoint(write(**replaced)).fingerprint
+        return InternVLGeometry.from_checkpoint(write(**replaced)).facts.fingerprint
 
     same = [fingerprint(), fingerprint(tokenizer_config=None)]
     assert same[0] == same[1]
@@ -301,9 +303,9 @@ def test_files_that_are_missing_or_disagree_are_named(
         (CONFIG | {"model_type": "internvl_chat"}, "'internvl_chat'; supported are internvl, qwen2_5_vl"),
         (CONFIG | {"model_type": ["internvl"]}, "supported are"),
         ({}, "None; supported are"),
-        ("{", "missing or holds no JSON"),
-        ("[]", "missing or holds no JSON"),
-        (None, "missing or holds no JSON"),
+        ("{", "is not JSON"),
+        ("[]", "holds no JSON object"),
+        (None, "has no config.json"),
     ],
 )
 def test_families_that_are_not_supported_are_refused(write: Write, config: Any, words: str) -> None:
@@ -315,7 +317,7 @@ def test_the_embedded_model_is_read_like_transformers_reads_it() -> None:
     from transformers import AutoProcessor
 
     geometry, processor = load_geometry(DEMO), AutoProcessor.from_pretrained(DEMO)
-    layout = geometry.layout(geometry.plan(300, 200, Detail.HIGH))
+    layout = geometry.plan(300, 200, Detail.HIGH).layout
     (ids,) = processor(text=processor.image_token, images=[_blank(300, 200)])["input_ids"]
     assert [run.token for run in layout.runs for _ in range(run.count)] == list(ids)
     assert (
@@ -324,7 +326,7 @@ def test_the_embedded_model_is_read_like_transformers_reads_it() -> None:
     )
     options = dict(geometry.processor_options("low"))
     (low,) = processor(text=processor.image_token, images=[_blank(300, 200)], **options)["input_ids"]
-    assert len(low) == geometry.layout(geometry.plan(300, 200, Detail.LOW)).positions
+    assert len(low) == geometry.plan(300, 200, Detail.LOW).layout.positions
     assert geometry.processor_options("high") == {}
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kernels.backend import product_dtype
-from service.domain import TilePlan, View
+from service.domain import View
 from service.errors import ConfigurationError
-from service.families.towers import Tower, choose_parts, load_tower
-from tests.service.families.checkpoints import edit_tensors
+from service.families.loading import choose_tower
+from service.families.towers import Tower, TowerChoice
+from tests.service.families.checkpoints import edit_tensors, tower_of
 from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, tiled, write_checkpoint
 
 
@@ -25,7 +26,7 @@ NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
 
 
 def load(folder: Path, dtype: str = "float32", backend: str = "auto", body: str = "auto") -> Tower:
-    return load_tower(folder, device="cpu", dtype=dtype, backend=backend, body=body)
+    return tower_of(folder, device="cpu", dtype=dtype, backend=backend, body=body)
 
 
 def edit(file: Path, **fields: Any) -> None:
@@ -78,10 +79,10 @@ def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(tmp_path: Path, bo
 
 def test_layers_that_cannot_be_fused_are_left_to_transformers_or_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
-    assert load(tmp_path).body == "fused"
-    assert load(tmp_path, body="transformers").body == "transformers"
+    assert load(tmp_path).choice.body == "fused"
+    assert load(tmp_path, body="transformers").choice.body == "transformers"
     write_checkpoint(tmp_path, vision={"use_qk_norm": True})
-    assert load(tmp_path).body == "transformers"
+    assert load(tmp_path).choice.body == "transformers"
     with pytest.raises(
         ConfigurationError, match="encoder_body: body 'fused' cannot run: .*normalises queries"
     ):
@@ -91,10 +92,12 @@ def test_layers_that_cannot_be_fused_are_left_to_transformers_or_refused(tmp_pat
 def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    assert choose_parts(tmp_path, device="cpu", dtype="float32") == ("cpu", "fused")
-    assert choose_parts(tmp_path, device="cpu", dtype="float16") == ("cpu", "transformers")
+    choice = choose_tower(tmp_path, device="cpu", dtype="float32")
+    assert (choice.backend, choice.body) == ("cpu", "fused")
+    choice = choose_tower(tmp_path, device="cpu", dtype="float16")
+    assert (choice.backend, choice.body) == ("cpu", "transformers")
     with pytest.raises(ConfigurationError, match="'fused' cannot run: it multiplies float32 and bfloat16"):
-        choose_parts(tmp_path, device="cpu", dtype="float16", body="fused")
+        choose_tower(tmp_path, device="cpu", dtype="float16", body="fused")
 
 
 def test_a_batch_gives_each_image_its_own_rows_in_the_order_of_its_views(tmp_path: Path) -> None:
@@ -106,9 +109,9 @@ def test_a_batch_gives_each_image_its_own_rows_in_the_order_of_its_views(tmp_pat
     ]
     batch = load(tmp_path).encode(images)
     for rows, image in zip(batch, images, strict=True):
-        assert rows.shape == (4 * image.tiles, 24)
+        assert rows.shape == (4 * image.tile_count, 24)
         assert rows.is_contiguous()
-        assert error(rows, soft_tokens(model, torch.cat(list(image.views)))) < 1e-5
+        assert error(rows, soft_tokens(model, torch.cat(list(image.tiles)))) < 1e-5
 
 
 def test_calls_leave_no_tensors_behind(tmp_path: Path) -> None:
@@ -165,12 +168,13 @@ def test_weights_are_copies_that_outlive_their_file(tmp_path: Path) -> None:
 def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower = load(tmp_path)
-    assert (tower.width, tower.dtype, tower.device.type, tower.backend) == (24, torch.float32, "cpu", "cpu")
-    assert [view.shape for view in tower.blank(35).views] == [(2, SIDE, SIDE, 3)]
-    assert [view.shape for view in tower.blank(1).views] == [(1, SIDE, SIDE, 3)]
-    square = TilePlan("high", (View(112, 56, 56, 56), View(56, 56, 56, 56)), 12, 48)
-    other = TilePlan("low", (View(28, 28, 28, 28),), 1, 4)
-    assert tower.bucket(square) == tower.bucket(TilePlan("low", square.views[1:], 4, 16))
+    assert (tower.width, len(tower.constants)) == (24, 0)
+    assert tower.choice == TowerChoice(torch.device("cpu"), torch.float32, "cpu", "fused")
+    assert [tiles.shape for tiles in tower.blank(35).tiles] == [(2, SIDE, SIDE, 3)]
+    assert [tiles.shape for tiles in tower.blank(1).tiles] == [(1, SIDE, SIDE, 3)]
+    square = [View(112, 56, 56, 56), View(56, 56, 56, 56)]
+    other = [View(28, 28, 28, 28)]
+    assert tower.bucket(square) == tower.bucket(square[1:])
     assert tower.bucket(square) != tower.bucket(other)
     with pytest.raises(ValueError, match="takes 56×56 pixels"):
         tower.encode([tiled(random_tiles(1, side=28))])
@@ -226,8 +230,8 @@ def test_refuses_tensors_that_are_not_as_config_says(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", None, "config.json is missing"),
-        ("preprocessor_config.json", None, "no preprocessor_config.json"),
+        ("config.json", None, "has no config.json"),
+        ("preprocessor_config.json", None, "neither preprocessor_config.json nor"),
         ("model.safetensors", None, "has neither model.safetensors nor"),
         ("model.safetensors", b"12345678 no tensors", "cannot be read as safetensors"),
         ("model.safetensors.index.json", b"[]", "has no weight_map"),
@@ -258,4 +262,4 @@ def test_names_the_file_that_is_missing_or_broken(
 def test_refuses_impossible_settings(tmp_path: Path, options: dict[str, str], message: str) -> None:
     write_checkpoint(tmp_path)
     with pytest.raises(ConfigurationError, match=message):
-        load_tower(tmp_path, **{"device": "cpu", "dtype": "float32", "backend": "cpu", **options})
+        tower_of(tmp_path, **{"device": "cpu", "dtype": "float32", "backend": "cpu", **options})

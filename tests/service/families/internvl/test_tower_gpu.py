@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kernels.runner import Cuda, Runner
-from service.families.towers import TileTower, load_tower
+from service.families.towers import TileTower
+from tests.service.families.checkpoints import tower_of
 from tests.service.tiny_internvl import random_tiles, soft_tokens, tiled, write_checkpoint
 
 pytestmark = [
@@ -23,7 +24,7 @@ def test_staged_batches_are_transformers_soft_tokens(
     tmp_path: Path, dtype: str, tolerance: float, rungs: tuple[int, ...]
 ) -> None:
     model = write_checkpoint(tmp_path)
-    tower = load_tower(tmp_path, device="cuda", dtype=dtype)
+    tower = tower_of(tmp_path, device="cuda", dtype=dtype)
     assert isinstance(tower, TileTower)
     runner = Runner(tower.forward, tower.form, Cuda(torch.device("cuda")), most=4, rungs=rungs)
     for count in (1, 2, 3, 9, 5):

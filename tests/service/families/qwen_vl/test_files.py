@@ -61,7 +61,7 @@ def test_the_image_token_is_the_one_that_the_tokenizer_names(write: Write, named
         )
     )
     assert geometry.image_token == 3
-    assert geometry.placeholders == ("<|vision_start|>", "<|vision_end|>", "<i>")
+    assert geometry.facts.placeholders == ("<|vision_start|>", "<|vision_end|>", "<i>")
 
 
 def test_special_tokens_without_names_name_none(write: Write) -> None:
@@ -71,7 +71,7 @@ def test_special_tokens_without_names_name_none(write: Write) -> None:
 
 def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> None:
     def fingerprint(**replaced: Any) -> str:
-        return QwenVLGeometry.from_checkpoint(write(**replaced)).fingerprint
+        return QwenVLGeometry.from_checkpoint(write(**replaced)).facts.fingerprint
 
     same = {fingerprint(), fingerprint(tokenizer_config=None), fingerprint(config=CONFIG | {"x": 1})}
     others = [

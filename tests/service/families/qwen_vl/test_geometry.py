@@ -16,7 +16,9 @@ from PIL import Image
 from service.decode.tiling import cut
 from service.domain import Detail, Run, SoftLayout, View
 from service.families import load_geometry
+from service.families.base import FamilyFacts
 from service.families.qwen_vl.geometry import LOW_PIXELS, QwenVLGeometry
+from service.families.qwen_vl.resize import MAX_RATIO
 from tests.service.families.qwen_vl.hub import PROCESSOR
 from tests.service.tiny_qwen_vl import write_checkpoint
 
@@ -27,14 +29,19 @@ def made(
     min_pixels: int = 3136, max_pixels: int = 12845056, kind: type[QwenVLGeometry] = QwenVLGeometry
 ) -> QwenVLGeometry:
     return kind(
-        architecture="Qwen2_5_VLForConditionalGeneration",
+        facts=FamilyFacts(
+            family="qwen_vl",
+            architecture="",
+            placeholders=(),
+            fingerprint="",
+            max_ratio=MAX_RATIO,
+            independent_tiles=False,
+        ),
         patch=14,
         merge=2,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
         image_token=7,
-        placeholders=(),
-        fingerprint="",
     )
 
 
@@ -60,9 +67,9 @@ def test_a_plan_has_transformers_patches(size: tuple[int, int], geometry: QwenVL
     plan = geometry.plan(*size, Detail.HIGH)
     (view,) = plan.views
     assert plan.patches == processor.get_number_of_image_patches(size[1], size[0])
-    assert plan.rows == plan.tiles == plan.patches // 4 and plan.detail == "high"
+    assert plan.tokens == plan.tiles == plan.patches // 4 and plan.detail == "high"
     assert (view.tile_width, view.tile_height) == (CELL, CELL)
-    assert geometry.layout(plan).grid == (1, view.height // 14, view.width // 14)
+    assert plan.layout.grid == (1, view.height // 14, view.width // 14)
 
 
 @example((5599, 28), made(200 * CELL**2, 200 * CELL**2))
@@ -72,9 +79,9 @@ def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: Q
     largest = geometry.largest
     for detail in Detail:
         plan = geometry.plan(*size, detail)
-        assert plan.rows <= geometry.max_rows == largest.rows
+        assert plan.tokens <= geometry.max_tokens == largest.tokens
         assert plan.patches <= largest.patches and plan.tiles <= largest.tiles
-    assert geometry.plan(*size, Detail.LOW).rows <= geometry.plan(*size, Detail.HIGH).rows
+    assert geometry.plan(*size, Detail.LOW).tokens <= geometry.plan(*size, Detail.HIGH).tokens
 
 
 @given(sizes(), geometries(), st.integers(1, 20_000) | st.integers(1, 300))
@@ -84,11 +91,11 @@ def test_no_image_passes_the_operators_limit(
     from transformers import Qwen2VLImageProcessor
 
     limited = geometry.limited(most)
-    assert limited.max_rows <= most
+    assert limited.max_tokens <= most
     processor = Qwen2VLImageProcessor(min_pixels=geometry.min_pixels, max_pixels=geometry.max_pixels)
     for detail in Detail:
         plan = limited.plan(*size, detail)
-        assert plan.rows <= most
+        assert plan.tokens <= most
         options: Any = limited.processor_options("low" if detail is Detail.LOW else "high")
         edges = options.get("size", processor.size)
         bounds = {"min_pixels": edges["shortest_edge"], "max_pixels": edges["longest_edge"]}
@@ -98,23 +105,23 @@ def test_no_image_passes_the_operators_limit(
 def test_a_limit_costs_a_photograph_little_and_one_above_the_largest_nothing() -> None:
     geometry = made()
     assert geometry.limited(16_384) is geometry
-    assert geometry.limited(1280).plan(4000, 3000, Detail.AUTO).rows == 41 * 30
-    assert geometry.plan(4000, 3000, Detail.AUTO).rows == 143 * 107
+    assert geometry.limited(1280).plan(4000, 3000, Detail.AUTO).tokens == 41 * 30
+    assert geometry.plan(4000, 3000, Detail.AUTO).tokens == 143 * 107
     assert (
         45
-        <= geometry.limited(100).plan(1000, 1000, Detail.HIGH).rows
-        <= geometry.limited(100).max_rows
+        <= geometry.limited(100).plan(1000, 1000, Detail.HIGH).tokens
+        <= geometry.limited(100).max_tokens
         <= 100
     )
     for most in (*range(1, 400), 1279, 1280, 2048, 2999, 9001):
-        assert 0.7 * most <= geometry.limited(most).max_rows <= most
+        assert 0.7 * most <= geometry.limited(most).max_tokens <= most
 
 
 @given(geometries())
 def test_an_image_of_the_largest_size_is_admitted(geometry: QwenVLGeometry) -> None:
     (view,) = geometry.largest.views
-    assert view.width <= geometry.max_ratio * view.height
-    assert geometry.plan(view.width, view.height, Detail.HIGH).rows <= geometry.max_rows
+    assert view.width <= geometry.facts.max_ratio * view.height
+    assert geometry.plan(view.width, view.height, Detail.HIGH).tokens <= geometry.max_tokens
 
 
 @given(sizes(), geometries(), st.integers(1, 17_000))
@@ -126,9 +133,9 @@ def test_auto_stays_within_its_tiles_and_is_high_where_that_fits(
     assert 1 <= auto.tiles <= most
     if high.tiles <= most:
         assert auto.views == high.views
-    assert auto.detail == ("low" if auto.rows <= low.rows else "high")
+    assert auto.detail == ("low" if auto.tokens <= low.tokens else "high")
     assert geometry.plan(*size, Detail.AUTO).views == high.views
-    assert geometry.plan(*size, Detail.AUTO, most + 1).rows >= auto.rows
+    assert geometry.plan(*size, Detail.AUTO, most + 1).tokens >= auto.tokens
     assert geometry.plan(*size, Detail.AUTO, max(1, high.tiles - 1)).tiles < max(2, high.tiles)
 
 
@@ -147,7 +154,7 @@ def test_auto_uses_most_of_its_tiles_and_keeps_the_shape(width: int, height: int
 
 def test_low_is_at_most_512_by_512(geometry: QwenVLGeometry) -> None:
     low = geometry.plan(4000, 3000, Detail.LOW, max_tiles=1)
-    assert low.views == (View(588, 420, CELL, CELL),) and (low.detail, low.rows) == ("low", 315)
+    assert low.views == (View(588, 420, CELL, CELL),) and (low.detail, low.tokens) == ("low", 315)
     assert geometry.plan(512, 512, Detail.LOW).views == (View(504, 504, CELL, CELL),)
     small = made(max_pixels=10 * CELL**2)
     assert small.plan(4000, 3000, Detail.LOW).views == small.plan(4000, 3000, Detail.HIGH).views
@@ -161,7 +168,7 @@ def test_low_never_passes_its_pixels_where_the_checkpoint_allows(size: tuple[int
 
 def test_low_and_high_are_the_clients_word(geometry: QwenVLGeometry) -> None:
     high = geometry.plan(4000, 3000, Detail.HIGH, max_tiles=5)
-    assert high == geometry.plan(4000, 3000, Detail.HIGH) and high.rows == 143 * 107
+    assert high == geometry.plan(4000, 3000, Detail.HIGH) and high.tokens == 143 * 107
     # of a small image both are the same
     small = geometry.plan(200, 100, Detail.HIGH)
     assert small.detail == "high" and geometry.plan(200, 100, Detail.AUTO).detail == "low"
@@ -204,7 +211,7 @@ def test_cells_are_transformers_patches_to_the_pixel(
     from transformers import Qwen2VLImageProcessor
 
     pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
-    (cells,) = cut(torch.from_numpy(pixels), geometry.plan(width, height, detail))
+    (cells,) = cut(torch.from_numpy(pixels), geometry.plan(width, height, detail).views)
     # [cells, 28, 28, 3] → [cells, 2 × 2, 3, 14, 14], and each patch is of two equal frames
     patches = cells.reshape(-1, 2, 14, 2, 14, 3).permute(0, 1, 3, 5, 2, 4).reshape(-1, 3, 1, 14, 14)
     processor = Qwen2VLImageProcessor(**PROCESSOR)
@@ -216,17 +223,18 @@ def test_cells_are_transformers_patches_to_the_pixel(
         **geometry.processor_options(detail),
     )
     assert torch.equal(patches.expand(-1, -1, 2, -1, -1).reshape(len(patches), -1), seen["pixel_values"])
-    assert geometry.layout(geometry.plan(width, height, detail)).grid == tuple(
-        seen["image_grid_thw"][0].tolist()
-    )
+    assert geometry.plan(width, height, detail).layout.grid == tuple(seen["image_grid_thw"][0].tolist())
 
 
 def test_what_a_checkpoint_says(geometry: QwenVLGeometry) -> None:
-    assert geometry.name == "qwen_vl" and geometry.architecture == "Qwen2_5_VLForConditionalGeneration"
+    assert (
+        geometry.facts.family == "qwen_vl"
+        and geometry.facts.architecture == "Qwen2_5_VLForConditionalGeneration"
+    )
     assert (geometry.cell, geometry.min_pixels, geometry.max_pixels) == (28, 3136, 12845056)
-    assert (geometry.min_side, geometry.max_ratio) == (1, 200)
-    assert geometry.max_rows == 16384 and geometry.largest.views == (View(3584, 3584, CELL, CELL),)
-    assert geometry.placeholders == (
+    assert (geometry.facts.min_side, geometry.facts.max_ratio) == (1, 200)
+    assert geometry.max_tokens == 16384 and geometry.largest.views == (View(3584, 3584, CELL, CELL),)
+    assert geometry.facts.placeholders == (
         *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_pad|>"),
     )
     # 1009 cells would be a single row, or column
@@ -235,9 +243,9 @@ def test_what_a_checkpoint_says(geometry: QwenVLGeometry) -> None:
 
 def test_the_layout_is_the_image_token_alone(geometry: QwenVLGeometry) -> None:
     plan = geometry.plan(280, 140, Detail.HIGH)
-    layout = geometry.layout(plan)
+    layout = plan.layout
     assert layout == SoftLayout((151655,), (Run(151655, 50, True),), grid=(1, 10, 20))
-    assert layout.positions == plan.rows == 50
+    assert layout.positions == plan.tokens == 50
 
 
 def test_a_checkpoint_is_read_like_transformers_reads_it(tmp_path: Path) -> None:
@@ -247,7 +255,7 @@ def test_a_checkpoint_is_read_like_transformers_reads_it(tmp_path: Path) -> None
     geometry, processor = load_geometry(tmp_path), AutoProcessor.from_pretrained(tmp_path)
     text, picture = f"<|vision_start|>{processor.image_token}<|vision_end|>", Image.new("RGB", (150, 90))
     for detail in (Detail.HIGH, Detail.LOW):
-        layout = geometry.layout(geometry.plan(150, 90, detail))
+        layout = geometry.plan(150, 90, detail).layout
         given = processor(text=text, images=[picture], **geometry.processor_options(detail))
         (ids,) = given["input_ids"]
         assert [run.token for run in layout.runs for _ in range(run.count)] == list(ids)[1:-1]
@@ -255,4 +263,4 @@ def test_a_checkpoint_is_read_like_transformers_reads_it(tmp_path: Path) -> None
     assert list(layout.target) == processor.tokenizer(processor.image_token)["input_ids"]
     assert geometry.processor_options("high") == {}
     # 64 cells, or a strip of them: 200 times as long as it is wide
-    assert geometry.max_rows == isqrt(200 * 64)
+    assert geometry.max_tokens == isqrt(200 * 64)

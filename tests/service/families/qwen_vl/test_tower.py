@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from kernels.backend import product_dtype
 from service.decode.tiling import cut
-from service.domain import TilePlan, View
+from service.domain import View
 from service.errors import ConfigurationError
+from service.families.loading import choose_tower
 from service.families.qwen_vl.resize import smart_resize
-from service.families.towers import TiledImage, TileTower, Tower, choose_parts, load_tower
-from tests.service.families.checkpoints import edit_tensors
+from service.families.towers import TiledImage, TileTower, Tower, TowerChoice
+from tests.service.families.checkpoints import edit_tensors, tower_of
 from tests.service.tiny_qwen_vl import CELL, MAX_PIXELS, MIN_PIXELS, pictures, soft_tokens, write_checkpoint
 
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
@@ -31,7 +32,7 @@ def error(got: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def load(folder: Path, dtype: str = "float32", backend: str = "auto", body: str = "auto") -> Tower:
-    return load_tower(folder, device="cpu", dtype=dtype, backend=backend, body=body)
+    return tower_of(folder, device="cpu", dtype=dtype, backend=backend, body=body)
 
 
 def edit(file: Path, part: str, **fields: Any) -> None:
@@ -43,8 +44,7 @@ def edit(file: Path, part: str, **fields: Any) -> None:
 def tiled(image: Image.Image) -> TiledImage:
     width, height = smart_resize(*image.size, CELL, MIN_PIXELS, MAX_PIXELS)
     view = View(width, height, CELL, CELL)
-    plan = TilePlan("high", (view,), view.tiles, 4 * view.tiles)
-    return TiledImage(plan, cut(torch.from_numpy(np.array(image)), plan))
+    return TiledImage([view], cut(torch.from_numpy(np.array(image)), [view]), view.tiles)
 
 
 def worst(rows: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
@@ -118,26 +118,24 @@ def test_calls_leave_no_tensors_behind(tmp_path: Path) -> None:
 def test_the_other_side_of_the_contract(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower = load(tmp_path)
-    assert (tower.width, tower.dtype, tower.device.type, tower.backend, tower.body) == (
-        *(64, torch.float32, "cpu"),
-        *("cpu", "fused"),
-    )
+    assert (tower.width, len(tower.constants)) == (64, 0)
+    assert tower.choice == TowerChoice(torch.device("cpu"), torch.float32, "cpu", "fused")
     assert not isinstance(tower, TileTower)
-    assert len({tower.bucket(tiled(image).plan) for image in pictures()}) == 1
+    assert len({tower.bucket(tiled(image).views) for image in pictures()}) == 1
     for patches, cells in ((1, 1), (4, 1), (47, 9), (256, 64), (8192, 2025)):
         blank = tower.blank(patches)
-        assert blank.tiles == blank.plan.rows <= max(1, patches // 4)
-        assert blank.tiles >= 0.9 * cells
-        assert blank.plan.patches == 4 * blank.plan.rows
-    assert len(tower.encode([tower.blank(50)])[0]) == tower.blank(50).plan.rows
+        assert blank.tile_count == blank.rows <= max(1, patches // 4)
+        assert blank.tile_count >= 0.9 * cells
+    assert len(tower.encode([tower.blank(50)])[0]) == tower.blank(50).rows
 
 
 def test_tiles_of_another_form_are_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower, image = load(tmp_path), tiled(pictures()[0])
-    for views in ([image.views[0][1:]], [image.views[0], image.views[0]], [image.views[0][:, :14]]):
+    (cells,) = image.tiles
+    for tiles in ([cells[1:]], [cells, cells], [cells[:, :14]]):
         with pytest.raises(ValueError, match="one view of 4 cells of 28×28 pixels"):
-            tower.encode([TiledImage(image.plan, views)])
+            tower.encode([TiledImage(image.views, tiles, image.rows)])
 
 
 def test_reads_shards_and_names_of_either_generation(tmp_path: Path) -> None:
@@ -171,19 +169,18 @@ def test_reads_the_configuration_of_the_hub(tmp_path: Path) -> None:
 def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    assert choose_parts(tmp_path, device="cpu", dtype="float32") == ("cpu", "fused")
-    assert choose_parts(tmp_path, device="cpu", dtype="float16", body="transformers") == (
-        "cpu",
-        "transformers",
-    )
+    choice = choose_tower(tmp_path, device="cpu", dtype="float32")
+    assert (choice.backend, choice.body) == ("cpu", "fused")
+    choice = choose_tower(tmp_path, device="cpu", dtype="float16", body="transformers")
+    assert (choice.backend, choice.body) == ("cpu", "transformers")
     with pytest.raises(ConfigurationError, match="encoder_body: body 'compiled' is for towers that compute"):
-        choose_parts(tmp_path, device="cpu", dtype="float32", body="compiled")
+        choose_tower(tmp_path, device="cpu", dtype="float32", body="compiled")
 
 
 def test_layers_that_cannot_be_packed_are_left_to_transformers_or_refused(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path, vision={"hidden_act": "gelu"})
     tower = load(tmp_path)
-    assert tower.body == "transformers"
+    assert tower.choice.body == "transformers"
     assert worst(tower.encode(list(map(tiled, pictures()))), soft_tokens(model, pictures())) < 1e-5
     with pytest.raises(ConfigurationError, match="encoder_body: body 'fused' cannot run: .*GELU"):
         load(tmp_path, body="fused")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.families.towers import load_tower
+from tests.service.families.checkpoints import tower_of
 from tests.service.families.qwen_vl.test_tower import tiled, worst
 from tests.service.tiny_qwen_vl import pictures, soft_tokens, write_checkpoint
 
@@ -24,6 +24,6 @@ def test_soft_tokens_are_those_of_transformers(
 ) -> None:
     model = write_checkpoint(tmp_path)
     exact = soft_tokens(model, pictures())
-    tower = load_tower(tmp_path, device="cuda", dtype=dtype, body=body)
+    tower = tower_of(tmp_path, device="cuda", dtype=dtype, body=body)
     rows = [one.float().cpu() for one in tower.encode(list(map(tiled, pictures())))]
     assert worst(rows, exact) < tolerance

@@ -1,0 +1,34 @@
+"""SigLIP's vision transformer (Zhai et al. 2023, arXiv:2303.15343): no class token, LayerNorm after the last layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import SiglipVisionModel
+from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
+
+from service.families.backbones.parts import Parts
+
+
+def build(config: Any) -> nn.Module:
+    model: nn.Module = SiglipVisionModel._from_config(config, attn_implementation="sdpa")
+    return model
+
+
+def layer(config: Any) -> nn.Module:
+    one: nn.Module = SiglipEncoderLayer(config)
+    return one
+
+
+def parts(model: Any) -> Parts:
+    at = model.embeddings
+    return Parts(
+        weight=at.patch_embedding.weight,
+        bias=at.patch_embedding.bias,
+        position=at.position_embedding.weight,
+        cls=None,
+        before=None,
+        layers=model.encoder.layers,
+        after=model.post_layernorm,
+    )

@@ -1,0 +1,49 @@
+"""The table of families: one line each. A family is a folder whose face is a `FAMILY`.
+
+Adding one touches its folder and one line here. No torch: towers are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.checkpoint.files import read_json
+from service.errors import ConfigurationError
+from service.families.base import Geometry
+
+if TYPE_CHECKING:
+    from service.families.towers import TowerLoader
+
+FOLDERS = {
+    "internvl": "internvl",
+    "qwen2_5_vl": "qwen_vl",
+}
+"""`model_type` of config.json: folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    geometry: Callable[[Path], Geometry]
+    """Reads the folder of a checkpoint. Raises ConfigurationError naming what is missing, contradictory or not
+    supported."""
+    tower: Callable[[], TowerLoader]
+    """Imports torch."""
+    owns: Callable[[str], bool]
+    """Whether a stored tensor of that name belongs to tower or projector."""
+    text_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What config.json may leave out of the language model's part, by that part's model_type."""
+
+
+def family_of(folder: Path) -> Family:
+    """The family of the checkpoint in `folder`, by the `model_type` of its config.json. Raises ConfigurationError."""
+    model_type = read_json(folder / "config.json").get("model_type")
+    if (name := FOLDERS.get(str(model_type))) is None:
+        raise ConfigurationError(
+            f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(FOLDERS))}"
+        )
+    family: Family = import_module(f"service.families.{name}").FAMILY
+    return family

@@ -1,0 +1,195 @@
+"""What towers of tiles share: a vision transformer that computes each tile by itself, from uint8 tiles to soft tokens.
+
+The front is `kernels.patch_embed`, for CLIP followed by `kernels.layer_norm`; the body is `kernels.blocks` or
+transformers' own modules with SDPA; the back is `kernels.project`. A family says which backbone it has, after which
+layers the hidden states are taken, and what its projector is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_layer
+from kernels.layer_norm import layer_norm
+from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
+from kernels.project import FoldedProjector, project
+from kernels.runner import Form
+from service.checkpoint.tensors import TowerTensors
+from service.domain import View
+from service.families.backbones import Backbone
+from service.families.towers import TiledImage, TowerChoice, resolve_body
+
+Blocks = Callable[[torch.Tensor], torch.Tensor]
+"""[tiles, tokens, hidden] to the same."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trunk:
+    """From uint8 tiles to hidden states."""
+
+    front: FoldedPatchEmbed
+    before: nn.LayerNorm | None
+    segments: Sequence[Blocks]
+    """The layers, in pieces that end where hidden states are taken."""
+    taken: Sequence[int]
+    """The segments whose outputs are taken, side by side in this order."""
+    after: nn.Module
+
+    def __call__(self, tiles: torch.Tensor, choice: TowerChoice) -> torch.Tensor:
+        """uint8 [tiles, side, side, 3] → [tiles, prefix + patches, hidden · taken]."""
+        hidden = patch_embed(tiles, self.front, backend=choice.backend)
+        if (norm := self.before) is not None:
+            hidden = layer_norm(hidden, norm.weight, norm.bias, norm.eps, backend=choice.backend)
+        outputs = []
+        for blocks in self.segments:
+            hidden = blocks(hidden)
+            outputs.append(hidden)
+        if len(self.taken) > 1:
+            hidden = torch.cat([outputs[number] for number in self.taken], -1)
+        normalised: torch.Tensor = self.after(hidden)
+        return normalised
+
+
+def load_trunk(
+    tensors: TowerTensors,
+    prefix: str,
+    backbone: Backbone,
+    config: Any,
+    choice: TowerChoice,
+    *,
+    depths: Sequence[int],
+    normalise: bool,
+    normalisation: tuple[Sequence[float], Sequence[float]],
+) -> Trunk:
+    """The trunk of a vision_config, from the tensors under `prefix`; those that it does not need are dropped.
+
+    `depths`: after how many layers hidden states are taken. `normalise`: whether the last norm follows.
+    `normalisation`: mean and deviation of each colour. Raises ConfigurationError.
+    """
+    with torch.device("meta"):
+        model: Any = backbone.build(config)
+    known = list(model.state_dict())
+    names = {module: name for name, module in model.named_modules()}
+    layers = list(backbone.parts(model).layers)[: max(depths)]
+
+    def fill(module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
+        tensors.fill(module, f"{prefix}.{names[module]}", device, dtype)
+
+    fill(model.embeddings, torch.device("cpu"), None)  # folded in fp64, from what is stored
+    parts = backbone.parts(model)
+    needed = [*layers, *([parts.before] if parts.before is not None else [])]
+    if normalise and not isinstance(parts.after, nn.Identity):
+        needed.append(parts.after)
+    for module in needed:
+        fill(module, choice.device, choice.dtype)
+    for name in known:
+        tensors.drop(f"{prefix}.{name}")
+    front = fold_patch_embed(
+        parts.weight,
+        parts.bias,
+        *normalisation,
+        parts.position,
+        parts.cls,
+        dtype=choice.dtype,
+        device=choice.device,
+    )
+    ends = sorted(set(depths))
+    callables = [_Unmasked(layer) if parts.mask else layer for layer in layers]
+    return Trunk(
+        front,
+        parts.before,
+        [
+            _blocks(layers[begin:end], callables[begin:end], choice)
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ],
+        [ends.index(depth) for depth in depths],
+        parts.after if normalise else nn.Identity(),
+    )
+
+
+def choose_tile_body(
+    backbone: Backbone, config: Any, *, device: torch.device, dtype: torch.dtype, requested: str
+) -> Body:
+    """Who runs the layers of a vision_config's tower. Raises ConfigurationError."""
+    with torch.device("meta"):
+        layer = backbone.layer(config)
+    return resolve_body(
+        layer, read_layer, lambda obstacle: choose_body(device, dtype, requested, obstacle=obstacle)
+    )
+
+
+class _Unmasked(nn.Module):
+    """A layer that wants to be given its attention mask: none."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.layer(hidden, None)
+        return made
+
+
+def _blocks(layers: Sequence[nn.Module], callable_layers: Sequence[nn.Module], choice: TowerChoice) -> Blocks:
+    if choice.body == "fused" and layers:
+        return FusedBlocks([read_layer(layer) for layer in layers], choice.dtype)
+    return compile_layers(callable_layers) if choice.body == "compiled" else nn.Sequential(*callable_layers)
+
+
+class ViTTower:
+    """Trunk and projector of one checkpoint on one device; satisfies `service.families.towers.TileTower`."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        back: FoldedProjector,
+        choice: TowerChoice,
+        *,
+        tile: int,
+        constants: torch.Tensor | None = None,
+    ) -> None:
+        """`tile`: side of a tile in pixels. `constants`: [constants, width], see `Tower.constants`."""
+        self.width = back.width
+        self.choice = choice
+        self.constants = torch.empty(0, back.width, dtype=choice.dtype) if constants is None else constants
+        self._trunk = trunk
+        self._back = back
+        self._tile = tile
+        self._patches = (tile // trunk.front.patch_size) ** 2
+        tokens = trunk.front.prefix + self._patches - back.skip
+        self.form = Form(tile, tile, back.merge.rows(tokens), back.width, choice.dtype)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
+        """Raises ValueError for tiles that are not uint8 [tiles, side, side, 3] of the checkpoint's side."""
+        views = [view for image in images for view in image.tiles]
+        tiles = views[0] if len(views) == 1 else torch.cat(views)  # [tiles, side, side, 3]
+        if tiles.shape[1:] != (self._tile, self._tile, 3):
+            raise ValueError(
+                f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
+            )
+        rows = torch.empty(
+            len(tiles) * self.form.rows, self.width, dtype=self.choice.dtype, device=self.choice.device
+        )  # [tiles · rows of a tile, width]
+        self.forward(tiles.to(self.choice.device), rows)
+        return list(torch.split(rows, [self.form.rows * image.tile_count for image in images]))
+
+    @torch.inference_mode()
+    def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
+        hidden = self._trunk(tiles, self.choice)  # [tiles, prefix + patches, hidden]
+        project(hidden, self._back, backend=self.choice.backend, out=out)
+
+    def bucket(self, views: Sequence[View]) -> Hashable:
+        return frozenset((view.tile_width, view.tile_height) for view in views)
+
+    def blank(self, patches: int) -> TiledImage:
+        side = self._tile
+        tiles = max(1, patches // self._patches)
+        view = View(tiles * side, side, side, side)
+        pixels = torch.full((tiles, side, side, 3), 128, dtype=torch.uint8)
+        return TiledImage([view], [pixels], tiles * self.form.rows)
