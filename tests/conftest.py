@@ -1,6 +1,44 @@
+"""What all tests share.
+
+Property tests have no time limit: how fast a machine is says nothing about whether the code is right.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patchbay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patchbay")
+
+# processes that test side by side share the cores; read when torch is imported
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A socket that a test leaves open fails that test, and not the one during which it happens to be collected."""
+    yield
+    if "anyio_backend" in request.fixturenames:
+        gc.collect()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported stays: later collections need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()

@@ -41,7 +41,7 @@ def scene(*things: Thing, text: str | None = None, kind: str = "shapes") -> Scen
 STAR, HEART, MOON = thing("red", "star", 0), thing("blue", "heart", 5), thing("red", "circle", 7)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seeds)
 def test_every_answer_is_short_and_settled_by_the_scene(seed: int) -> None:
     drawn, _ = draw_scene(scene_seed("test", 5, seed), "shapes")

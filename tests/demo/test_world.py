@@ -37,7 +37,7 @@ def test_unknown_split_and_kind_are_refused_by_name() -> None:
         draw_scene(scene_seed("test", 0, 0), "text")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.sampled_from(KINDS))
 def test_things_keep_apart_inside_and_each_in_its_region(index: int, kind: str) -> None:
     scene, picture = draw_scene(scene_seed("test", 0, index), kind)
@@ -57,7 +57,7 @@ def test_things_keep_apart_inside_and_each_in_its_region(index: int, kind: str) 
             assert math.hypot(*outside) > thing.radius
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_the_middle_of_a_thing_has_its_colour(index: int) -> None:
     scene, picture = draw_scene(scene_seed("test", 1, index), "shapes")
@@ -69,7 +69,7 @@ def test_the_middle_of_a_thing_has_its_colour(index: int) -> None:
         assert nearest == thing.colour
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.sampled_from(("number", "small")))
 def test_every_digit_is_inked_in_the_middle_of_its_box(index: int, kind: str) -> None:
     scene, picture = draw_scene(scene_seed("test", 2, index), kind)
@@ -82,7 +82,7 @@ def test_every_digit_is_inked_in_the_middle_of_its_box(index: int, kind: str) ->
     assert np.ptp(inside) > 50
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_small_writing_has_three_digits_too_small_for_one_tile_and_lies_in_one(index: int) -> None:
     scene, _ = draw_scene(scene_seed("test", 3, index), "small")

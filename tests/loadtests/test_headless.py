@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from tests.loadtests.fake_openai import Behaviour, answering
+from tests.waiting import DEADLOCK
 
 ROOT = Path(__file__).parent.parent.parent
 # what a loaded machine delays is not what is tested here
-PATIENT = ("--slo-first-token-p95", "none", "--slo-late-p99", "none")
-SHORT = ("--count", "2", "--warm", "1", "--mix", "chat=3,conversation=3,gallery=1,text=2,repeated=2,broken=2")
+PATIENT = ("--slo-first-token-p95", "none", "--slo-late-p99", "none", "--timeout", str(DEADLOCK))
+# as many visits of each kind (a conversation has three requests)
+SHORT = ("--count", "2", "--warm", "1", "--mix", "chat=2,conversation=6,gallery=2,text=2,repeated=2,broken=2")
 ASKED_ALONE = 2 + 3 * 2 + 2 + 2 + 2
-SOAK = ("--shape", "soak", "--rate", "20", "--unit", "0.5", "--seconds", "3")
+# visits come at random: of 20 that are due of each kind, even half leaves no kind out but once in 20,000 runs
+SOAK = ("--shape", "soak", "--rate", "40", "--unit", "0.5", "--seconds", "4")
 
 
 def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
@@ -45,7 +48,7 @@ def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=4 * DEADLOCK,
     )
     return ended.returncode, ended.stdout + ended.stderr
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.arena import ArenaMismatch, ArenaSpec, ArenaStore
@@ -130,7 +130,6 @@ prompts = st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=2, max_size
 runs = st.builds(Run, token=st.integers(5, 9), count=st.integers(1, 4), embeds=st.booleans())
 
 
-@settings(deadline=None)
 @given(prompts, st.data())
 def test_layouts_take_the_places_of_the_targets(
     plugin: Any, texts: list[list[int]], data: st.DataObject

@@ -20,7 +20,7 @@ colours = st.tuples(*[st.floats(0, 1)] * 3)
 spreads = st.tuples(*[st.floats(0.01, 10)] * 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(colours, spreads, st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 14]), st.booleans(), st.booleans())
 def test_folding_any_normalisation_changes_nothing(
     mean: tuple[float, float, float],

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.completion import REASONS, Completion, Event, Outcome
@@ -55,7 +55,6 @@ def test_nothing_is_invented() -> None:
         assert with_images(Completion(body), LOW) is body
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_words_survive(text: str) -> None:
     body = json.dumps({"text": text, "usage": {}}).encode()

@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
@@ -14,7 +14,6 @@ from tests.waiting import DEADLOCK
 pytestmark = pytest.mark.anyio
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"\n", b"\n\n", b"a", b"a\n", b"\n\na", b""])))
 def test_the_same_frames_for_every_way_of_cutting(chunks: list[bytes]) -> None:
     stream, splitter = b"".join(chunks), FrameSplitter()

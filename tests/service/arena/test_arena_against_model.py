@@ -155,5 +155,5 @@ class ArenaAgainstModel(RuleBasedStateMachine):
         assert stats.leased_rows == sum(len(thing.data) for thing in things if not self.free(thing))
 
 
-ArenaAgainstModel.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ArenaAgainstModel.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestArenaAgainstModel = ArenaAgainstModel.TestCase

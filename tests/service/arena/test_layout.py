@@ -1,7 +1,7 @@
 import mmap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.arena.layout import (
@@ -18,7 +18,6 @@ from service.arena.layout import (
 SPEC = ArenaSpec(width=24, dtype="bfloat16", page_rows=4, pages=6, slots=5, max_pages=3)
 
 
-@settings(deadline=None)
 @given(
     budget=st.integers(1, 2**34),
     width=st.integers(1, 8192),

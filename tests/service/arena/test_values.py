@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.arena.values import representable
@@ -30,7 +30,6 @@ def test_the_largest_number_of_either_sign_is_taken_as_itself(dtype: str) -> Non
     assert representable(rows([0, LARGEST[dtype], LARGEST[dtype] | sign], dtype), dtype, dtype)
 
 
-@settings(deadline=None)
 @given(st.floats(width=32))
 @example(65504.0)
 @example(-65520.0)  # rounds to infinity

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.encoder.batcher import Batcher
@@ -13,11 +13,6 @@ from service.errors import EncoderFailed, InvalidImage
 from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Device:
@@ -276,7 +271,6 @@ async def test_on_start_runs_on_the_device_thread() -> None:
     await batcher.close()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 7), st.integers(0, 2), st.booleans()), min_size=1, max_size=30))
 def test_any_sequence_is_answered_in_the_right_places(shapes: list[tuple[int, int, bool]]) -> None:
     bad = {place for place, (_, _, fails) in enumerate(shapes) if fails}

@@ -98,7 +98,7 @@ def test_tiles_are_given_back_one_by_one(
     compare(geometry, sizes, context)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SIZES, st.integers(300, 12_000), st.sampled_from([(4, 1280), (4, 50), (300, 300), (900, 1000)]))
 def test_cells_are_given_back_one_by_one(
     sizes: list[tuple[int, int, Detail]], context: int, cells: tuple[int, int]

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import Draining, InvalidRequest, QueueFull
@@ -155,7 +155,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps)
 def test_nothing_leaks_under_any_order_of_events(script: list[tuple[str, int]]) -> None:
     asyncio.run(play(script))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.chat.fields import ChatFields
@@ -58,7 +58,6 @@ def outcome(body: bytes) -> ChatRequest | RequestError:
         return error
 
 
-@settings(deadline=None)
 @given(values | good_bodies | bad_bodies)
 def test_any_json(value: Any) -> None:
     result = outcome(json.dumps(value).encode())
@@ -75,7 +74,6 @@ def test_any_json(value: Any) -> None:
         assert [(image.message, image.part) for image in result.images] == found
 
 
-@settings(deadline=None)
 @given(good_bodies)
 def test_a_good_request_is_taken(value: Any) -> None:
     many = sum(part.get("type") == "image_url" for m in value["messages"] for part in parts_of(m)) > 2
@@ -86,19 +84,16 @@ def parts_of(message: dict[str, Any]) -> list[dict[str, Any]]:
     return message["content"] if isinstance(message["content"], list) else []
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes(body: bytes) -> None:
     outcome(body)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=20))
 def test_bytes_within_a_request(soup: bytes) -> None:
     outcome(b'{"messages":[{"role":"user","content":"' + soup + b'"}]}')
 
 
-@settings(deadline=None)
 @given(st.sampled_from([b"[", b'{"a":', b'[{"messages":']), st.integers(1, 100_000))
 def test_nesting_without_end(opening: bytes, depth: int) -> None:
     assert isinstance(outcome(opening * depth), RequestError)

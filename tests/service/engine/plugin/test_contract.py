@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import Handle, Run, SoftLayout
@@ -28,7 +28,6 @@ layouts = st.builds(
 ).filter(lambda layout: layout.tokens > 0)
 
 
-@settings(deadline=None)
 @given(layouts)
 def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
     written = part(Handle("ab" * 32, layout))["image_embeds"]
@@ -36,7 +35,6 @@ def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
     assert read_layout(written, LIMITS) == layout
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=12), st.lists(st.integers(-2, 200), max_size=3))
 def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) -> None:
     try:
@@ -109,7 +107,6 @@ def test_where_positions_need_a_grid_there_are_rows_only() -> None:
         read_layout({**handle, "image_grid_thw": [1, 4, 4], "soft_layout": [5, 1, 0, 7, 4, 1]}, GRIDS)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2), st.integers(3, 12), st.integers(3, 12), st.integers(1, 3))
 def test_of_grids_that_give_the_rows_only_whole_ones_pass(
     frames: int, height: int, width: int, merge: int
