@@ -5,6 +5,8 @@
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
+# one more than there are cores: many tests wait for processes of their own
+TESTERS := $(shell expr $$(nproc) + 1)
 URL ?= http://127.0.0.1:8000
 LOAD = $(VENV)/python -m loadtests --url $(URL)
 
@@ -30,7 +32,7 @@ check: setup-test  ## format, lint and types
 	$(VENV)/mypy
 
 unit: setup-test  ## tests without an engine
-	$(VENV)/pytest -q -m "not e2e and not gpu"
+	$(VENV)/pytest -q -m "not e2e and not gpu" -n $(TESTERS) --dist worksteal
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,20 +27,19 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def open_sockets() -> int:
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        # another thread may close it meanwhile
+        with suppress(FileNotFoundError):
+            found += os.readlink(descriptor).startswith("socket:")
+    return found
+
+
 @pytest.fixture(autouse=True)
-def leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A socket that a test leaves open fails that test, and not the one during which it happens to be collected."""
+def leftovers() -> Iterator[None]:
+    """A socket that a test leaves open fails that test, and not the one during which it would be collected."""
+    before = open_sockets()
     yield
-    if "anyio_backend" in request.fixturenames:
+    if open_sockets() > before:
         gc.collect()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """What was imported stays: later collections need not look at it."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.sides import patchbay, vllm_alone
 from service.settings import EMBEDDED_MODEL
 
 
-def test_vllm_alone_keeps_its_tower_and_knows_nothing_of_patchbay() -> None:
+def test_vllm_alone_keeps_its_tower_and_knows_nothing_of_patchbay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     side = vllm_alone(EMBEDDED_MODEL, ["--max-num-seqs", "7"], threads=5)
     words = " ".join(side.argv)
     assert "ec-transfer-config" not in words and "limit-mm-per-prompt" not in words
