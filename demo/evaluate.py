@@ -39,8 +39,15 @@ async def through_http(url: str, cases: list[Case], concurrency: int) -> list[st
         listed = await client.get("/v1/models")
         listed.raise_for_status()
         model = str(listed.json()["data"][0]["id"])
-        asked = (_answer(client, model, case, i, gate) for i, case in enumerate(cases))
-        return list(await asyncio.gather(*asked))
+        try:
+            # a failure ends the others before their client is closed
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(_answer(client, model, case, i, gate)) for i, case in enumerate(cases)
+                ]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+    return [each.result() for each in asked]
 
 
 def table(lines: list[Line]) -> str:

@@ -27,19 +27,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def open_sockets() -> int:
+def open_streams() -> int:
+    """Sockets and pipes of this process."""
     found = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         # another thread may close it meanwhile
         with suppress(FileNotFoundError):
-            found += os.readlink(descriptor).startswith("socket:")
+            found += os.readlink(descriptor).startswith(("socket:", "pipe:"))
     return found
 
 
 @pytest.fixture(autouse=True)
 def leftovers() -> Iterator[None]:
     """A socket that a test leaves open fails that test, and not the one during which it would be collected."""
-    before = open_sockets()
+    before = open_streams()
     yield
-    if open_sockets() > before:
+    if open_streams() > before:
         gc.collect()

@@ -34,9 +34,14 @@ class Child:
     """A started command line. `end` must be called in every case."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, grace: float
+        self,
+        process: asyncio.subprocess.Process,
+        output: asyncio.ReadTransport,
+        reader: asyncio.StreamReader,
+        grace: float,
     ) -> None:
         self._process = process
+        self._output = output
         self._grace = grace
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._forwarding = asyncio.create_task(self._forward(reader))
@@ -45,23 +50,38 @@ class Child:
     async def start(cls, launch: Launch, grace: float) -> Child:
         """Starts `launch` in a session of its own. Once asked to stop, it is killed after `grace` seconds.
 
-        Raises OSError when the system cannot start another process.
+        A caller that is cancelled meanwhile leaves no process behind. Raises OSError when the system cannot start
+        another process.
         """
+        starting = asyncio.create_task(cls._start(launch, grace))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with suppress(OSError):
+                await (await starting).end()
+            raise
+
+    @classmethod
+    async def _start(cls, launch: Launch, grace: float) -> Child:
         command = [sys.executable, "-I", "-S", reaper.__file__, str(grace), *launch.argv]
         read_end, write_end = os.pipe()
-        reader = await _reader(read_end)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,  # never written: when it closes, we are gone
-                stdout=write_end,
-                stderr=write_end,
-                env=dict(launch.environment),
-                start_new_session=True,
-            )
+            output, reader = await _reader(read_end)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,  # never written: when it closes, we are gone
+                    stdout=write_end,
+                    stderr=write_end,
+                    env=dict(launch.environment),
+                    start_new_session=True,
+                )
+            except BaseException:
+                output.close()
+                raise
         finally:
             os.close(write_end)
-        return cls(process, reader, grace)
+        return cls(process, output, reader, grace)
 
     async def wait(self) -> int:
         """The exit status, once the reaper and with it the whole tree has ended; 128 + n for signal n."""
@@ -69,7 +89,18 @@ class Child:
         return status if status >= 0 else 128 - status
 
     async def end(self) -> None:
-        """Stops the tree if it is running; returns when no process of it is left and its last log line was read."""
+        """Stops the tree if it is running; returns when no process of it is left and its last log line was read.
+
+        A caller that is cancelled meanwhile is told so afterwards: nothing is left half ended.
+        """
+        ending = asyncio.create_task(self._end())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await ending
+            raise
+
+    async def _end(self) -> None:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.terminate()
@@ -86,6 +117,7 @@ class Child:
             # returns at once, unless a process that left the group holds the log open
             async with asyncio.timeout(2):
                 await self._forwarding
+        self._output.close()
 
     def last_lines(self) -> Sequence[str]:
         """The errors among the last log lines, or simply the last lines when there are none."""
@@ -113,8 +145,10 @@ class Child:
         log.log(logging.WARNING if SEVERE.search(text) else logging.DEBUG, "engine: %s", text)
 
 
-async def _reader(file: int) -> asyncio.StreamReader:
+async def _reader(file: int) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(file, "rb", 0))
-    return reader
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(file, "rb", 0)
+    )
+    return transport, reader

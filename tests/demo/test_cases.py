@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -27,7 +28,7 @@ from demo.cases import (
     marked,
     messages,
 )
-from demo.evaluate import main
+from demo.evaluate import main, through_http
 
 Answers = dict[str, str]
 
@@ -165,3 +166,13 @@ def test_status_2_when_the_service_fails_or_is_not_there(
         assert run(monkeypatch, "--url", url) == 2
     assert "HTTP 503" in capsys.readouterr().err
     assert run(monkeypatch, "--url", "http://127.0.0.1:9") == 2
+
+
+def test_a_failure_ends_the_requests_beside_it() -> None:
+    async def ask(url: str) -> None:
+        with pytest.raises(RuntimeError, match="HTTP 503"):
+            await through_http(url, draw_cases(10, 4), concurrency=8)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with service({}, status=503) as url:
+        asyncio.run(ask(url))

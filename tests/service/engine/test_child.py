@@ -1,0 +1,59 @@
+"""A start that comes to nothing leaves no pipe open, and an end is not left half done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from service.engine.child import Child
+from service.engine.launcher import Launch
+from tests.waiting import DEADLOCK, until
+
+pytestmark = pytest.mark.anyio
+
+
+FOR_EVER = Launch((sys.executable, "-S", "-c", "import signal; signal.pause()"), {})
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start_process = asyncio.create_subprocess_exec
+
+    async def noting(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await start_process(*command, **options))
+        start.cancel()
+        return started[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noting)
+    before = os.listdir("/proc/self/fd")
+    start = asyncio.create_task(Child.start(FOR_EVER, grace=DEADLOCK))
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert started[0].returncode is not None
+    await until(lambda: os.listdir("/proc/self/fd") == before)
+
+
+async def test_a_start_that_fails_leaves_no_pipe_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        await Child.start(Launch(("engine",), {}), grace=1)
+    await until(lambda: os.listdir("/proc/self/fd") == before)
+
+
+async def test_an_end_that_is_cancelled_ends_everything_first() -> None:
+    child = await Child.start(FOR_EVER, grace=DEADLOCK)
+    ending = asyncio.create_task(child.end())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert child._process.returncode is not None
+    assert child._output.is_closing()
