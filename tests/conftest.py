@@ -18,13 +18,21 @@ settings.register_profile("patchbay", deadline=None, suppress_health_check=[Heal
 settings.load_profile("patchbay")
 
 # processes that test side by side share the cores; read when torch is imported
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+if workers:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of one test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if workers else own
 
 
 def open_streams() -> int:

@@ -120,7 +120,7 @@ def the_grace_outlasts_the_drain(made: Made) -> None:
         drain_timeout=1,
         idle_timeout=1,
     )
-    assert "timeout(self._grace + 5)" in inspect.getsource(Child.end)
+    assert "timeout(self._grace + 5)" in inspect.getsource(Child._end)
     stopped = (made_server.config.timeout_graceful_shutdown or 0) + Pace().grace + 5
     assert served >= 1
     assert pod(made)["terminationGracePeriodSeconds"] > served + drained + stopped

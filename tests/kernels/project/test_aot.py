@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from tests.kernels.compiled import rows
 
 
 @pytest.fixture(scope="module")
-def compiled() -> list[dict[str, Any]]:
-    return rows("kernels.project.aot")
+def compiled(shared: Path) -> list[dict[str, Any]]:
+    return rows("kernels.project.aot", shared)
 
 
 def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:
