@@ -14,7 +14,8 @@ from typing import Any, TypeGuard
 
 from service.errors import ConfigurationError
 
-_BICUBIC = 3
+BILINEAR, BICUBIC = 2, 3
+"""Pillow's numbers of filters, as `resample` has them."""
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -63,21 +64,33 @@ def read_normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
     return processor.get("image_mean", _CLIP_MEAN), processor.get("image_std", _CLIP_STD)
 
 
-def must_process_as_we_do(processor: Mapping[str, Any], file: Path) -> None:
-    """Our tiling resizes with bicubic, and the towers' first kernel scales and normalises bytes.
+def must_process_as_we_do(
+    processor: Mapping[str, Any],
+    file: Path,
+    *,
+    resamples: Collection[int] = (BICUBIC,),
+    ignored: Collection[str] = (),
+) -> None:
+    """Our views resize with one of `resamples`, and the towers' first kernel scales and normalises bytes.
 
-    Raises ConfigurationError naming the field that asks for something else.
+    A family whose views crop or pad as its processor does names these fields in `ignored`. Raises ConfigurationError
+    naming the field that asks for something else.
     """
-    expected = {
-        "resample": _BICUBIC,
-        "do_resize": True,
-        "do_rescale": True,
-        "do_normalize": True,
-        "do_convert_rgb": True,
+    expected: dict[str, Collection[Any]] = {
+        "resample": resamples,
+        "do_resize": (True,),
+        "do_rescale": (True,),
+        "do_normalize": (True,),
+        "do_convert_rgb": (True, None),
+        "do_center_crop": (False, None),
+        "do_pad": (False, None),
     }
-    for name, value in expected.items():
-        if (got := processor.get(name, value)) != value:
-            raise ConfigurationError(f"model: {file} has {name} = {got!r}; only {value!r} is supported")
+    for name, allowed in expected.items():
+        if name not in ignored and name in processor and processor[name] not in allowed:
+            said = " or ".join(repr(value) for value in allowed if value is not None)
+            raise ConfigurationError(
+                f"model: {file} has {name} = {processor[name]!r}; only {said} is supported"
+            )
     if not math.isclose(processor.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-4):
         raise ConfigurationError(
             f"model: {file} has rescale_factor = {processor['rescale_factor']!r}; only 1/255 is supported"
@@ -109,11 +122,12 @@ def read_tokens(
 
 def must_name_image_token(folder: Path, config: Mapping[str, Any], text: str, token: int) -> None:
     """Raises ConfigurationError when config.json has another id for it than tokenizer.json."""
-    if config.get("image_token_id", token) != token:
-        raise ConfigurationError(
-            f"model: {folder / 'config.json'} has image_token_id {config['image_token_id']} and tokenizer.json gives "
-            f"{text!r} the id {token}"
-        )
+    for name in ("image_token_id", "image_token_index"):
+        if config.get(name, token) != token:
+            raise ConfigurationError(
+                f"model: {folder / 'config.json'} has {name} {config[name]} and tokenizer.json gives {text!r} the id "
+                f"{token}"
+            )
 
 
 def is_count(value: Any) -> TypeGuard[int]:

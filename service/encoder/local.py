@@ -88,7 +88,7 @@ class LocalEncoder:
         rows = self._checked(reply.value, plan.tower_rows)
         if plan.token_map is None:
             return rows
-        return await asyncio.to_thread(_mapped, rows, plan.token_map, self._tower.constants)
+        return await asyncio.to_thread(mapped, rows, plan.token_map, self._tower.constants)
 
     @property
     def width(self) -> int:
@@ -158,7 +158,7 @@ class LocalEncoder:
         self._checked(reply.value, blank.rows)
 
 
-def _mapped(rows: torch.Tensor, token_map: TokenMap, constants: torch.Tensor) -> torch.Tensor:
+def mapped(rows: torch.Tensor, token_map: TokenMap, constants: torch.Tensor) -> torch.Tensor:
     """[rows, width] ++ [constants, width] → [tokens, width]"""
     index = torch.frombuffer(token_map.index, dtype=torch.int64)
     return torch.cat([rows, constants]).index_select(0, index)

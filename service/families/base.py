@@ -74,3 +74,15 @@ class Geometry(Protocol):
         """Keyword arguments with which the checkpoint's own processor applies `low` or `high`, and a limit: for
         pass-through. Raises InvalidRequest for a detail that it cannot apply."""
         ...
+
+
+def must_be_planned(width: int, height: int, facts: FamilyFacts, max_tiles: int | None) -> None:
+    """Raises ValueError for arguments of `Geometry.plan` that are out of range."""
+    if width < 1 or height < 1:
+        raise ValueError(f"an image has at least one pixel, not {width} × {height}")
+    if max(width, height) > facts.max_ratio * min(width, height):
+        raise ValueError(
+            f"the longer side is at most {facts.max_ratio:g} times the shorter one, not {width} × {height}"
+        )
+    if max_tiles is not None and max_tiles < 1:
+        raise ValueError(f"max_tiles is at least 1, not {max_tiles}")

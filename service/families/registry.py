@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "internvl": "internvl",
+    "llava": "llava",
+    "llava_next": "llava_next",
     "qwen2_5_vl": "qwen_vl",
 }
 """`model_type` of config.json: folder."""

@@ -45,9 +45,10 @@ class Trunk:
         hidden = patch_embed(tiles, self.front, backend=choice.backend)
         if (norm := self.before) is not None:
             hidden = layer_norm(hidden, norm.weight, norm.bias, norm.eps, backend=choice.backend)
-        outputs = []
+        outputs: list[torch.Tensor] = []
         for blocks in self.segments:
-            hidden = blocks(hidden)
+            # blocks may compute in the memory that they are given
+            hidden = blocks(hidden.clone() if outputs else hidden)
             outputs.append(hidden)
         if len(self.taken) > 1:
             hidden = torch.cat([outputs[number] for number in self.taken], -1)

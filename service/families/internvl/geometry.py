@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from service.domain import Detail, ImagePlan, Run, SoftLayout, View
 from service.errors import ConfigurationError
-from service.families.base import FamilyFacts
+from service.families.base import FamilyFacts, must_be_planned
 from service.families.grids import best_grid, nearest_square
 from service.families.internvl.files import read_facts
 
@@ -68,10 +68,7 @@ class InternVLGeometry:
         return replace(self, min_patches=min(self.min_patches, most), max_patches=most, is_limited=True)
 
     def plan(self, width: int, height: int, detail: Detail, max_tiles: int | None = None) -> ImagePlan:
-        if width < 1 or height < 1:
-            raise ValueError(f"an image has at least one pixel, not {width} × {height}")
-        if max_tiles is not None and max_tiles < 1:
-            raise ValueError(f"max_tiles is at least 1, not {max_tiles}")
+        must_be_planned(width, height, self.facts, max_tiles)
         if detail is Detail.LOW:
             return self._planned("low", 1, 1)
         fewest, most = self.min_patches, self.max_patches

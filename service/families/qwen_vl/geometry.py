@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from service.domain import Detail, ImagePlan, Run, SoftLayout, View
 from service.errors import ConfigurationError
-from service.families.base import FamilyFacts
+from service.families.base import FamilyFacts, must_be_planned
 from service.families.grids import nearest_square
 from service.families.qwen_vl.files import read_facts
 from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
@@ -81,10 +81,7 @@ class QwenVLGeometry:
         `auto` is `high` where that fits into `max_tiles` cells, else the same shape in as many as fit; a strip too
         narrow for them loses its shape. Where it has no more cells than `low`, it says so.
         """
-        if width < 1 or height < 1:
-            raise ValueError(f"an image has at least one pixel, not {width} × {height}")
-        if max_tiles is not None and max_tiles < 1:
-            raise ValueError(f"max_tiles is at least 1, not {max_tiles}")
+        must_be_planned(width, height, self.facts, max_tiles)
         low = smart_resize(width, height, self.cell, *self._low_pixels)
         if detail is Detail.LOW:
             return self._planned("low", low)

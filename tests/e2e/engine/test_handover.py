@@ -160,7 +160,7 @@ def test_text_cannot_take_the_place_of_an_image(engine: Any) -> None:
         ({"soft_target": [1.5]}, "soft_target of a handle must be a list of whole numbers"),
         ({"pixel_values": [1]}, "only supported for metadata: pixel_values"),
         ({"soft_layout": None}, "it must have ['soft_layout', 'soft_target', 'soft_version']"),
-        ({"soft_layout": [638, 161, 1]}, "has 161 rows; allowed are 1 to 160"),
+        ({"soft_layout": [638, 161, 1]}, "has 161 soft tokens; allowed are 1 to 160"),
         ({"soft_layout": [5, 2000, 0, 638, 16, 1]}, "takes 2016 positions"),
         ({"soft_layout": [640, 1, 0, 638, 16, 1]}, "outside the vocabulary of 640"),
         ({"soft_target": [5, 5, 5]}, "the prompt has 0 image placeholders for 1 images"),
