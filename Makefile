@@ -66,8 +66,9 @@ load-ui: setup-test  ## load test: Locust's page at http://127.0.0.1:8089
 load-distributed: setup-test  ## load test: the capacity, asked by four processes
 	@$(LOAD) --shape steps --processes 4 $(ARGS)
 
-bench: setup-test  ## every kernel's correctness gate, then its times
+bench: setup-test  ## every kernel's and the encoders' correctness gate, then their times
 	$(VENV)/python -m kernels.bench
+	$(VENV)/python -m benchmarks.encoders
 
 image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
 	@deploy/image.sh $(TARGETS)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.against_vllm --rate 2 --rate 6 --rounds 3 --out rows.csv
 
-Each turn starts one side, asks each of the load test's questions alone, then sends the same mix of requests at the
+Each turn starts one server, asks each of the load test's questions alone, then sends the same mix of requests at the
 same rate (python -m loadtests, a Poisson process) and checks every answer against the one given alone. Prints by rate
 and kind the medians over the rounds of the first token's percentiles with their spread, and vLLM's over Patchbay's.
 Exit status 1, and no table, when Patchbay answered a request wrongly or not at all.
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from benchmarks.processes import serving
-from benchmarks.sides import Side, patchbay, vllm_alone
+from benchmarks.servers import Server, patchbay, vllm_alone
 from kernels.report import describe_machine
 from service.settings import EMBEDDED_MODEL
 
@@ -39,9 +39,9 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One kind of request in one turn of one side; milliseconds to the first token, infinite where none came."""
+    """One kind of request in one turn of one server; milliseconds to the first token, infinite where none came."""
 
-    side: str
+    server: str
     rate: float
     round: int
     kind: str
@@ -56,19 +56,19 @@ class Turn:
     p99: float
 
 
-def read(summary: dict[str, Any], side: str, rate: float, round: int) -> list[Turn]:
+def read(summary: dict[str, Any], server: str, rate: float, round: int) -> list[Turn]:
     """Of one load test's summary.json: all kinds together, then each that was asked."""
     cells = {ALL: summary["figures"], **summary["kinds"]}
-    return [_turn(cell, side, rate, round, kind) for kind, cell in cells.items() if cell["started"]]
+    return [_turn(cell, server, rate, round, kind) for kind, cell in cells.items() if cell["started"]]
 
 
-def _turn(cell: dict[str, Any], side: str, rate: float, round: int, kind: str) -> Turn:
+def _turn(cell: dict[str, Any], server: str, rate: float, round: int, kind: str) -> Turn:
     p50, p95, p99 = (
         math.inf if cell["first_token_ms"][p] is None else cell["first_token_ms"][p]
         for p in ("p50", "p95", "p99")
     )
     counts = (cell[name] for name in ("started", "right", "wrong", "refused", "failed", "prompt_tokens"))
-    return Turn(side, rate, round, kind, *counts, p50, p95, p99)
+    return Turn(server, rate, round, kind, *counts, p50, p95, p99)
 
 
 def faults(turns: Iterable[Turn]) -> list[str]:
@@ -77,7 +77,7 @@ def faults(turns: Iterable[Turn]) -> list[str]:
         f"patchbay at {turn.rate:g} requests/s, round {turn.round}: {turn.wrong} wrong, {turn.refused} refused, "
         f"{turn.failed} failed of {turn.requests}"
         for turn in turns
-        if turn.side == "patchbay" and turn.kind == ALL and turn.right != turn.requests
+        if turn.server == "patchbay" and turn.kind == ALL and turn.right != turn.requests
     ]
 
 
@@ -89,8 +89,8 @@ def table(turns: Sequence[Turn]) -> str:
     ]
     for rate, kind in dict.fromkeys((turn.rate, turn.kind) for turn in turns):
         ours, theirs = (
-            [t for t in turns if (t.side, t.rate, t.kind) == (side, rate, kind)]
-            for side in ("patchbay", "vllm")
+            [t for t in turns if (t.server, t.rate, t.kind) == (server, rate, kind)]
+            for server in ("patchbay", "vllm")
         )
         ratios = (_ratio(ours, theirs, p) for p in ("p50", "p95"))
         lost = f"{sum(t.requests - t.right for t in theirs)} of {sum(t.requests for t in theirs)}"
@@ -115,23 +115,23 @@ def _median(turns: Sequence[Turn], measure: str) -> str:
 def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn], measure: str) -> str:
     if not ours or not theirs:
         return "–"
-    mine, other = (statistics.median(getattr(turn, measure) for turn in side) for side in (ours, theirs))
+    mine, other = (statistics.median(getattr(turn, measure) for turn in server) for server in (ours, theirs))
     return f"{other / mine:.2f}" if math.isfinite(mine) else "–"
 
 
-def load(side: Side, options: argparse.Namespace, rate: float) -> dict[str, Any]:
-    """One load test of a side that serves; its summary."""
+def load(server: Server, options: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """One load test of a server that serves; its summary."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "loadtests", "--url", side.url, "--report-dir", folder]
+        command = [sys.executable, "-m", "loadtests", "--url", server.url, "--report-dir", folder]
         command += ["--shape", "soak", "--rate", str(rate), "--seconds", str(options.seconds)]
         command += ["--mix", options.mix, "--answers", "alone"]
-        command += ["--server", "patchbay" if side.name == "patchbay" else "other"]
+        command += ["--server", "patchbay" if server.name == "patchbay" else "other"]
         command += ["--images", options.images, "--max-tokens", str(options.max_tokens)]
         done = subprocess.run(command, capture_output=True, text=True)
         summary = Path(folder) / "summary.json"
         # 1 is a broken objective: of no interest here
         if done.returncode not in (0, 1) or not summary.exists():
-            raise RuntimeError(f"no load test of {side.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(f"no load test of {server.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         found: dict[str, Any] = json.loads(summary.read_text())
         return found
 
@@ -174,7 +174,7 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=40, help="of load in each turn (default %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each server (default %(default)s)")
     parser.add_argument("--mix", default=MIX, help="as of python -m loadtests (default %(default)s)")
     parser.add_argument(
         "--images", default="scenes", choices=("scenes", "photos"), help="default %(default)s"
@@ -193,21 +193,21 @@ def main() -> int:
         help="folder of both logs (default %(default)s)",
     )
     parser.add_argument("--out", type=Path, help="gets a row for each turn and kind, as CSV")
-    parser.add_argument("engine_args", nargs="*", metavar="-- FLAG", help="vLLM's flags, for both sides")
+    parser.add_argument("engine_args", nargs="*", metavar="-- FLAG", help="vLLM's flags, for both servers")
     options = parser.parse_args()
     turns: list[Turn] = []
     for number in range(1, options.rounds + 1):
-        sides = [
+        servers = [
             patchbay(options.model, options.engine_args),
             vllm_alone(options.model, options.engine_args, options.vllm_threads),
         ]
         # who begins changes from round to round
-        for side in sides if number % 2 else reversed(sides):
-            log = options.logs / f"{side.name}.log"
-            with serving(side.argv, side.environment, log, side.ready):
+        for server in servers if number % 2 else reversed(servers):
+            log = options.logs / f"{server.name}.log"
+            with serving(server.argv, server.environment, log, server.ready):
                 for rate in options.rate or (2.0, 6.0):
-                    turns += read(load(side, options, rate), side.name, rate, number)
-                    print(f"round {number}, {side.name}, {rate:g} requests/s: done", file=sys.stderr)
+                    turns += read(load(server, options, rate), server.name, rate, number)
+                    print(f"round {number}, {server.name}, {rate:g} requests/s: done", file=sys.stderr)
     if red := faults(turns):
         print("\n".join(red), file=sys.stderr)
         return 1

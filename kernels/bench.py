@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,52 +16,14 @@ import torch
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
 from kernels.report import Machine, Report, Row, describe_machine, table, write
-from kernels.towers import bench as encoder
-from kernels.towers.towers import ENCODERS
 
 Run = Callable[[torch.device, int, Machine], Report]
-KERNELS: dict[str, Run] = {
-    "patch_embed": patch_embed.run,
-    "project": project.run,
-    "encoder": encoder.run,
-}
+KERNELS: dict[str, Run] = {"patch_embed": patch_embed.run, "project": project.run}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    rounds = options.rounds or (100 if device.type == "cuda" else 21)
-    machine = describe_machine(device)
-    print(", ".join(f"{name} {value}" for name, value in asdict(machine).items() if value != ""))
-    print(f"{rounds} rounds, providers in turns; times per call at the 20th, 50th and 80th percentile\n")
-    rows: list[Row] = []
-    failures: list[str] = []
-    notes: list[str] = []
-    chosen: dict[str, Run] = {
-        **KERNELS,
-        "encoder": partial(encoder.run, only=options.encoder, batches=options.batch),
-    }
-    for name in options.kernel or KERNELS:
-        report = chosen[name](device, rounds, machine)
-        rows += report.rows
-        failures += report.failures
-        notes += report.notes
-    print(table(rows), *notes, sep="\n")
-    for path in options.write:
-        write(rows, path)
-    for failure in failures:
-        print(f"GATE RED, not timed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kernels.bench", description=__doc__)
-    parser.add_argument(
-        "--device", help="a torch device; by default the first GPU if there is one, else the CPU"
-    )
-    parser.add_argument(
-        "--rounds", type=int, help="timed calls per provider (default: 100 on a GPU, 21 on a CPU)"
-    )
+    add_options(parser)
     parser.add_argument(
         "--kernel",
         choices=KERNELS,
@@ -70,19 +31,20 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="only this one; may be repeated (default: all)",
     )
+    options = parser.parse_args(arguments)
+    device, rounds, machine = setting(options)
+    return publish(
+        (KERNELS[name](device, rounds, machine) for name in options.kernel or KERNELS), options.write
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those of every benchmark."""
     parser.add_argument(
-        "--encoder",
-        choices=[one.name for one in ENCODERS],
-        action="append",
-        default=[],
-        help="only this one; may be repeated (default: all on a GPU, ViT-B/16-224 on a CPU)",
+        "--device", help="a torch device; by default the first GPU if there is one, else the CPU"
     )
     parser.add_argument(
-        "--batch",
-        type=int,
-        action="append",
-        default=[],
-        help="only encoders' batches of this size; may be repeated",
+        "--rounds", type=int, help="timed calls per provider (default: 100 on a GPU, 21 on a CPU)"
     )
     parser.add_argument(
         "--write",
@@ -92,7 +54,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write the rows, as .csv or .json; may be repeated",
     )
-    return parser
+
+
+def setting(options: argparse.Namespace) -> tuple[torch.device, int, Machine]:
+    """Device, rounds and machine, which are printed."""
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    rounds = options.rounds or (100 if device.type == "cuda" else 21)
+    machine = describe_machine(device)
+    print(", ".join(f"{name} {value}" for name, value in asdict(machine).items() if value != ""))
+    print(f"{rounds} rounds, providers in turns; times per call at the 20th, 50th and 80th percentile\n")
+    return device, rounds, machine
+
+
+def publish(reports: Iterable[Report], files: Sequence[Path]) -> int:
+    """Prints the rows and the notes, writes the rows, and names what may not be timed; the exit status."""
+    rows: list[Row] = []
+    failures: list[str] = []
+    notes: list[str] = []
+    for report in reports:
+        rows += report.rows
+        failures += report.failures
+        notes += report.notes
+    print(table(rows), *notes, sep="\n")
+    for path in files:
+        write(rows, path)
+    for failure in failures:
+        print(f"GATE RED, not timed: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _table_path(text: str) -> Path:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     found: list[Entry] = []
     for encoder, batch in ON_GPU:
         case = Case.draw(encoder, batch, torch.bfloat16, device)
-        if case.model.parts.before is not None:
+        if case.front.before is not None:
             continue  # the layer itself is one of the others
         if encoder.patch not in fitting:
             fitting[encoder.patch] = without_spills(CANDIDATES, gpu(device)[0], encoder.patch, shared)
@@ -98,11 +98,11 @@ def merged(before: Iterable[Entry], found: list[Entry]) -> list[Entry]:
 def _search(case: Case, candidates: list[Config], rounds: int) -> Entry:
     from kernels.patch_embed import fused  # here, so that the refusal needs no triton
 
-    device, encoder, folded = case.tiles.device, case.model.encoder, case.fold()
+    device, encoder, folded = case.tiles.device, case.front.tower, case.fold()
     exact = case.in_fp64()
     allowed = relative_error(providers(case, "triton")["eager"](), exact)
 
-    out = torch.empty(exact.shape, dtype=case.model.dtype, device=device)
+    out = torch.empty(exact.shape, dtype=case.front.dtype, device=device)
 
     def call(config: Config) -> torch.Tensor:
         fused.patch_embed(case.tiles, folded, out, config)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from kernels.blocks.crew import Crew
 from kernels.blocks.fold import PackedBlock, pack
 from kernels.blocks.reference import Block
+from kernels.blocks.thread_pool import ThreadPool
 
-ROWS_TOGETHER = 1024
+ROWS_AT_ONCE = 1024
 """Tokens that go through the blocks together: enough for products at full speed, few enough for the cache."""
 SCORES_BYTES = 2**20
 """Attention scores that are made, normalised and used before the next are made: a core's second cache."""
@@ -31,7 +31,7 @@ class FusedBlocks:
     def __init__(self, blocks: Sequence[Block], dtype: torch.dtype) -> None:
         with torch.inference_mode():
             self._blocks = [pack(block, dtype) for block in blocks]
-        self._crew: Crew | None = None
+        self._threads: ThreadPool | None = None
 
     @torch.inference_mode()
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -39,9 +39,9 @@ class FusedBlocks:
         threads = torch.get_num_threads()
         apart = len(hidden) // threads * threads if threads > 1 else 0
         if apart:
-            if self._crew is None or self._crew.size != threads:
-                self._crew = Crew(threads)
-            self._crew.each(self._through, hidden[:apart].chunk(threads))
+            if self._threads is None or self._threads.size != threads:
+                self._threads = ThreadPool(threads)
+            self._threads.each(self._through, hidden[:apart].chunk(threads))
         self._through(hidden[apart:])
         return hidden
 
@@ -49,7 +49,7 @@ class FusedBlocks:
     def _through(self, hidden: torch.Tensor) -> None:
         if not len(hidden):
             return
-        together = max(1, ROWS_TOGETHER // hidden.shape[1])
+        together = max(1, ROWS_AT_ONCE // hidden.shape[1])
         for images in torch.split(hidden, together):
             for block in self._blocks:
                 _run(images, block)

@@ -20,8 +20,8 @@ from kernels.measure import Call, alternate, percentiles, relative_error
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import embed, normalise, unfused
 from kernels.report import Machine, Report, Row
-from kernels.towers.models import MEAN, STD, Model
-from kernels.towers.towers import Encoder, clip, internvl, siglip, vit
+from kernels.towers.front import MEAN, STD, Front
+from kernels.towers.towers import Tower, clip, internvl, siglip, vit
 
 EXACT_ENOUGH = 1e-6
 """Below this an fp32 result is right, even where the chain happens to be closer."""
@@ -36,8 +36,8 @@ CLIP = clip("CLIP-ViT-L/14-336", 336, 1024, 0, 16, 4096, 4096)
 DEMO = internvl("demo/14-112", 112, 128, 0, 4, 512, 128)
 ON_CPU = ((VIT_L, 8), (CLIP, 8), (DEMO, 8))
 ON_GPU = tuple(
-    (encoder, batch)
-    for encoder in (
+    (tower, batch)
+    for tower in (
         VIT_L,
         CLIP,
         siglip("SigLIP-so400m/14-378", 378, 1152, 0, 16, 4304, 2048),
@@ -53,9 +53,9 @@ def run(device: torch.device, rounds: int, machine: Machine) -> Report:
     backend = choose_backend(device)
     gpu = device.type == "cuda"
     report = Report([], [])
-    for encoder, batch in ON_GPU if gpu else ON_CPU:
+    for tower, batch in ON_GPU if gpu else ON_CPU:
         for dtype in (torch.bfloat16,) if gpu else (torch.bfloat16, torch.float32):
-            case = Case.draw(encoder, batch, dtype, device)
+            case = Case.draw(tower, batch, dtype, device)
             with torch.inference_mode():
                 errors = measure_errors(case, backend)
                 if failures := gate(case, backend, errors):
@@ -73,47 +73,47 @@ def run(device: torch.device, rounds: int, machine: Machine) -> Report:
 class Case:
     """One tower's embeddings in one dtype, and random pixels for a batch."""
 
-    model: Model
+    front: Front
     tiles: torch.Tensor
 
     @staticmethod
-    def draw(encoder: Encoder, batch: int, dtype: torch.dtype, device: torch.device) -> Case:
+    def draw(tower: Tower, batch: int, dtype: torch.dtype, device: torch.device) -> Case:
         random = torch.Generator(device).manual_seed(0)
-        model = Model(encoder, device, dtype)
-        for parameter in model.tower.parameters():  # biases and class tokens, too, which begin as 0
+        front = Front(tower, device, dtype)
+        for parameter in front.parameters():  # biases and class tokens, too, which begin as 0
             parameter.normal_(0, 0.02, generator=random)
-        if (norm := model.parts.before) is not None:
+        if (norm := front.before) is not None:
             norm.weight.add_(1)
-        size = (batch, encoder.side, encoder.side, 3)
+        size = (batch, tower.side, tower.side, 3)
         tiles = torch.randint(0, 256, size, dtype=torch.uint8, device=device, generator=random)
-        return Case(model, tiles)
+        return Case(front, tiles)
 
     def __str__(self) -> str:
-        return f"{self.model.encoder.name} batch {len(self.tiles)} {NAMES[self.model.dtype]}"
+        return f"{self.front.tower.name} batch {len(self.tiles)} {NAMES[self.front.dtype]}"
 
     @property
     def tokens(self) -> int:
-        return self.model.skip + self.model.encoder.patches
+        return (self.front.cls is not None) + self.front.tower.patches
 
     @property
     def flops(self) -> int:
-        at = self.model.encoder
+        at = self.front.tower
         return 2 * len(self.tiles) * at.patches * 3 * at.patch**2 * at.hidden
 
     @property
     def least_bytes(self) -> int:
         """Pixels and weights in, the offsets' fp32 table in, tokens out; once each."""
-        at, item = self.model.encoder, self.model.dtype.itemsize
+        at, item = self.front.tower, self.front.dtype.itemsize
         weights = 3 * at.patch**2 * at.hidden * item
         return self.tiles.numel() + weights + self.tokens * at.hidden * (4 + len(self.tiles) * item)
 
     def fold(self) -> FoldedPatchEmbed:
-        p = self.model.parts
+        p = self.front
         layer = (p.weight, p.bias, MEAN, STD, p.position, p.cls)
-        return fold_patch_embed(*layer, dtype=self.model.dtype, device=self.tiles.device)
+        return fold_patch_embed(*layer, dtype=self.front.dtype, device=self.tiles.device)
 
     def in_fp64(self) -> torch.Tensor:
-        p = self.model.parts
+        p = self.front
         bias, position, cls = (None if t is None else t.double() for t in (p.bias, p.position, p.cls))
         tokens = unfused(self.tiles, p.weight.double(), bias, MEAN, STD, position, cls)
         if p.before is None:
@@ -124,9 +124,8 @@ class Case:
 
 def providers(case: Case, backend: Backend) -> dict[str, Call]:
     """The ways to the same tokens; each allocates its own result."""
-    tiles, p, dtype = case.tiles, case.model.parts, case.model.dtype
+    tiles, p, dtype = case.tiles, case.front, case.front.dtype
     shift, scale = (255 * torch.tensor(v, device=tiles.device).view(3, 1, 1) for v in (MEAN, STD))
-    theirs = case.model.transformers_front()
 
     def chain(tiles: torch.Tensor) -> torch.Tensor:
         pixels = normalise(tiles, shift, scale).to(dtype)
@@ -136,7 +135,7 @@ def providers(case: Case, backend: Backend) -> dict[str, Call]:
     calls: dict[str, Call] = {
         backend: ours(case, backend),
         "eager": lambda: chain(tiles),
-        "transformers": lambda: theirs(tiles),
+        "transformers": lambda: p(normalise(tiles, shift, scale).to(dtype)),
     }
     if tiles.is_cuda:  # on a CPU it would need a C++ compiler
         compiled = torch.compile(chain, dynamic=False)
@@ -146,7 +145,7 @@ def providers(case: Case, backend: Backend) -> dict[str, Call]:
 
 def ours(case: Case, backend: Backend, out: torch.Tensor | None = None) -> Call:
     """patch_embed, and layer_norm where the tower has one; into `out`, by default into a new tensor."""
-    folded, tiles, norm = case.fold(), case.tiles, case.model.parts.before
+    folded, tiles, norm = case.fold(), case.tiles, case.front.before
     if norm is None:
         return lambda: patch_embed(tiles, folded, backend=backend, out=out)
     parameters = norm.weight, norm.bias, norm.eps
@@ -157,18 +156,18 @@ def ours(case: Case, backend: Backend, out: torch.Tensor | None = None) -> Call:
 
 def floor(case: Case) -> Call:
     """The matrix product alone, of pixels that somebody else has laid out."""
-    matrix = case.model.parts.weight.flatten(1).T  # [K, hidden]
-    laid_out = torch.randn(
-        len(case.tiles) * case.model.encoder.patches, len(matrix), device=matrix.device
-    ).to(case.model.dtype)
-    product = torch.empty(len(laid_out), matrix.shape[1], dtype=case.model.dtype, device=matrix.device)
+    matrix = case.front.weight.flatten(1).T  # [K, hidden]
+    laid_out = torch.randn(len(case.tiles) * case.front.tower.patches, len(matrix), device=matrix.device).to(
+        case.front.dtype
+    )
+    product = torch.empty(len(laid_out), matrix.shape[1], dtype=case.front.dtype, device=matrix.device)
     return lambda: torch.mm(laid_out, matrix, out=product)
 
 
 def measure_errors(case: Case, backend: Backend) -> dict[str, float]:
     """Of every provider; ours writes into poisoned memory, so that a token left out makes the error infinite."""
     exact = case.in_fp64()
-    poisoned = torch.full(exact.shape, float("nan"), dtype=case.model.dtype, device=exact.device)
+    poisoned = torch.full(exact.shape, float("nan"), dtype=case.front.dtype, device=exact.device)
     calls = {**providers(case, backend), backend: ours(case, backend, poisoned)}
     return {name: relative_error(call(), exact) for name, call in calls.items()}
 
@@ -195,9 +194,9 @@ def _rows(
             kernel="patch_embed",
             provider=provider,
             mode=mode,
-            shape=case.model.encoder.name,
+            shape=case.front.tower.name,
             batch=len(case.tiles),
-            dtype=NAMES[case.model.dtype],
+            dtype=NAMES[case.front.dtype],
             p20_us=p20,
             p50_us=p50,
             p80_us=p80,

@@ -1,6 +1,6 @@
 """project: a vision tower's last hidden states become soft tokens, each image's rows in their place.
 
-`reference.py` says what is computed, `merge.py` and `places.py` which patches make a row and where it goes, `fold.py`
+`reference.py` says what is computed, `merge.py` and `scatter.py` which patches make a row and where it goes, `fold.py`
 what is worked out beforehand, `fused.py`, `cublas.py` and `cpu.py` how it is done on a GPU and on a CPU, `README.md`
 why, and what it is worth.
 """
@@ -17,7 +17,7 @@ from kernels.project.configs import entry
 from kernels.project.contract import check_out, count_rows
 from kernels.project.fold import ACTIVATIONS, FoldedProjector, Linear, Norm, fold_projector
 from kernels.project.merge import Merge
-from kernels.project.places import Places, place_rows, place_spans
+from kernels.project.scatter import ScatterIndex, scatter_index, scatter_spans
 
 __all__ = [
     "ACTIVATIONS",
@@ -27,13 +27,13 @@ __all__ = [
     "Linear",
     "Merge",
     "Norm",
-    "Places",
+    "ScatterIndex",
     "Provider",
     "choose_backend",
     "choose_provider",
     "fold_projector",
-    "place_rows",
-    "place_spans",
+    "scatter_index",
+    "scatter_spans",
     "project",
 ]
 
@@ -47,7 +47,7 @@ def project(
     *,
     backend: Backend,
     out: torch.Tensor | None = None,
-    places: Places | None = None,
+    scatter: ScatterIndex | None = None,
     provider: Provider | None = None,
 ) -> torch.Tensor:
     """Soft tokens: rows of patches, normalised and projected, packed in one output.
@@ -58,14 +58,14 @@ def project(
         folded: of `fold_projector` for this backend, on the same device. Any will do for "reference".
         backend: of `choose_backend`.
         out: [rows, width] where to write; by default a new tensor. Rows must be contiguous and may lie apart.
-        places: of `place_rows` or `place_spans`: where in `out` each row goes; what lies between stays as it is.
+        scatter: of `scatter_index` or `scatter_spans`: where in `out` each row goes; what lies between stays as it is.
         provider: of backend "triton"; by default what `choose_provider` says.
 
     Returns:
         [tiles · rows of a tile, width] in `folded.dtype`; `out` itself if it was given.
 
     Raises:
-        ValueError: hidden states, `out`, `places` or `provider` do not fit.
+        ValueError: hidden states, `out`, `scatter` or `provider` do not fit.
         BackendUnavailable: the backend cannot run there; none is tried in its place.
     """
     require_backend(backend, hidden.device)
@@ -75,26 +75,26 @@ def project(
             f"provider: got {provider!r} for backend {backend!r}, allowed are 'fused' and 'cublas' for 'triton'"
         )
     if out is None:
-        if places is not None:
+        if scatter is not None:
             raise ValueError(
-                "out: got none with places, must be given so that nothing in it is left to chance"
+                "out: got none with scatter, must be given so that nothing in it is left to chance"
             )
         out = torch.empty(rows, folded.width, dtype=folded.dtype, device=hidden.device)
     else:
-        check_out(out, rows, folded, places)
+        check_out(out, rows, folded, scatter)
     if rows == 0:
         return out
     if backend == "cpu":
-        cpu.project(hidden, folded, out, places)
+        cpu.project(hidden, folded, out, scatter)
     elif backend == "reference":
         made = reference.project(hidden, folded).to(out.dtype)
-        out.copy_(made) if places is None else out.index_copy_(0, places.rows, made)
+        out.copy_(made) if scatter is None else out.index_copy_(0, scatter.rows, made)
     elif (provider or choose_provider(folded, rows)) == "cublas":
-        cublas.project(hidden, folded, out, places)
+        cublas.project(hidden, folded, out, scatter)
     else:
         from kernels.project import fused  # here, so that nothing but this needs triton
 
-        fused.project(hidden, folded, out, places)
+        fused.project(hidden, folded, out, scatter)
     return out
 
 

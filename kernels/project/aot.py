@@ -19,16 +19,24 @@ from kernels.project.configs import Config
 PLAIN = {"SKIP": 0, "FACTOR": 1, "SIDE": 0, "PARTS": 1, "GROUPS": 1, "NORMED": 0, "CENTRED": 0}
 SHUFFLE = {"SKIP": 1, "FACTOR": 2, "SIDE": 32, "PARTS": 4}
 LAYERS: dict[str, dict[str, int]] = {
-    "LLaVA linear 1": {**PLAIN, "SKIP": 1, "HIDDEN": 1024, "ACTIVATION": 1, "PLACED": 0},
+    "LLaVA linear 1": {**PLAIN, "SKIP": 1, "HIDDEN": 1024, "ACTIVATION": 1, "SCATTERED": 0},
     "InternVL linear 1": {
         **SHUFFLE,
-        **{"HIDDEN": 1024, "GROUPS": 1, "NORMED": 1, "CENTRED": 1, "ACTIVATION": 1, "PLACED": 0},
+        **{"HIDDEN": 1024, "GROUPS": 1, "NORMED": 1, "CENTRED": 1, "ACTIVATION": 1, "SCATTERED": 0},
     },
     "Qwen2.5-VL linear 1": {
         **PLAIN,
-        **{"FACTOR": 2, "PARTS": 4, "HIDDEN": 1280, "GROUPS": 4, "NORMED": 1, "ACTIVATION": 1, "PLACED": 0},
+        **{
+            "FACTOR": 2,
+            "PARTS": 4,
+            "HIDDEN": 1280,
+            "GROUPS": 4,
+            "NORMED": 1,
+            "ACTIVATION": 1,
+            "SCATTERED": 0,
+        },
     },
-    "linear 2, placed": {**PLAIN, "HIDDEN": 4096, "ACTIVATION": 0, "PLACED": 1},
+    "linear 2, placed": {**PLAIN, "HIDDEN": 4096, "ACTIVATION": 0, "SCATTERED": 1},
 }
 
 
@@ -60,7 +68,7 @@ def compile_product(architecture: int, dtype: str, layer: str, config: Config) -
     pointers = {
         **dict.fromkeys(("hidden", "weight", "out"), f"*{dtype}"),
         **dict.fromkeys(("bias", "sums", "statistics"), "*fp32"),
-        "places": "*i64",
+        "scatter": "*i64",
     }
     return _compile(fused.product_kernel, architecture, dtype, layer, config, fixed, pointers, fused.RUNTIME)
 

@@ -6,7 +6,7 @@ import torch
 
 from kernels.backend import Backend
 from kernels.project.fold import FoldedProjector
-from kernels.project.places import Places
+from kernels.project.scatter import ScatterIndex
 
 
 def count_rows(hidden: torch.Tensor, folded: FoldedProjector, backend: Backend) -> int:
@@ -40,20 +40,20 @@ def count_rows(hidden: torch.Tensor, folded: FoldedProjector, backend: Backend) 
     return len(hidden) * folded.merge.rows(hidden.shape[1] - folded.skip)
 
 
-def check_out(out: torch.Tensor, rows: int, folded: FoldedProjector, places: Places | None) -> None:
+def check_out(out: torch.Tensor, rows: int, folded: FoldedProjector, scatter: ScatterIndex | None) -> None:
     """Check a tensor of the caller's to write into.
 
     Raises:
-        ValueError: wrong shape, dtype or device, rows that are not contiguous or overlap, or places that are not
+        ValueError: wrong shape, dtype or device, rows that are not contiguous or overlap, or scatter that are not
             one for each row.
     """
     device = folded.linears[0].weight.device
-    if places is not None and (len(places.rows) != rows or places.rows.device != device):
+    if scatter is not None and (len(scatter.rows) != rows or scatter.rows.device != device):
         raise ValueError(
-            f"places: got {len(places.rows)} on {places.rows.device}, must be {rows} on {device}, one for each row"
+            f"scatter: got {len(scatter.rows)} on {scatter.rows.device}, must be {rows} on {device}, one for each row"
         )
-    fits = len(out) == rows if places is None else len(out) >= places.reach
-    needed = f"{rows}" if places is None else f"at least {places.reach}"
+    fits = len(out) == rows if scatter is None else len(out) >= scatter.reach
+    needed = f"{rows}" if scatter is None else f"at least {scatter.reach}"
     if (
         out.ndim != 2
         or not fits

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from kernels.project.fold import FoldedProjector
 from kernels.project.gathered import normalised_rows
-from kernels.project.places import Places
 from kernels.project.reference import activate
+from kernels.project.scatter import ScatterIndex
 
 SLAB = 1024
 """Rows that go through together, or those of one tile where it has more and they cannot be parted."""
@@ -28,7 +28,9 @@ EPILOGUES = {
 """oneDNN's name and algorithm; quick_gelu has none and is a step of its own."""
 
 
-def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, places: Places | None) -> None:
+def project(
+    hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, scatter: ScatterIndex | None
+) -> None:
     """Write the rows of `hidden` into `out`, all already checked."""
     first = 0
     for slab in slabs(hidden, folded):
@@ -36,10 +38,10 @@ def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, pl
         for layer in range(len(folded.linears)):
             rows = _linear(rows, folded, layer)
         end = first + len(rows)
-        if places is None:
+        if scatter is None:
             out.narrow(0, first, len(rows)).copy_(rows)
         else:
-            out.index_copy_(0, places.rows[first:end], rows.to(out.dtype))
+            out.index_copy_(0, scatter.rows[first:end], rows.to(out.dtype))
         first = end
 
 

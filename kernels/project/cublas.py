@@ -11,24 +11,26 @@ import torch
 
 from kernels.project.fold import FoldedProjector, Linear
 from kernels.project.gathered import normalised_rows
-from kernels.project.places import Places
 from kernels.project.reference import activate
+from kernels.project.scatter import ScatterIndex
 
 
-def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, places: Places | None) -> None:
+def project(
+    hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, scatter: ScatterIndex | None
+) -> None:
     """Write the rows of `hidden` into `out`, all already checked."""
     rows = normalised_rows(hidden, folded)
     *before, last = folded.linears
     for linear in before:
         rows = _activated(rows, linear, folded.activation)
-    if places is None and out.dtype == rows.dtype:
+    if scatter is None and out.dtype == rows.dtype:
         _product(rows, last, out)
         return
     product = _product(rows, last, rows.new_empty(len(rows), folded.width)).to(out.dtype)
-    if places is None:
+    if scatter is None:
         out.copy_(product)
     else:
-        out.index_copy_(0, places.rows, product)
+        out.index_copy_(0, scatter.rows, product)
 
 
 def _activated(rows: torch.Tensor, linear: Linear, activation: str) -> torch.Tensor:

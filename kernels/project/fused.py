@@ -17,7 +17,7 @@ from kernels.backend import BackendUnavailable, gpu
 from kernels.project import configs
 from kernels.project.configs import Config
 from kernels.project.fold import ALIGNMENT, FoldedProjector, Product
-from kernels.project.places import Places
+from kernels.project.scatter import ScatterIndex
 
 RUNTIME = ["rows", "tile_rows"]
 """Integers that differ from call to call: no compilation of their own for 1 and for multiples of 16."""
@@ -107,7 +107,7 @@ def product_kernel(
     bias,  # fp32 [width]
     sums,  # fp32 [GROUPS, width]
     statistics,  # fp32 [rows, GROUPS, 2]
-    places,  # int64 [rows]
+    scatter,  # int64 [rows]
     out,  # [at least rows, width]
     rows,
     tile_rows,
@@ -126,19 +126,19 @@ def product_kernel(
     NORMED: tl.constexpr,
     CENTRED: tl.constexpr,
     ACTIVATION: tl.constexpr,
-    PLACED: tl.constexpr,
+    SCATTERED: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    TOGETHER: tl.constexpr,
+    GROUP_M: tl.constexpr,
 ):
     # programs that run side by side share rows and weights in the L2
     row_blocks, width_blocks = tl.cdiv(rows, BLOCK_ROWS), tl.cdiv(width, BLOCK_WIDTH)
     program = tl.program_id(0)
-    band = program // (TOGETHER * width_blocks) * TOGETHER
-    height = tl.minimum(row_blocks - band, TOGETHER)
-    row = (band + program % (TOGETHER * width_blocks) % height) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    channel = program % (TOGETHER * width_blocks) // height * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
+    band = program // (GROUP_M * width_blocks) * GROUP_M
+    height = tl.minimum(row_blocks - band, GROUP_M)
+    row = (band + program % (GROUP_M * width_blocks) % height) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    channel = program % (GROUP_M * width_blocks) // height * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
     stored = (row < rows)[:, None] & (channel < width)[None, :]
     known = tl.minimum(row, rows - 1)
 
@@ -174,12 +174,14 @@ def product_kernel(
     constant = tl.load(bias + channel, mask=channel < width, other=0.0)
     acc = activate(acc * scale[:, None] + constant[None, :], ACTIVATION)
     place = row.to(tl.int64)
-    if PLACED:
-        place = tl.load(places + known)
+    if SCATTERED:
+        place = tl.load(scatter + known)
     tl.store(out + place[:, None] * out_stride + channel[None, :], acc.to(out.dtype.element_ty), mask=stored)
 
 
-def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, places: Places | None) -> None:
+def project(
+    hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, scatter: ScatterIndex | None
+) -> None:
     """Write the rows of `hidden` into `out`, all already checked, in two or three launches on the current stream.
 
     Raises:
@@ -213,7 +215,7 @@ def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, pl
             folded.products[0],
             statistics,
             first,
-            places if last else None,
+            scatter if last else None,
             rows,
             tile_rows,
             {**gather, **_norm_constants(folded), "ACTIVATION": CODES[activation]},
@@ -221,7 +223,7 @@ def project(hidden: torch.Tensor, folded: FoldedProjector, out: torch.Tensor, pl
         if not last:
             plain = {"SKIP": 0, "FACTOR": 1, "SIDE": 0, "PARTS": 1, "HIDDEN": first.shape[1], **NO_NORM}
             _launch(
-                first[None], folded.products[1], None, out, places, rows, rows, {**plain, "ACTIVATION": 0}
+                first[None], folded.products[1], None, out, scatter, rows, rows, {**plain, "ACTIVATION": 0}
             )
 
 
@@ -271,7 +273,7 @@ def _launch(
     product: Product,
     statistics: torch.Tensor | None,
     out: torch.Tensor,
-    places: Places | None,
+    scatter: ScatterIndex | None,
     rows: int,
     tile_rows: int,
     fixed: dict[str, int],
@@ -286,7 +288,7 @@ def _launch(
         product.bias,
         product.sums,
         product.bias if statistics is None else statistics,  # never read
-        product.bias if places is None else places.rows,  # never read
+        product.bias if scatter is None else scatter.rows,  # never read
         out,
         rows,
         tile_rows,
@@ -297,7 +299,7 @@ def _launch(
         out.stride(0),
         **fixed,
         **constants(fixed["HIDDEN"], config),
-        PLACED=int(places is not None),
+        SCATTERED=int(scatter is not None),
         num_warps=config.warps,
         num_stages=config.stages,
         enable_fp_fusion=True,
@@ -311,5 +313,5 @@ def constants(hidden: int, config: Config) -> dict[str, int]:
         "BLOCK_ROWS": config.block_rows,
         "BLOCK_WIDTH": config.block_width,
         "BLOCK_K": config.block_k,
-        "TOGETHER": 8,
+        "GROUP_M": 8,
     }

@@ -8,21 +8,16 @@ is an operation of its own; in fp32 it is the specification, in bf16 the chain t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from kernels.project.fold import FoldedProjector, Linear, Norm
 from kernels.project.merge import Merge
-
-if TYPE_CHECKING:
-    from kernels.project.fold import FoldedProjector, Linear, Norm
 
 
 def project(hidden: torch.Tensor, folded: FoldedProjector) -> torch.Tensor:
     """[tiles, skip + patches, hidden] → fp32 rows [tiles · rows of a tile, width]."""
-    from kernels.project.fold import Linear, Norm
-
     norm = folded.norm
     if norm is not None:
         bias = None if norm.bias is None else norm.bias.float()

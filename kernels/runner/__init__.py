@@ -1,15 +1,22 @@
 """runner: batches of uint8 tiles from the host through a GPU and back, copies beside the compute, launches as graphs.
 
-`rungs.py` says how a batch is cut and which sizes get a CUDA graph, `runner.py` in which order copies and compute wait
-for each other, `device.py` what it needs of a device and how CUDA does it, `README.md` why.
+`graph_sizes.py` says how a batch is cut and which batch sizes get a CUDA graph, `runner.py` in which order copies and
+compute wait for each other, `device.py` what it needs of a device and how CUDA does it, `README.md` why.
 """
 
 from __future__ import annotations
 
 from kernels.runner.attention import ATTENTIONS, Attention, attend
 from kernels.runner.device import Cuda, Device
-from kernels.runner.rungs import choose_rungs, chunk_tiles, graph_bytes, ladder, rung_for, split
-from kernels.runner.runner import CaptureFailed, Form, Forward, Landed, Runner
+from kernels.runner.graph_sizes import (
+    candidate_sizes,
+    choose_graph_sizes,
+    chunk_tiles,
+    graph_bytes,
+    graph_size_for,
+    split,
+)
+from kernels.runner.runner import CaptureFailed, Forward, HostBatch, Runner, TileShape
 
 __all__ = [
     "ATTENTIONS",
@@ -17,15 +24,15 @@ __all__ = [
     "CaptureFailed",
     "Cuda",
     "Device",
-    "Form",
+    "TileShape",
     "Forward",
-    "Landed",
+    "HostBatch",
     "Runner",
     "attend",
-    "choose_rungs",
+    "choose_graph_sizes",
     "chunk_tiles",
     "graph_bytes",
-    "ladder",
-    "rung_for",
+    "candidate_sizes",
+    "graph_size_for",
     "split",
 ]

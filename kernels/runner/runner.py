@@ -20,7 +20,7 @@ from functools import partial
 import torch
 
 from kernels.runner.device import Call, Device, Event
-from kernels.runner.rungs import rung_for, split
+from kernels.runner.graph_sizes import graph_size_for, split
 
 Forward = Callable[[torch.Tensor, torch.Tensor], None]
 """Called with uint8 [tiles, height, width, 3] and out [tiles · rows, width], both on the device, which it fills.
@@ -36,7 +36,7 @@ class CaptureFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TileShape:
     """What goes in and out, per tile."""
 
     height: int
@@ -47,7 +47,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Landed:
+class HostBatch:
     """A batch's rows, in pinned memory that goes back to its pool when the last view of it is dropped."""
 
     rows: torch.Tensor
@@ -62,8 +62,8 @@ class _Buffers:
     rows: torch.Tensor
     finite: torch.Tensor
 
-    def first(self, tiles: int, form: Form) -> _Buffers:
-        return _Buffers(self.pixels[:tiles], self.rows[: tiles * form.rows], self.finite[:tiles])
+    def first(self, tiles: int, shape: TileShape) -> _Buffers:
+        return _Buffers(self.pixels[:tiles], self.rows[: tiles * shape.rows], self.finite[:tiles])
 
 
 @dataclass(slots=True, eq=False)
@@ -78,28 +78,31 @@ class _Slot:
 class Runner:
     """Runs `forward` on batches of any number of tiles, at most `most` at once.
 
-    Chunks of up to `rungs[-1]` tiles replay a graph of the next rung, the tiles that it has more hold what was there
-    before; larger ones run `forward` itself. The first `run` takes the memory and captures: call it at the start.
+    Chunks of up to `graph_sizes[-1]` tiles replay the CUDA graph of the next larger size, whose further tiles hold what
+    was there before; larger chunks run `forward` itself. The first `run` takes the memory and captures: call it at the
+    start.
     """
 
     def __init__(
         self,
         forward: Forward,
-        form: Form,
+        shape: TileShape,
         device: Device,
         *,
         most: int,
-        rungs: Sequence[int] = (),
+        graph_sizes: Sequence[int] = (),
         slots: int = SLOTS,
     ) -> None:
         if most < 1 or slots < 1:
             raise ValueError(f"most and slots must be 1 or more, got {most} and {slots}")
-        if list(rungs) != sorted(set(rungs)) or not all(1 <= rung <= most for rung in rungs):
-            raise ValueError(f"rungs: got {list(rungs)}, must ascend from 1 to at most {most}")
+        if list(graph_sizes) != sorted(set(graph_sizes)) or not all(
+            1 <= graph_size <= most for graph_size in graph_sizes
+        ):
+            raise ValueError(f"graph_sizes: got {list(graph_sizes)}, must ascend from 1 to at most {most}")
         self.most = most
-        self.rungs = tuple(rungs)
+        self.graph_sizes = tuple(graph_sizes)
         self._forward = forward
-        self._form = form
+        self._shape = shape
         self._device = device
         self._slot_count = slots
         self._into, self._compute, self._out = device.stream(), device.stream(), device.stream()
@@ -109,17 +112,17 @@ class Runner:
         self._static: _Buffers | None = None
 
     @torch.inference_mode()
-    def run(self, views: Sequence[torch.Tensor]) -> Landed:
+    def run(self, views: Sequence[torch.Tensor]) -> HostBatch:
         """uint8 [tiles, height, width, 3] on the host, one or more, to the rows of their tiles one after the other.
 
-        Raises ValueError for views of another form, CaptureFailed in the first call, and what `forward` raises.
+        Raises ValueError for views of another shape, CaptureFailed in the first call, and what `forward` raises.
         """
-        form = self._form
+        shape = self._shape
         for view in views:
-            if view.dtype != torch.uint8 or tuple(view.shape[1:]) != (form.height, form.width, 3):
+            if view.dtype != torch.uint8 or tuple(view.shape[1:]) != (shape.height, shape.width, 3):
                 raise ValueError(
                     f"tiles: got {view.dtype} {list(view.shape)}, must be torch.uint8 "
-                    f"[tiles, {form.height}, {form.width}, 3]"
+                    f"[tiles, {shape.height}, {shape.width}, 3]"
                 )
         tiles = sum(map(len, views))
         if not tiles:
@@ -128,17 +131,17 @@ class Runner:
             self._prepare()
         return self._run(_pieces(views), tiles)
 
-    def _run(self, pieces: Iterator[torch.Tensor], tiles: int) -> Landed:
-        form = self._form
-        landed = Landed(
-            self._device.pinned(tiles * form.rows, form.row_width, dtype=form.dtype),
+    def _run(self, pieces: Iterator[torch.Tensor], tiles: int) -> HostBatch:
+        shape = self._shape
+        landed = HostBatch(
+            self._device.pinned(tiles * shape.rows, shape.row_width, dtype=shape.dtype),
             self._device.pinned(tiles, dtype=torch.bool),
         )
         begin = 0
         for size in split(tiles, self.most):
             slot = self._ring[self._turn]
             self._turn = (self._turn + 1) % len(self._ring)
-            made = slot.device.first(size, form)
+            made = slot.device.first(size, shape)
 
             slot.staged.wait()
             for tile in range(size):
@@ -154,7 +157,7 @@ class Runner:
 
             self._out.wait(slot.computed)
             end = begin + size
-            self._out.copy(landed.rows[begin * form.rows : end * form.rows], made.rows)
+            self._out.copy(landed.rows[begin * shape.rows : end * shape.rows], made.rows)
             self._out.copy(landed.finite[begin:end], made.finite)
             slot.landed = self._out.record()
             begin = end
@@ -163,13 +166,13 @@ class Runner:
 
     def _launch(self, chunk: _Buffers, tiles: int) -> None:
         """In the compute stream."""
-        rung = rung_for(tiles, self.rungs)
-        if rung is None or self._static is None:
+        size = graph_size_for(tiles, self.graph_sizes)
+        if size is None or self._static is None:
             self._call(chunk)
             return
-        static = self._static.first(tiles, self._form)
+        static = self._static.first(tiles, self._shape)
         static.pixels.copy_(chunk.pixels)
-        self._graphs[rung]()
+        self._graphs[size]()
         chunk.rows.copy_(static.rows)
         chunk.finite.copy_(static.finite)
 
@@ -181,15 +184,15 @@ class Runner:
     def _prepare(self) -> None:
         """Streams, ring and graphs; the largest chunk runs once even where it has none."""
         try:
-            static = self._buffers(self.rungs[-1]) if self.rungs else None
+            static = self._buffers(self.graph_sizes[-1]) if self.graph_sizes else None
             ring = self._slots()
             self._device.settle()  # weights and zeros are there before other streams look
             # the largest first: the others find room in its memory
-            for rung in reversed(self.rungs):
+            for size in reversed(self.graph_sizes):
                 assert static is not None
-                call = partial(self._call, static.first(rung, self._form))
-                self._graphs[rung] = self._device.capture(call)
-            if rung_for(self.most, self.rungs) is None:
+                call = partial(self._call, static.first(size, self._shape))
+                self._graphs[size] = self._device.capture(call)
+            if graph_size_for(self.most, self.graph_sizes) is None:
                 self._compute.run(partial(self._call, ring[0].device))
             self._device.settle()
         except Exception as error:
@@ -198,18 +201,18 @@ class Runner:
         self._static, self._ring = static, ring
 
     def _buffers(self, tiles: int) -> _Buffers:
-        form = self._form
+        shape = self._shape
         return _Buffers(
-            pixels=self._device.zeros(tiles, form.height, form.width, 3, dtype=torch.uint8),
-            rows=self._device.zeros(tiles * form.rows, form.row_width, dtype=form.dtype),
+            pixels=self._device.zeros(tiles, shape.height, shape.width, 3, dtype=torch.uint8),
+            rows=self._device.zeros(tiles * shape.rows, shape.row_width, dtype=shape.dtype),
             finite=self._device.zeros(tiles, dtype=torch.bool),
         )
 
     def _slots(self) -> list[_Slot]:
-        form = self._form
+        shape = self._shape
         return [
             _Slot(
-                pinned=self._device.pinned(self.most, form.height, form.width, 3, dtype=torch.uint8),
+                pinned=self._device.pinned(self.most, shape.height, shape.width, 3, dtype=torch.uint8),
                 device=self._buffers(self.most),
                 staged=self._into.record(),
                 computed=self._compute.record(),

@@ -1,14 +1,11 @@
-"""Public vision towers as their configurations say, with random weights, and how each family names its parts.
-
-Nothing is downloaded. Knows nothing of kernels or of time.
-"""
+"""Public vision towers as their configurations say, with random weights, built by transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,21 +22,23 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
-from kernels.ragged import Grid
+Kind = Literal["vit", "clip", "siglip", "internvl", "qwen"]
+Grid = tuple[int, int]
+"""(rows, columns) of cells"""
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
-    """One tower and how its family names the parts."""
+class Tower:
+    """One tower, and the projector of a model that has it."""
 
     name: str
+    kind: Kind
     side: int
     """of the square picture, or of the square cell of pictures of any sizes (Qwen), in pixels"""
     patch: int
     hidden: int
     build: Callable[[], nn.Module]
     """the tower with random weights, fp32"""
-    parts: Callable[[Any], Parts]
     projector: Callable[[], nn.Module] | None = None
     """from hidden states [images, tokens, hidden] without class token"""
     mix: tuple[Grid, ...] = ()
@@ -64,61 +63,6 @@ class Encoder:
         return sum(rows * columns for rows, columns in self.grids(batch)) if self.mix else batch
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    position: torch.Tensor | None
-    cls: torch.Tensor | None
-    before: nn.LayerNorm | None
-    """between the embeddings and the first layer (CLIP)"""
-    layers: nn.ModuleList
-    after: nn.Module
-    mask: bool = True
-    """whether a layer is called with an attention mask, None here"""
-
-
-def _vit(tower: Any) -> Parts:
-    at = tower.embeddings
-    conv = at.patch_embeddings.projection
-    return Parts(
-        conv.weight,
-        conv.bias,
-        at.position_embeddings,
-        at.cls_token,
-        None,
-        tower.layers,
-        tower.layernorm,
-    )
-
-
-def _clip(tower: Any) -> Parts:
-    at = tower.embeddings
-    table, cls = at.position_embedding.weight, at.class_embedding
-    return Parts(
-        at.patch_embedding.weight, None, table, cls, tower.pre_layrnorm, tower.encoder.layers, nn.Identity()
-    )
-
-
-def _siglip(tower: Any) -> Parts:
-    at = tower.embeddings
-    conv, table = at.patch_embedding, at.position_embedding.weight
-    return Parts(conv.weight, conv.bias, table, None, None, tower.encoder.layers, tower.post_layernorm)
-
-
-def _internvl(tower: Any) -> Parts:
-    at = tower.embeddings
-    conv, layers = at.patch_embeddings.projection, tower.encoder.layer
-    return Parts(
-        *(conv.weight, conv.bias, at.position_embeddings, at.cls_token),
-        *(None, layers, tower.layernorm, False),
-    )
-
-
-def _qwen(tower: Any) -> Parts:
-    return Parts(tower.patch_embed.proj.weight, None, None, None, None, tower.blocks, nn.Identity())
-
-
 class Shuffle(nn.Module):
     """Four neighbouring patches in one row: [images, patches, hidden] → [images, patches / 4, 4 · hidden]."""
 
@@ -137,7 +81,7 @@ def _build(model: Any, config: Any) -> Callable[[], nn.Module]:
     return build
 
 
-def vit(name: str, side: int, patch: int, hidden: int, layers: int, heads: int, mlp: int) -> Encoder:
+def vit(name: str, side: int, patch: int, hidden: int, layers: int, heads: int, mlp: int) -> Tower:
     config = ViTConfig(
         hidden_size=hidden,
         num_hidden_layers=layers,
@@ -151,10 +95,10 @@ def vit(name: str, side: int, patch: int, hidden: int, layers: int, heads: int, 
         tower: nn.Module = ViTModel(config, add_pooling_layer=False)
         return tower.eval().requires_grad_(False)
 
-    return Encoder(name, side, patch, hidden, build, _vit)
+    return Tower(name, "vit", side, patch, hidden, build)
 
 
-def clip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+def clip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Tower:
     """With LLaVA-1.5's projector, [hidden] → [text]."""
     config = CLIPVisionConfig(
         hidden_size=hidden,
@@ -168,10 +112,10 @@ def clip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, t
     def projector() -> nn.Module:
         return nn.Sequential(nn.Linear(hidden, text), nn.GELU(), nn.Linear(text, text))
 
-    return Encoder(name, side, 14, hidden, _build(CLIPVisionModel, config), _clip, projector)
+    return Tower(name, "clip", side, 14, hidden, _build(CLIPVisionModel, config), projector)
 
 
-def siglip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+def siglip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Tower:
     """With PaliGemma's projector."""
     config = SiglipVisionConfig(
         hidden_size=hidden,
@@ -182,12 +126,11 @@ def siglip(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int,
         patch_size=14,
         vision_use_head=False,
     )
-    return Encoder(
-        *(name, side, 14, hidden), _build(SiglipVisionModel, config), _siglip, lambda: nn.Linear(hidden, text)
-    )
+    build = _build(SiglipVisionModel, config)
+    return Tower(name, "siglip", side, 14, hidden, build, lambda: nn.Linear(hidden, text))
 
 
-def internvl(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Encoder:
+def internvl(name: str, side: int, hidden: int, layers: int, heads: int, mlp: int, text: int) -> Tower:
     """With InternVL 2.5's projector."""
     config = InternVLVisionConfig(
         hidden_size=hidden,
@@ -203,12 +146,12 @@ def internvl(name: str, side: int, hidden: int, layers: int, heads: int, mlp: in
         linears = nn.Linear(4 * hidden, text), nn.GELU(), nn.Linear(text, text)
         return nn.Sequential(Shuffle(), nn.LayerNorm(4 * hidden), *linears)
 
-    return Encoder(name, side, 14, hidden, _build(InternVLVisionModel, config), _internvl, projector)
+    return Tower(name, "internvl", side, 14, hidden, _build(InternVLVisionModel, config), projector)
 
 
 def qwen(
     name: str, mix: tuple[Grid, ...], hidden: int, layers: int, heads: int, mlp: int, text: int
-) -> Encoder:
+) -> Tower:
     """Qwen2.5-VL: cells of 28 pixels, windows of 112 but in every eighth layer; its merger belongs to the tower."""
     config = Qwen2_5_VLVisionConfig(
         depth=layers,
@@ -219,20 +162,18 @@ def qwen(
         fullatt_block_indexes=list(range(7, layers, 8)),
     )
     model = Qwen2_5_VisionTransformerPretrainedModel
-    return Encoder(name, 28, 14, hidden, _build(model, config), _qwen, mix=mix)
+    return Tower(name, "qwen", 28, 14, hidden, _build(model, config), mix=mix)
 
 
-MIXED = tuple(
-    Grid(*size) for size in ((16, 16), (15, 11), (6, 8), (16, 24), (36, 27), (36, 36), (43, 20), (36, 48))
-)
+MIXED = ((16, 16), (15, 11), (6, 8), (16, 24), (36, 27), (36, 36), (43, 20), (36, 48))
 """From a thumbnail of 224 × 168 pixels to a photograph of 1344 × 1008, none like another."""
 VIT_B = vit("ViT-B/16-224", 224, 16, 768, 12, 12, 3072)
-ENCODERS = (
+TOWERS = (
     VIT_B,
     clip("CLIP-ViT-L/14-336", 336, 1024, 24, 16, 4096, 4096),
     siglip("SigLIP-so400m/14-384", 384, 1152, 27, 16, 4304, 2048),
     internvl("InternViT-300M/14-448", 448, 1024, 24, 16, 4096, 896),
-    qwen("Qwen2.5-VL/14-448", (Grid(16, 16),), 1280, 32, 16, 3420, 3584),
-    qwen("Qwen2.5-VL/14-1008", (Grid(36, 36),), 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-448", ((16, 16),), 1280, 32, 16, 3420, 3584),
+    qwen("Qwen2.5-VL/14-1008", ((36, 36),), 1280, 32, 16, 3420, 3584),
     qwen("Qwen2.5-VL/14-mixed", MIXED, 1280, 32, 16, 3420, 3584),
 )

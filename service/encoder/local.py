@@ -176,7 +176,7 @@ def _staged(runner: Runner, images: list[TiledImage]) -> list[_Rows]:
         landed = runner.run([view for image in images for view in image.tiles])
     except CaptureFailed as failure:
         raise ConfigurationError(
-            f"the encoder could not be captured as CUDA graphs for up to {max(runner.rungs, default=0)} tiles "
+            f"the encoder could not be captured as CUDA graphs for up to {max(runner.graph_sizes, default=0)} tiles "
             f"({failure}): lower encoder_graph_bytes, 0 captures none; or choose encoder_copies=plain"
         ) from failure
     tiles = [image.tile_count for image in images]

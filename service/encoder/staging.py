@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.runner import Cuda, Runner, choose_rungs, chunk_tiles
+from kernels.runner import Cuda, Runner, choose_graph_sizes, chunk_tiles
 from service.errors import ConfigurationError
 from service.families.towers import TileTower, Tower
 from service.planning.plan import ResourcePlan
@@ -19,11 +19,15 @@ class Runs:
 
     most: int
     """of one chunk"""
-    rungs: tuple[int, ...]
+    graph_sizes: tuple[int, ...]
     """that get a CUDA graph"""
 
     def __str__(self) -> str:
-        graphs = f"CUDA graphs for {', '.join(map(str, self.rungs))}" if self.rungs else "no CUDA graphs"
+        graphs = (
+            f"CUDA graphs for {', '.join(map(str, self.graph_sizes))}"
+            if self.graph_sizes
+            else "no CUDA graphs"
+        )
         return f"staged in chunks of up to {self.most} tiles, {graphs}"
 
 
@@ -40,7 +44,7 @@ def choose_runs(plan: ResourcePlan, *, independent_tiles: bool, copies: str) -> 
     if plan.device != "cuda" or copies == "plain" or not independent_tiles:
         return None
     most = chunk_tiles(plan.encoder_batch_patches // plan.tile_patches)
-    return Runs(most, choose_rungs(most, plan.tile_bytes, plan.encoder_graph_bytes))
+    return Runs(most, choose_graph_sizes(most, plan.tile_bytes, plan.encoder_graph_bytes))
 
 
 def make_runner(tower: Tower, plan: ResourcePlan, *, copies: str) -> Runner | None:
@@ -48,4 +52,10 @@ def make_runner(tower: Tower, plan: ResourcePlan, *, copies: str) -> Runner | No
     runs = choose_runs(plan, independent_tiles=isinstance(tower, TileTower), copies=copies)
     if runs is None or not isinstance(tower, TileTower):
         return None
-    return Runner(tower.forward, tower.form, Cuda(tower.choice.device), most=runs.most, rungs=runs.rungs)
+    return Runner(
+        tower.forward,
+        tower.tile_shape,
+        Cuda(tower.choice.device),
+        most=runs.most,
+        graph_sizes=runs.graph_sizes,
+    )

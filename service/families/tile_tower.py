@@ -18,7 +18,7 @@ from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import FoldedProjector, project
-from kernels.runner import Form
+from kernels.runner import TileShape
 from service.checkpoint.tensors import TowerTensors
 from service.domain import View
 from service.families.backbones import Backbone
@@ -163,7 +163,7 @@ class ViTTower:
         self._tile = tile
         self._patches = (tile // trunk.front.patch_size) ** 2
         tokens = trunk.front.prefix + self._patches - back.skip
-        self.form = Form(tile, tile, back.merge.rows(tokens), back.width, choice.dtype)
+        self.tile_shape = TileShape(tile, tile, back.merge.rows(tokens), back.width, choice.dtype)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
@@ -175,10 +175,10 @@ class ViTTower:
                 f"tiles are {list(tiles.shape)}; this tower takes {self._tile}×{self._tile} pixels"
             )
         rows = torch.empty(
-            len(tiles) * self.form.rows, self.width, dtype=self.choice.dtype, device=self.choice.device
+            len(tiles) * self.tile_shape.rows, self.width, dtype=self.choice.dtype, device=self.choice.device
         )  # [tiles · rows of a tile, width]
         self.forward(tiles.to(self.choice.device), rows)
-        return list(torch.split(rows, [self.form.rows * image.tile_count for image in images]))
+        return list(torch.split(rows, [self.tile_shape.rows * image.tile_count for image in images]))
 
     @torch.inference_mode()
     def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
@@ -193,4 +193,4 @@ class ViTTower:
         tiles = max(1, patches // self._patches)
         view = View(tiles * side, side, side, side)
         pixels = torch.full((tiles, side, side, 3), 128, dtype=torch.uint8)
-        return TiledImage([view], [pixels], tiles * self.form.rows)
+        return TiledImage([view], [pixels], tiles * self.tile_shape.rows)

@@ -11,7 +11,7 @@ import torch
 
 from kernels.backend import Backend, BackendUnavailable
 from kernels.blocks import Body, UnsupportedLayer
-from kernels.runner import Form
+from kernels.runner import TileShape
 from service.domain import View
 from service.errors import ConfigurationError
 
@@ -86,7 +86,7 @@ class TileTower(Tower, Protocol):
     """
 
     @property
-    def form(self) -> Form: ...
+    def tile_shape(self) -> TileShape: ...
 
     def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
         """uint8 tiles on the device into their rows [tiles · rows of a tile, width], each tile by itself.

@@ -1,4 +1,4 @@
-"""What is reported of two sides under the same load, and when nothing may be."""
+"""What is reported of two servers under the same load, and when nothing may be."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def cell(p95: float | None = 100.0, **counts: int) -> dict[str, Any]:
     return usual | counts | {"first_token_ms": {"count": 10, "p50": 50.0, "p95": p95, "p99": p95}}
 
 
-def turn(side: str, round: int = 1, **what: Any) -> Turn:
-    plain = Turn(side, 2.0, round, "all", 10, 10, 0, 0, 0, 900, 50.0, 100.0, 100.0)
+def turn(server: str, round: int = 1, **what: Any) -> Turn:
+    plain = Turn(server, 2.0, round, "all", 10, 10, 0, 0, 0, 900, 50.0, 100.0, 100.0)
     return replace(plain, **what)
 
 
@@ -65,5 +65,5 @@ def test_a_kind_that_was_not_asked_of_one_side_has_no_figures_and_no_ratio() -> 
 def test_rows_carry_where_and_with_what_they_were_measured(tmp_path: Path) -> None:
     write([turn("patchbay"), turn("vllm")], tmp_path / "rows.csv")
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
-    assert [row["side"] for row in rows] == ["patchbay", "vllm"]
+    assert [row["server"] for row in rows] == ["patchbay", "vllm"]
     assert all(row["vllm"] and row["torch"] and row["device"] and row["cores"] for row in rows)

@@ -13,7 +13,7 @@ import httpx
 
 from benchmarks import processes
 from benchmarks.processes import free_port, is_ready, wait_ready
-from benchmarks.sides import PATCHBAY
+from benchmarks.servers import PATCHBAY
 
 
 class Server:

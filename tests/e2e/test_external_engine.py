@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from benchmarks.processes import free_port
-from benchmarks.sides import PATCHBAY
+from benchmarks.servers import PATCHBAY
 from demo.cases import data_url
 from demo.world import draw_scene, scene_seed
 from tests.e2e.server import Server, chat_body, environment, serving

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.sides import PATCHBAY
+from benchmarks.servers import PATCHBAY
 from demo.cases import data_url
 from tests.e2e.server import chat_body, environment, serving
 from tests.service.tiny_qwen_vl import CELL, MIN_PIXELS, TOKENS, write_checkpoint

@@ -13,7 +13,6 @@ from kernels import bench
 from kernels.measure import LEAST_ROUNDS, WARM_UP, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
-from kernels.towers import bench as encoder_bench
 from kernels.towers.towers import clip, internvl
 
 CPU = torch.device("cpu")
@@ -24,7 +23,6 @@ TINY = internvl("tiny/14-56", 56, 32, 0, 2, 64, 32)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "KERNELS", {"patch_embed": patch_embed_bench.run})
     monkeypatch.setattr(patch_embed_bench, "ON_CPU", ((TINY, 4),))
-    monkeypatch.setattr(encoder_bench, "ON_CPU", ())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 

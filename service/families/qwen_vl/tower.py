@@ -2,7 +2,7 @@
 
 Does what transformers' `Qwen2_5_VLModel.get_image_features` does. The front is `kernels.patch_embed`: cells put one
 below the other are a picture of a cell's width, whose patches line by line are in the tower's own order. The body is
-`kernels.ragged` or transformers' own modules, the back is `kernels.project`: RMSNorm of each patch, the cell's patches
+`kernels.varlen` or transformers' own modules, the back is `kernels.project`: RMSNorm of each patch, the cell's patches
 in one row, an MLP, each row in its image's place. Paper: Qwen2.5-VL (arXiv 2502.13923). Knows nothing of how sizes are
 chosen, of batching policy or of the arena.
 """
@@ -24,9 +24,9 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 from kernels.backend import Backend
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
-from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, place_rows, project
-from kernels.ragged import Grid, RaggedBlocks, arrange, read_layer
-from kernels.ragged import choose_body as choose_ragged_body
+from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project, scatter_index
+from kernels.varlen import Grid, VarlenBlocks, pack, read_layer
+from kernels.varlen import choose_body as choose_varlen_body
 from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.domain import View
@@ -104,7 +104,7 @@ def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, reque
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
     with torch.device("meta"):
         layer = Qwen2_5_VLVisionBlock(_config(folder))
-    return resolve_body(layer, read_layer, lambda obstacle: choose_ragged_body(requested, obstacle=obstacle))
+    return resolve_body(layer, read_layer, lambda obstacle: choose_varlen_body(requested, obstacle=obstacle))
 
 
 def load(folder: Path, choice: TowerChoice) -> QwenVLTower:
@@ -144,18 +144,18 @@ class _Packed:
         self._backend = backend
         self._device = back.linears[0].weight.device
         layers = [read_layer(layer) for layer in model.blocks]
-        self._blocks = RaggedBlocks(layers, config.fullatt_block_indexes, back.dtype, self._device)
+        self._blocks = VarlenBlocks(layers, config.fullatt_block_indexes, back.dtype, self._device)
 
     def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
-        arrangement = arrange(grids, merge=self._merge, window=self._window, device=self._device)
-        places = place_rows(arrangement.order, device=self._device)
+        sequence = pack(grids, merge=self._merge, window=self._window, device=self._device)
+        scatter = scatter_index(sequence.order, device=self._device)
 
         def finish(hidden: torch.Tensor) -> torch.Tensor:
-            hidden = self._blocks(hidden, arrangement)
-            rows = hidden.new_empty(len(arrangement.order), self._back.width)
-            return project(hidden[None], self._back, backend=self._backend, out=rows, places=places)
+            hidden = self._blocks(hidden, sequence)
+            rows = hidden.new_empty(len(sequence.order), self._back.width)
+            return project(hidden[None], self._back, backend=self._backend, out=rows, scatter=scatter)
 
-        return arrangement.order, finish
+        return sequence.order, finish
 
 
 class _Modules:

@@ -138,7 +138,7 @@ def test_scores_are_made_a_few_heads_at_a_time_and_their_memory_is_not_read(
     blocks, hidden = case.blocks(), case.hidden_states()
     exact = chain(hidden, blocks, torch.float64)
     monkeypatch.setattr(cpu, "SCORES_BYTES", 2 * 17 * 17 * 4)  # two of nine at a time
-    monkeypatch.setattr(cpu, "ROWS_TOGETHER", 1)
+    monkeypatch.setattr(cpu, "ROWS_AT_ONCE", 1)
     empty = torch.Tensor.new_empty
 
     def poisoned(self: torch.Tensor, *size: int) -> torch.Tensor:

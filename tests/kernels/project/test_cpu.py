@@ -12,11 +12,11 @@ from kernels.measure import relative_error
 from kernels.project import (
     BackendUnavailable,
     FoldedProjector,
-    Places,
+    ScatterIndex,
     cublas,
-    place_rows,
-    place_spans,
     project,
+    scatter_index,
+    scatter_spans,
 )
 from kernels.project import cpu as cpu_path
 
@@ -34,11 +34,11 @@ def run(
     hidden: torch.Tensor,
     folded: FoldedProjector,
     out: torch.Tensor,
-    places: Places | None = None,
+    scatter: ScatterIndex | None = None,
 ) -> torch.Tensor:
     if path == "cpu":
-        return project(hidden, folded, backend="cpu", out=out, places=places)
-    cublas.project(hidden, folded, out, places)
+        return project(hidden, folded, backend="cpu", out=out, scatter=scatter)
+    cublas.project(hidden, folded, out, scatter)
     return out
 
 
@@ -87,7 +87,7 @@ def test_tiles_and_tokens_may_lie_at_any_stride(case: Case, path: str, how: str)
 
 
 def strided(states: torch.Tensor, how: str) -> torch.Tensor:
-    """The same numbers at other places in memory."""
+    """The same numbers at other scatter in memory."""
     tiles, tokens, hidden = states.shape
     if how == "crop":
         view = torch.zeros(tiles, tokens + 3, hidden + 5)[:, 2 : 2 + tokens, 1 : 1 + hidden]
@@ -104,20 +104,20 @@ def test_each_row_goes_to_its_place_and_nothing_else_is_touched(case: Case, path
     expected = run(path, states, folded, case.poisoned(torch.float32))
     order = torch.randperm(2 * case.rows, generator=torch.Generator().manual_seed(3))[: case.rows]
     pool = torch.full((2 * case.rows + 1, case.widths[-1] + 3), float("nan"))
-    run(path, states, folded, pool[:, 1:-2], place_rows(order, device="cpu"))
+    run(path, states, folded, pool[:, 1:-2], scatter_index(order, device="cpu"))
     assert relative_error(pool[order, 1:-2], expected) < ROUNDING[torch.float32]
     pool[order, 1:-2] = float("nan")
     assert pool.isnan().all()
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_images_of_several_tiles_go_to_ragged_spans(plain: Case, path: str) -> None:
+def test_images_of_several_tiles_go_to_spans_of_any_lengths(plain: Case, path: str) -> None:
     case = replace(plain, tiles=6)
     folded, states = case.layer().fold(torch.float32, "cpu"), case.states()
     expected = run(path, states, folded, case.poisoned(torch.float32))  # 4 rows of each tile
     pool = torch.full((40, 24), float("nan"))
-    places = place_spans([20, 0, 30], [4, 12, 8], device="cpu")
-    run(path, states, folded, pool, places)
+    scatter = scatter_spans([20, 0, 30], [4, 12, 8], device="cpu")
+    run(path, states, folded, pool, scatter)
     assert relative_error(torch.cat([pool[20:24], pool[:12], pool[30:38]]), expected) < 1e-6
     assert pool[12:20].isnan().all() and pool[24:30].isnan().all() and pool[38:].isnan().all()
 
@@ -186,13 +186,13 @@ def test_an_output_that_does_not_fit_is_named(plain: Case, out: torch.Tensor, me
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"places": place_rows(range(8), device="cpu")}, "out: got none with places"),
+        ({"scatter": scatter_index(range(8), device="cpu")}, "out: got none with scatter"),
         (
-            {"places": place_rows(range(7), device="cpu"), "out": torch.zeros(9, 24)},
-            "places: got 7 on cpu, must be 8 on cpu",
+            {"scatter": scatter_index(range(7), device="cpu"), "out": torch.zeros(9, 24)},
+            "scatter: got 7 on cpu, must be 8 on cpu",
         ),
         (
-            {"places": place_rows(range(2, 10), device="cpu"), "out": torch.zeros(9, 24)},
+            {"scatter": scatter_index(range(2, 10), device="cpu"), "out": torch.zeros(9, 24)},
             r"must be torch.float32 \[at least 10, 24\]",
         ),
         ({"backend": "triton"}, "runs on CUDA devices only"),

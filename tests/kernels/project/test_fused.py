@@ -16,9 +16,9 @@ from kernels.project import (
     FoldedProjector,
     choose_provider,
     configs,
-    place_rows,
-    place_spans,
     project,
+    scatter_index,
+    scatter_spans,
 )
 from kernels.project.configs import Choice, Config
 from kernels.project.fold import Product
@@ -87,20 +87,20 @@ def test_each_row_goes_to_its_place_and_nothing_else_is_touched(case: Case) -> N
     states = case.states()
     order = torch.randperm(2 * case.rows, generator=torch.Generator().manual_seed(3))[: case.rows]
     pool = torch.full((2 * case.rows + 1, case.widths[-1] + 3), float("nan"), device=DEVICE)
-    places = place_rows(order, device=DEVICE)
-    project(states.to(DEVICE), fold(case, torch.float32), out=pool[:, 1:-2], places=places, **FUSED)
+    scatter = scatter_index(order, device=DEVICE)
+    project(states.to(DEVICE), fold(case, torch.float32), out=pool[:, 1:-2], scatter=scatter, **FUSED)
     rows = pool.cpu()
     assert relative_error(rows[order, 1:-2], case.layer().exact(states)) < ROUNDING[torch.float32]
     rows[order, 1:-2] = float("nan")
     assert rows.isnan().all()
 
 
-def test_images_go_to_ragged_spans(plain: Case) -> None:
+def test_images_go_to_spans_of_any_lengths(plain: Case) -> None:
     case = replace(plain, tiles=6)
     states = case.states()
     pool = torch.full((40, 24), float("nan"), device=DEVICE)
-    places = place_spans([20, 0, 30], [4, 12, 8], device=DEVICE)
-    project(states.to(DEVICE), fold(case, torch.float32), out=pool, places=places, **FUSED)
+    scatter = scatter_spans([20, 0, 30], [4, 12, 8], device=DEVICE)
+    project(states.to(DEVICE), fold(case, torch.float32), out=pool, scatter=scatter, **FUSED)
     rows = torch.cat([pool[20:24], pool[:12], pool[30:38]]).cpu()
     assert relative_error(rows, case.layer().exact(states)) < ROUNDING[torch.float32]
     assert int(pool.isnan().all(1).sum()) == 16
@@ -133,7 +133,7 @@ def test_places_may_lie_gigabytes_apart(plain: Case) -> None:
     out = memory.as_strided((reach, 24), (128, 1))
     rows = [*range(4), *range(reach - 4, reach)]
     states = plain.states().half().to(DEVICE)
-    project(states, fold(plain, torch.float16), out=out, places=place_rows(rows, device=DEVICE), **FUSED)
+    project(states, fold(plain, torch.float16), out=out, scatter=scatter_index(rows, device=DEVICE), **FUSED)
     exact = plain.layer().exact(plain.states())
     assert relative_error(out[rows].cpu(), exact) < ROUNDING[torch.float16]
 

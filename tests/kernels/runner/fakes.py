@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import torch
 
-from kernels.runner import Form
+from kernels.runner import TileShape
 
 Call = Callable[[], None]
-FORM = Form(height=2, width=3, rows=2, row_width=4, dtype=torch.float32)
+FORM = TileShape(height=2, width=3, rows=2, row_width=4, dtype=torch.float32)
 
 
 class Done:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from benchmarks.encoders.models import Model
 from kernels.patch_embed import fold_patch_embed, patch_embed
 from kernels.project import Linear, fold_projector, project
-from kernels.runner import Cuda, Form, Forward, Runner, attend
-from kernels.towers.models import Model
+from kernels.runner import Cuda, Forward, Runner, TileShape, attend
 from kernels.towers.towers import VIT_B, internvl
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 COUNTS = (1, 5, 2, 13, 3, 64, 1, 257, 4)
-FORM = Form(56, 56, 16, 96, torch.bfloat16)
+FORM = TileShape(56, 56, 16, 96, torch.bfloat16)
 
 
 def device() -> torch.device:
@@ -62,12 +62,12 @@ def directly(forward: Forward, pixels: torch.Tensor) -> torch.Tensor:
     return out.cpu()
 
 
-@pytest.mark.parametrize("rungs", [(), (1, 2, 3, 4, 6, 8), (1, 2)])
+@pytest.mark.parametrize("graph_sizes", [(), (1, 2, 3, 4, 6, 8), (1, 2)])
 @pytest.mark.parametrize("slots", [1, 3])
 def test_batches_in_a_row_are_what_the_forward_makes(
-    forward: Forward, rungs: tuple[int, ...], slots: int
+    forward: Forward, graph_sizes: tuple[int, ...], slots: int
 ) -> None:
-    runner = Runner(forward, FORM, Cuda(device()), most=8, rungs=rungs, slots=slots)
+    runner = Runner(forward, FORM, Cuda(device()), most=8, graph_sizes=graph_sizes, slots=slots)
     kept = [(count, runner.run([random_tiles(count)])) for count in COUNTS]
     for count, landed in kept:
         assert landed.rows.is_pinned() and landed.finite.all()
@@ -83,12 +83,12 @@ def test_a_row_that_is_not_finite_is_seen(forward: Forward) -> None:
     pixels = random_tiles(20)
     pixels[:, 0, 0, 0] = 1
     pixels[[3, 17], 0, 0, 0] = 0
-    runner = Runner(spoilt, FORM, Cuda(device()), most=8, rungs=(1, 2, 8))
+    runner = Runner(spoilt, FORM, Cuda(device()), most=8, graph_sizes=(1, 2, 8))
     assert runner.run([pixels]).finite.tolist() == [tile not in (3, 17) for tile in range(20)]
 
 
 def test_nothing_grows_from_call_to_call(forward: Forward) -> None:
-    runner = Runner(forward, FORM, Cuda(device()), most=8, rungs=(1, 2, 4, 8))
+    runner = Runner(forward, FORM, Cuda(device()), most=8, graph_sizes=(1, 2, 4, 8))
     for count in COUNTS:
         runner.run([random_tiles(count)])
     torch.cuda.synchronize()
@@ -109,7 +109,9 @@ def test_a_tower_in_graphs_is_the_tower(attention: str) -> None:
     def forward(pixels: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(whole(pixels).flatten(0, -2))
 
-    runner = Runner(forward, Form(56, 56, 4, 24, torch.bfloat16), Cuda(device()), most=8, rungs=(1, 2, 4, 8))
+    runner = Runner(
+        forward, TileShape(56, 56, 4, 24, torch.bfloat16), Cuda(device()), most=8, graph_sizes=(1, 2, 4, 8)
+    )
     with attend(attention), torch.inference_mode():  # type: ignore[arg-type]
         for count in (1, 3, 8, 21):
             pixels = random_tiles(count)
@@ -125,8 +127,8 @@ def test_a_full_size_tower_from_host_to_host() -> None:
     def forward(pixels: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(whole(pixels).flatten(0, -2))
 
-    form = Form(224, 224, 197, 768, torch.bfloat16)
-    runner = Runner(forward, form, Cuda(device()), most=16, rungs=(1, 2, 3, 4, 6, 8, 12, 16))
+    shape = TileShape(224, 224, 197, 768, torch.bfloat16)
+    runner = Runner(forward, shape, Cuda(device()), most=16, graph_sizes=(1, 2, 3, 4, 6, 8, 12, 16))
     with torch.inference_mode():
         for count in (1, 7, 64):
             pixels = random_tiles(count, 224)

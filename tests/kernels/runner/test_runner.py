@@ -1,4 +1,4 @@
-"""The order of copies and compute, slots, rungs and padding, on devices that stand in for a GPU."""
+"""The order of copies and compute, slots, graph_sizes and padding, on devices that stand in for a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNTS = (1, 7, 2, 12, 3, 30, 5, 1, 8)
 
 
 def runner(device: Any, **options: Any) -> Runner:
-    return Runner(forward, FORM, device, **{"most": 4, "rungs": (1, 2, 3), **options})
+    return Runner(forward, FORM, device, **{"most": 4, "graph_sizes": (1, 2, 3), **options})
 
 
 def test_every_tile_gets_its_rows_whatever_the_batch() -> None:
@@ -27,12 +27,12 @@ def test_every_tile_gets_its_rows_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
-@pytest.mark.parametrize("rungs", [(), (1, 2, 4)])
+@pytest.mark.parametrize("graph_sizes", [(), (1, 2, 4)])
 @pytest.mark.parametrize("seed", range(8))
 def test_copies_and_compute_may_drift_as_far_as_events_allow(
-    seed: int, rungs: tuple[int, ...], slots: int
+    seed: int, graph_sizes: tuple[int, ...], slots: int
 ) -> None:
-    one = runner(Late(seed), rungs=rungs, slots=slots)
+    one = runner(Late(seed), graph_sizes=graph_sizes, slots=slots)
     kept = [(tiles(count, count), one.run([tiles(count, count)])) for count in COUNTS]
     for pixels, landed in kept:  # a later batch touches nothing of an earlier one
         assert torch.equal(landed.rows, expected(pixels))
@@ -70,7 +70,7 @@ def test_a_tile_whose_rows_are_not_finite_is_named() -> None:
 
 def test_a_chunk_replays_the_next_rung_and_runs_itself_above_the_largest() -> None:
     device = Host()
-    one = runner(device, most=8, rungs=(1, 2, 4))
+    one = runner(device, most=8, graph_sizes=(1, 2, 4))
     one.run([tiles(1)])
     assert device.captured == 3
     assert device.replayed == [2]  # captured from the largest down
@@ -82,8 +82,8 @@ def test_a_chunk_replays_the_next_rung_and_runs_itself_above_the_largest() -> No
 def test_padding_changes_no_row() -> None:
     """The same tiles alone, padded with what an earlier batch left, and uncaptured."""
     pixels = tiles(3, 5)
-    plain = runner(Host(), rungs=()).run([pixels]).rows
-    padded = runner(Host(), rungs=(4,))
+    plain = runner(Host(), graph_sizes=()).run([pixels]).rows
+    padded = runner(Host(), graph_sizes=(4,))
     first = padded.run([pixels]).rows
     padded.run([tiles(4, 6)])
     assert torch.equal(first, plain)
@@ -162,7 +162,9 @@ def test_tiles_of_another_form_are_refused(views: list[torch.Tensor], message: s
         runner(Host()).run(views)
 
 
-@pytest.mark.parametrize("options", [{"most": 0}, {"slots": 0}, {"rungs": (2, 1)}, {"rungs": (1, 9)}])
+@pytest.mark.parametrize(
+    "options", [{"most": 0}, {"slots": 0}, {"graph_sizes": (2, 1)}, {"graph_sizes": (1, 9)}]
+)
 def test_a_runner_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         runner(Host(), **options)

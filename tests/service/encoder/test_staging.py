@@ -28,14 +28,14 @@ def runs(plan: ResourcePlan, *, independent_tiles: bool = True, copies: str = "a
 def test_by_default_every_size_of_chunk_on_a_gpu_has_a_graph() -> None:
     assert runs(make_plan(H200, LLAVA_7B, Wish())) == Runs(16, (1, 2, 3, 4, 6, 8, 12, 16))
     many = runs(make_plan(H200, DEMO, Wish()))
-    assert many is not None and many.most == many.rungs[-1] == 145
+    assert many is not None and many.most == many.graph_sizes[-1] == 145
 
 
 def test_less_memory_is_fewer_graphs() -> None:
     plan = make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=100 * MIB))
     few = runs(plan)
-    assert few is not None and 0 < len(few.rungs) < 8
-    assert few.rungs[-1] * plan.tile_bytes < 100 * MIB
+    assert few is not None and 0 < len(few.graph_sizes) < 8
+    assert few.graph_sizes[-1] * plan.tile_bytes < 100 * MIB
     assert str(few) == "staged in chunks of up to 16 tiles, CUDA graphs for 1, 2, 3"
     none = runs(make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=0)))
     assert str(none) == "staged in chunks of up to 16 tiles, no CUDA graphs"
@@ -58,13 +58,13 @@ def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
     assert make_runner(tower, make_plan(LAPTOP, DEMO, Wish()), copies="auto") is None
 
 
-@pytest.mark.parametrize("rungs", [(), (1, 2, 3)])
-def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, rungs: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("graph_sizes", [(), (1, 2, 3)])
+def test_the_tower_through_the_runner_is_the_tower(tmp_path: Path, graph_sizes: tuple[int, ...]) -> None:
     """The same buffers, order and padding as on a GPU, with the tower that the service runs."""
     write_checkpoint(tmp_path)
     tower = tower_of(tmp_path, device="cpu", dtype="float32")
     assert isinstance(tower, TileTower)
-    runner = Runner(tower.forward, tower.form, Late(5), most=3, rungs=rungs)
+    runner = Runner(tower.forward, tower.tile_shape, Late(5), most=3, graph_sizes=graph_sizes)
     images = [
         tiled(random_tiles(4, seed=1), random_tiles(1, seed=2)),
         tiled(random_tiles(1, seed=3)),
@@ -88,7 +88,7 @@ def test_what_is_not_finite_fails_its_image_alone(tmp_path: Path) -> None:
     for image in images:
         image.tiles[0][:, 0, 0, 0] = 0
     images[1].tiles[0][1, 0, 0, 0] = 7
-    rows = _staged(Runner(spoilt, tower.form, Host(), most=4, rungs=(1, 2)), images)
+    rows = _staged(Runner(spoilt, tower.tile_shape, Host(), most=4, graph_sizes=(1, 2)), images)
     assert [one.finite for one in rows] == [True, False, True]
 
 
@@ -98,7 +98,7 @@ def test_a_capture_that_fails_names_the_settings(tmp_path: Path) -> None:
 
     write_checkpoint(tmp_path)
     tower: Any = tower_of(tmp_path, device="cpu", dtype="float32")
-    runner = Runner(failing, dataclasses.replace(tower.form), Host(), most=4, rungs=(1, 2))
+    runner = Runner(failing, dataclasses.replace(tower.tile_shape), Host(), most=4, graph_sizes=(1, 2))
     with pytest.raises(
         ConfigurationError, match="for up to 2 tiles .*out of memory.* lower encoder_graph_bytes"
     ):

@@ -19,14 +19,16 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-3), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("rungs", [(), (1, 2, 4)])
+@pytest.mark.parametrize("graph_sizes", [(), (1, 2, 4)])
 def test_staged_batches_are_transformers_soft_tokens(
-    tmp_path: Path, dtype: str, tolerance: float, rungs: tuple[int, ...]
+    tmp_path: Path, dtype: str, tolerance: float, graph_sizes: tuple[int, ...]
 ) -> None:
     model = write_checkpoint(tmp_path)
     tower = tower_of(tmp_path, device="cuda", dtype=dtype)
     assert isinstance(tower, TileTower)
-    runner = Runner(tower.forward, tower.form, Cuda(torch.device("cuda")), most=4, rungs=rungs)
+    runner = Runner(
+        tower.forward, tower.tile_shape, Cuda(torch.device("cuda")), most=4, graph_sizes=graph_sizes
+    )
     for count in (1, 2, 3, 9, 5):
         tiles = random_tiles(count, seed=count)
         exact = soft_tokens(model, tiles)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kernels.measure import relative_error
-from kernels.ragged import Grid, RaggedBlocks, arrange, read_layer
-from tests.kernels.ragged.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
+from kernels.varlen import Grid, VarlenBlocks, pack, read_layer
+from tests.kernels.varlen.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,14 +20,14 @@ pytestmark = [
 def test_blocks_are_as_near_as_the_chain(grids: list[Grid], dtype: torch.dtype) -> None:
     exact = through_transformers(tower(), hidden_states(grids).double(), grids)
     theirs = relative_error(through_transformers(tower(dtype), hidden_states(grids).to(dtype), grids), exact)
-    blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], (1,), dtype, "cuda")
-    arrangement = arrange(grids, window=WINDOW, device="cuda")
-    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[arrangement.order]
+    blocks = VarlenBlocks([read_layer(layer) for layer in tower().blocks], (1,), dtype, "cuda")
+    sequence = pack(grids, window=WINDOW, device="cuda")
+    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
     hidden = cells.flatten(0, 1).cuda()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        blocks(hidden, arrangement)
+        blocks(hidden, sequence)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    made = hidden.cpu().view(cells.shape)[arrangement.order.argsort()].flatten(0, 1)
+    made = hidden.cpu().view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
     assert relative_error(made, exact) < max(1.1 * theirs, 5e-4)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from benchmarks.encoders.models import Model
+from benchmarks.encoders.native import make_model
 from kernels.backend import Backend, choose_backend
 from kernels.measure import Call, alternate, captured, percentiles, relative_error
 from kernels.report import Machine, Report, Row
-from kernels.runner import Cuda, Device, Form, Runner, chunk_tiles, ladder
-from kernels.towers.models import Model
-from kernels.towers.native import make_model
-from kernels.towers.towers import ENCODERS, VIT_B, Encoder
+from kernels.runner import Cuda, Device, Runner, TileShape, candidate_sizes, chunk_tiles
+from kernels.towers.towers import TOWERS, VIT_B, Tower
 
 GATE_IMAGES = 8
 """Over at least so many the error is taken: two orders of the same roundings differ by chance from image to image."""
@@ -116,8 +116,8 @@ def from_host(case: Case, device: Device) -> dict[str, Call]:
         out.copy_(ours(tiles).flatten(0, 1))
 
     most = chunk_tiles(case.batch)
-    form = Form(encoder.side, encoder.side, rows, width, DTYPE)
-    runner = Runner(forward, form, device, most=most, rungs=ladder(most))
+    shape = TileShape(encoder.side, encoder.side, rows, width, DTYPE)
+    runner = Runner(forward, shape, device, most=most, graph_sizes=candidate_sizes(most))
     tiles = case.tiles.cpu()
     values = model.pixel_values(case.tiles).float().cpu()
     return {
@@ -272,21 +272,21 @@ def _tokens(model: Model) -> int:
     return model.encoder.patches + (model.parts.cls is not None)
 
 
-def _pixels(encoder: Encoder, batch: int, device: torch.device, seed: int = 0) -> torch.Tensor:
+def _pixels(encoder: Tower, batch: int, device: torch.device, seed: int = 0) -> torch.Tensor:
     random = torch.Generator().manual_seed(seed)
     size = (encoder.tiles(batch), encoder.side, encoder.side, 3)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=random).to(device)
 
 
-def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[Encoder, list[int]]:
+def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[Tower, list[int]]:
     """The batches of each encoder. Raises ValueError for a name that none has."""
-    known = {encoder.name: encoder for encoder in ENCODERS}
+    known = {encoder.name: encoder for encoder in TOWERS}
     if unknown := [name for name in only if name not in known]:
         raise ValueError(f"encoder: got {unknown[0]!r}, allowed are {', '.join(known)}")
     if only or gpu:
-        chosen = [known[name] for name in only] or list(ENCODERS)
+        chosen = [known[name] for name in only] or list(TOWERS)
         return {encoder: list(batches or (BATCHES if gpu else BATCHES[:2])) for encoder in chosen}
-    selection: dict[Encoder, list[int]] = {}
+    selection: dict[Tower, list[int]] = {}
     for encoder, batch in ON_CPU:
         if not batches or batch in batches:
             selection.setdefault(encoder, []).append(batch)

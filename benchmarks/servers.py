@@ -20,7 +20,7 @@ PATCHBAY = (sys.executable, "-c", "from service.cli import main; raise SystemExi
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Server:
     """A server that can be started: its command, and the URL that answers 200 when it is ready."""
 
     name: str
@@ -30,18 +30,18 @@ class Side:
     ready: str
 
 
-def patchbay(model: str, engine_args: Sequence[str]) -> Side:
+def patchbay(model: str, engine_args: Sequence[str]) -> Server:
     port, engine = free_port(), free_port()
     argv = (*PATCHBAY, "serve", model, "--port", str(port), "--engine-port", str(engine))
     url = f"http://127.0.0.1:{port}"
     further = ("--", *engine_args) if engine_args else ()
-    return Side("patchbay", url, (*argv, *further), os.environ, f"{url}/readyz")
+    return Server("patchbay", url, (*argv, *further), os.environ, f"{url}/readyz")
 
 
-def vllm_alone(model: str, engine_args: Sequence[str], threads: int) -> Side:
+def vllm_alone(model: str, engine_args: Sequence[str], threads: int) -> Server:
     """Raises ConfigurationError where Patchbay itself could not start this model."""
     port = free_port()
     asked = {"model": model, "images": "passthrough", "engine_port": port, "engine_args": tuple(engine_args)}
     made = launch(replace(prepare(load(asked)).engine, cpu_threads=threads), os.environ)
     url = f"http://127.0.0.1:{port}"
-    return Side("vllm", url, made.argv, made.environment, f"{url}/health")
+    return Server("vllm", url, made.argv, made.environment, f"{url}/health")

@@ -6,7 +6,7 @@ import torch
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
-from kernels.ragged import Grid
+from kernels.varlen import Grid
 
 WINDOW = 4
 """Cells on a side: 112 pixels of patches of 14, two on a side of a cell."""

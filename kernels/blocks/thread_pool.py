@@ -1,4 +1,4 @@
-"""Threads that run torch on one core each, side by side: nobody waits for the others after every operation."""
+"""A thread pool whose threads run torch on one core each, so that nobody waits for the others after every operation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 T = TypeVar("T")
 
 
-class Crew:
-    """`size` threads, which last as long as the crew. Used by one thread at a time."""
+class ThreadPool:
+    """`size` threads, which last as long as the pool. Used by one thread at a time."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         threads = torch.get_num_threads()
         met = threading.Barrier(size)
-        self._pool = ThreadPoolExecutor(size, "patchbay-crew", torch.set_num_threads, (1,))
+        self._pool = ThreadPoolExecutor(size, "patchbay-blocks", torch.set_num_threads, (1,))
         # each waits for the others, so that all are started
         for meeting in [self._pool.submit(met.wait) for _ in range(size)]:
             meeting.result()

@@ -9,37 +9,39 @@ from kernels.backend import BackendUnavailable, product_dtype
 from kernels.blocks import UnsupportedLayer
 from kernels.blocks.reference import Affine
 from kernels.measure import relative_error
-from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer, reference
-from kernels.ragged.arrangement import Group
-from tests.kernels.ragged.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
+from kernels.varlen import Grid, VarlenBlocks, choose_body, pack, read_layer, reference
+from kernels.varlen.sequence import Segments
+from tests.kernels.varlen.cases import GRIDS, WINDOW, hidden_states, through_transformers, tower
 
 WHOLE = (1,)
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
 EACH = pytest.mark.parametrize("grids", GRIDS.values(), ids=GRIDS.keys())
-WAYS = pytest.mark.parametrize("apart", [True, False], ids=["by pieces", "together"])
+WAYS = pytest.mark.parametrize("per_thread", [True, False], ids=["per thread", "together"])
 
 
 def ours(
-    grids: list[Grid], dtype: torch.dtype, *, apart: bool | None = None, threads: int | None = None
+    grids: list[Grid], dtype: torch.dtype, *, per_thread: bool | None = None, threads: int | None = None
 ) -> torch.Tensor:
     """In the order in which cells were given."""
-    blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, dtype, "cpu", apart=apart)
-    arrangement = arrange(grids, window=WINDOW)
-    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[arrangement.order]
+    blocks = VarlenBlocks(
+        [read_layer(layer) for layer in tower().blocks], WHOLE, dtype, "cpu", per_thread=per_thread
+    )
+    sequence = pack(grids, window=WINDOW)
+    cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
     kept = torch.get_num_threads()
     torch.set_num_threads(threads or kept)
     try:
-        made = blocks(cells.flatten(0, 1), arrangement)
+        made = blocks(cells.flatten(0, 1), sequence)
     finally:
         torch.set_num_threads(kept)
-    return made.view(cells.shape)[arrangement.order.argsort()].flatten(0, 1)
+    return made.view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
 
 
 def exact(grids: list[Grid]) -> torch.Tensor:
     return through_transformers(tower(), hidden_states(grids).double(), grids)
 
 
-def seen(groups: tuple[Group, ...], tokens: int) -> torch.Tensor:
+def seen(groups: tuple[Segments, ...], tokens: int) -> torch.Tensor:
     """bool [tokens, tokens]"""
     mask = torch.zeros(tokens, tokens, dtype=torch.bool)
     for group in groups:
@@ -50,13 +52,13 @@ def seen(groups: tuple[Group, ...], tokens: int) -> torch.Tensor:
 
 @EACH
 def test_the_reference_is_transformers(grids: list[Grid]) -> None:
-    arrangement = arrange(grids, window=WINDOW)
-    hidden = torch.unflatten(hidden_states(grids).double(), 0, (-1, 4))[arrangement.order].flatten(0, 1)
-    turn = reference.angles(arrangement.positions, 16)
+    sequence = pack(grids, window=WINDOW)
+    hidden = torch.unflatten(hidden_states(grids).double(), 0, (-1, 4))[sequence.order].flatten(0, 1)
+    turn = reference.angles(sequence.positions, 16)
     for number, layer in enumerate(tower().blocks):
-        groups = arrangement.images if number in WHOLE else arrangement.windows
+        groups = sequence.images if number in WHOLE else sequence.windows
         hidden = reference.block(hidden, read_layer(layer), seen(groups, len(hidden)), turn)
-    made = hidden.view(-1, 4, 48)[arrangement.order.argsort()].flatten(0, 1)
+    made = hidden.view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
     # transformers keeps the angles in fp32
     assert relative_error(made, exact(grids)) < 1e-6
 
@@ -64,50 +66,53 @@ def test_the_reference_is_transformers(grids: list[Grid]) -> None:
 @EACH
 @WAYS
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_fp32_is_the_reference(grids: list[Grid], apart: bool, threads: int) -> None:
-    assert relative_error(ours(grids, torch.float32, apart=apart, threads=threads), exact(grids)) < 2e-6
+def test_fp32_is_the_reference(grids: list[Grid], per_thread: bool, threads: int) -> None:
+    assert (
+        relative_error(ours(grids, torch.float32, per_thread=per_thread, threads=threads), exact(grids))
+        < 2e-6
+    )
 
 
 @EACH
 @WAYS
 @pytest.mark.skipif(not NATIVE_BF16, reason="no bf16 in this processor")
-def test_bf16_is_as_near_as_the_bf16_chain(grids: list[Grid], apart: bool) -> None:
+def test_bf16_is_as_near_as_the_bf16_chain(grids: list[Grid], per_thread: bool) -> None:
     hidden = hidden_states(grids).bfloat16()
     theirs = relative_error(through_transformers(tower(torch.bfloat16), hidden, grids), exact(grids))
-    assert relative_error(ours(grids, torch.bfloat16, apart=apart), exact(grids)) < 1.1 * theirs
+    assert relative_error(ours(grids, torch.bfloat16, per_thread=per_thread), exact(grids)) < 1.1 * theirs
 
 
 @WAYS
-def test_an_image_is_the_same_in_any_company(apart: bool) -> None:
+def test_an_image_is_the_same_in_any_company(per_thread: bool) -> None:
     grids = GRIDS["mixed"]
-    together = ours(grids, torch.float32, apart=apart)
-    blocks = RaggedBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, torch.float32, "cpu")
+    together = ours(grids, torch.float32, per_thread=per_thread)
+    blocks = VarlenBlocks([read_layer(layer) for layer in tower().blocks], WHOLE, torch.float32, "cpu")
     begin = 0
     for grid in grids:
         end = begin + 4 * grid.rows * grid.columns
-        arrangement = arrange([grid], window=WINDOW)
-        alone = torch.unflatten(hidden_states(grids)[begin:end], 0, (-1, 4))[arrangement.order].flatten(0, 1)
-        alone = blocks(alone, arrangement).view(-1, 4, 48)[arrangement.order.argsort()].flatten(0, 1)
+        sequence = pack([grid], window=WINDOW)
+        alone = torch.unflatten(hidden_states(grids)[begin:end], 0, (-1, 4))[sequence.order].flatten(0, 1)
+        alone = blocks(alone, sequence).view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
         assert torch.allclose(together[begin:end], alone, atol=1e-5)
         begin = end
 
 
 def test_the_result_lies_where_the_input_lay_and_weights_are_copies() -> None:
     layers = [read_layer(layer) for layer in tower(torch.float32).blocks]
-    blocks = RaggedBlocks(layers, WHOLE, torch.float32, "cpu")
-    arrangement = arrange(GRIDS["edges"], window=WINDOW)
+    blocks = VarlenBlocks(layers, WHOLE, torch.float32, "cpu")
+    sequence = pack(GRIDS["edges"], window=WINDOW)
     first, second = hidden_states(GRIDS["edges"]), hidden_states(GRIDS["edges"])
-    made = blocks(first, arrangement)
+    made = blocks(first, sequence)
     assert made.data_ptr() == first.data_ptr()
     for block in layers:
         block.out.weight.fill_(torch.nan)
         block.norm_before.weight.fill_(torch.nan)
-    assert torch.equal(blocks(second, arrangement), made)
+    assert torch.equal(blocks(second, sequence), made)
 
 
 def test_weights_that_are_not_packed_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = ours(GRIDS["mixed"], torch.float32)
-    monkeypatch.setattr("kernels.ragged.fold.obstacle_to_packing", lambda *_: "no oneDNN")
+    monkeypatch.setattr("kernels.varlen.fold.obstacle_to_packing", lambda *_: "no oneDNN")
     assert torch.allclose(ours(GRIDS["mixed"], torch.float32), packed, atol=1e-5)
 
 
@@ -133,14 +138,14 @@ def test_other_layers_are_refused_by_name() -> None:
 def test_heads_of_an_odd_width_are_refused() -> None:
     block = read_layer(tower().blocks[0])
     small = Affine(torch.zeros(18, 48), None)
-    odd = reference.RaggedBlock(
+    odd = reference.VarlenBlock(
         **{name: getattr(block, name) for name in ("norm_before", "out", "norm_after", "gate", "up", "down")},
         **dict.fromkeys(("query", "key", "value"), small),
         heads=3,
         eps=(1e-6, 1e-6),
     )
     with pytest.raises(ValueError, match="a multiple of four"):
-        RaggedBlocks([odd], (), torch.float32, "cpu")
+        VarlenBlocks([odd], (), torch.float32, "cpu")
 
 
 def test_bodies() -> None:

@@ -1,4 +1,4 @@
-"""A crew works side by side on a core each, and leaves everybody else's threads as they were."""
+"""Its threads work side by side on a core each, and leave everybody else's threads as they were."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import threading
 import pytest
 import torch
 
-from kernels.blocks.crew import Crew
+from kernels.blocks.thread_pool import ThreadPool
 from tests.waiting import DEADLOCK
 
 
 def test_each_part_is_worked_on_by_one_thread_and_all_at_once() -> None:
-    crew, met, seen = Crew(3), threading.Barrier(3), []
+    pool, met, seen = ThreadPool(3), threading.Barrier(3), []
 
     def work(part: int) -> None:
         met.wait(DEADLOCK)
         seen.append((part, torch.get_num_threads()))
 
-    crew.each(work, range(3))
+    pool.each(work, range(3))
     assert sorted(seen) == [(0, 1), (1, 1), (2, 1)]
 
 
 def test_others_keep_their_threads() -> None:
     torch.set_num_threads(2)
-    Crew(2)
+    ThreadPool(2)
     later: list[int] = []
     thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
     thread.start()
@@ -33,7 +33,7 @@ def test_others_keep_their_threads() -> None:
 
 
 def test_what_fails_is_told_when_all_have_ended() -> None:
-    crew, ended = Crew(2), []
+    pool, ended = ThreadPool(2), []
 
     def work(part: int) -> None:
         if part == 0:
@@ -41,5 +41,5 @@ def test_what_fails_is_told_when_all_have_ended() -> None:
         ended.append(part)
 
     with pytest.raises(ValueError, match="no"):
-        crew.each(work, [0, 1, 2])
+        pool.each(work, [0, 1, 2])
     assert ended == [1, 2]

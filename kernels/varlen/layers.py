@@ -10,10 +10,10 @@ from torch import nn
 
 from kernels.blocks import UnsupportedLayer
 from kernels.blocks.reference import Affine
-from kernels.ragged.reference import RaggedBlock
+from kernels.varlen.reference import VarlenBlock
 
 
-def read_layer(layer: nn.Module) -> RaggedBlock:
+def read_layer(layer: nn.Module) -> VarlenBlock:
     """The block that a Qwen2_5_VLVisionBlock is; the tensors are the layer's own.
 
     Raises UnsupportedLayer: another class, another activation, or a version of transformers that lays it out otherwise.
@@ -29,14 +29,14 @@ def read_layer(layer: nn.Module) -> RaggedBlock:
         ) from None
 
 
-def _read(layer: Any) -> RaggedBlock:
+def _read(layer: Any) -> VarlenBlock:
     attention, mlp = layer.attn, layer.mlp
     activation = type(mlp.act_fn).__name__
     if activation not in ("SiLU", "SiLUActivation"):
         raise UnsupportedLayer(f"its activation is {activation}, known is SiLU")
     weights, biases = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
     query, key, value = map(Affine, weights, biases)
-    return RaggedBlock(
+    return VarlenBlock(
         norm_before=Affine(layer.norm1.weight, None),
         query=query,
         key=key,

@@ -30,15 +30,18 @@ class Grid(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """`count` pieces of `length` tokens, each of which sees itself and no other."""
+class Segments:
+    """`count` segments of `length` tokens, each of which attends to itself and to no other.
+
+    With other libraries' varlen attention these would be equal steps of `cu_seqlens`.
+    """
 
     count: int
     length: int
     begin: int = 0
     """Where the tokens begin that lie one after the other; without meaning beside `index`."""
     index: torch.Tensor | None = None
-    """int64 [count · length], the tokens where they lie apart."""
+    """int64 [count · length], the tokens where they do not lie side by side."""
 
     @property
     def tokens(self) -> int:
@@ -54,33 +57,33 @@ class Group:
         """int64 [count · length], on the device of the index, or on the host."""
         return torch.arange(self.begin, self.begin + self.tokens) if self.index is None else self.index
 
-    def part(self, first: int, count: int) -> Group:
-        """`count` of the pieces, from number `first` on."""
+    def part(self, first: int, count: int) -> Segments:
+        """`count` of the segments, from number `first` on."""
         begin, end = first * self.length, (first + count) * self.length
-        return Group(
+        return Segments(
             count, self.length, self.begin + begin, None if self.index is None else self.index[begin:end]
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arrangement:
-    """Made by `arrange`."""
+class PackedSequence:
+    """Made by `pack`."""
 
     order: torch.Tensor
     """int64 [cells] on the host: which of the cells as they were given, image by image and row by row, comes here."""
     positions: torch.Tensor
     """int64 [tokens, 2]: row and column of each patch in its image."""
-    windows: tuple[Group, ...]
-    images: tuple[Group, ...]
+    windows: tuple[Segments, ...]
+    images: tuple[Segments, ...]
 
     @property
     def tokens(self) -> int:
         return len(self.positions)
 
 
-def arrange(
+def pack(
     grids: Sequence[Grid], *, merge: int = 2, window: int | None = None, device: torch.device | str = "cpu"
-) -> Arrangement:
+) -> PackedSequence:
     """The sequence of images of these grids; indices and positions on `device`.
 
     Args:
@@ -102,7 +105,7 @@ def arrange(
     positions = (
         merge * torch.cat([_corners(grid) for grid in grids])[order][:, None] + within
     )  # [cells, tokens of a cell, 2]
-    return Arrangement(
+    return PackedSequence(
         order,
         positions.flatten(0, 1).to(device),
         tuple(_groups(windows, tokens)),
@@ -143,17 +146,17 @@ def _by_windows(grids: Sequence[Grid], window: int | None) -> tuple[torch.Tensor
     return order, list(zip(lengths.tolist(), (cells // lengths).tolist(), strict=True))
 
 
-def _groups(windows: Iterable[tuple[int, int]], tokens: int) -> Iterator[Group]:
+def _groups(windows: Iterable[tuple[int, int]], tokens: int) -> Iterator[Segments]:
     """Groups side by side, of windows in cells of so many tokens."""
     begin = 0
     for cells, count in windows:
-        yield Group(count, cells * tokens, begin)
+        yield Segments(count, cells * tokens, begin)
         begin += count * cells * tokens
 
 
 def _images(
     grids: Sequence[Grid], order: torch.Tensor, tokens: int, device: torch.device | str
-) -> Iterator[Group]:
+) -> Iterator[Segments]:
     """Images of equal length; their cells lie apart where windows of others are between them."""
     lengths = [grid.rows * grid.columns for grid in grids]
     of_image = torch.repeat_interleave(torch.arange(len(grids)), torch.tensor(lengths))[order]
@@ -166,6 +169,6 @@ def _images(
         index = (cells[:, None] * tokens + torch.arange(tokens)).flatten()
         count, begin = len(those), int(index[0])
         if torch.equal(index, torch.arange(begin, begin + len(index))):
-            yield Group(count, length * tokens, begin)
+            yield Segments(count, length * tokens, begin)
         else:
-            yield Group(count, length * tokens, index=index.to(device))
+            yield Segments(count, length * tokens, index=index.to(device))

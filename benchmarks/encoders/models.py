@@ -13,16 +13,15 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from benchmarks.encoders.parts import parts_of
 from kernels.backend import Backend
 from kernels.blocks import Body, FusedBlocks, UnsupportedLayer, choose_body, read_layer
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import normalise
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project
-from kernels.towers.towers import Encoder, Shuffle
-
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's normalisation, for all of them: it changes no time."""
+from kernels.towers.front import MEAN, STD, cast
+from kernels.towers.towers import Shuffle, Tower
 
 Call = Callable[[torch.Tensor], torch.Tensor]
 
@@ -30,15 +29,15 @@ Call = Callable[[torch.Tensor], torch.Tensor]
 class Model:
     """One encoder's weights in one dtype on one device, and the ways through them."""
 
-    def __init__(self, encoder: Encoder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, encoder: Tower, device: torch.device, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         self.encoder, self.device, self.dtype = encoder, device, dtype
         with device:  # a GPU draws a billion numbers in a moment
-            self.tower: Any = _cast(encoder.build(), dtype)
+            self.tower: Any = cast(encoder.build(), dtype)
             self.projector: nn.Module | None = None
             if encoder.projector is not None:
-                self.projector = _cast(encoder.projector(), dtype).requires_grad_(False)
-        self.parts = encoder.parts(self.tower)
+                self.projector = cast(encoder.projector(), dtype).requires_grad_(False)
+        self.parts = parts_of(encoder, self.tower)
         # in fp32, as image processors keep them
         self._shift, self._scale = (255 * torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
 
@@ -46,10 +45,10 @@ class Model:
         """The same weights in fp64: that they were rounded to this dtype is no error of a computation."""
         other = copy(self)
         other.dtype = torch.float64
-        other.tower = _cast(deepcopy(self.tower), torch.float64)
+        other.tower = cast(deepcopy(self.tower), torch.float64)
         if self.projector is not None:
-            other.projector = _cast(deepcopy(self.projector), torch.float64)
-        other.parts = self.encoder.parts(other.tower)
+            other.projector = cast(deepcopy(self.projector), torch.float64)
+        other.parts = parts_of(self.encoder, other.tower)
         return other
 
     @property
@@ -149,10 +148,3 @@ class Model:
     def products(self) -> list[nn.Linear]:
         """Every linear layer of the blocks."""
         return [module for module in self.parts.layers.modules() if isinstance(module, nn.Linear)]
-
-
-def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Weights alone, as checkpoints are loaded: the frequencies of rotary positions stay fp32."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
-    return module

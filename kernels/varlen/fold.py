@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from kernels.blocks.choice import obstacle_to_packing
 from kernels.blocks.fold import join, pack_linear
 from kernels.blocks.reference import Affine
-from kernels.ragged.reference import RaggedBlock
+from kernels.varlen.reference import VarlenBlock
 
 ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""
@@ -46,7 +46,7 @@ class FoldedBlock:
     eps: tuple[float, float]
 
 
-def fold(p: RaggedBlock, dtype: torch.dtype, device: torch.device) -> FoldedBlock:
+def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBlock:
     """The block for products in `dtype` on `device`; shares no memory with it.
 
     Raises ValueError when a head's width is no multiple of four: pairs for the row and pairs for the column.

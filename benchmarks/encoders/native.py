@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks.encoders.models import Call, Model
 from kernels.backend import Backend
 from kernels.blocks import Body
 from kernels.patch_embed import patch_embed
-from kernels.project import Linear, Merge, Norm, fold_projector, place_rows, project
-from kernels.ragged import Grid, RaggedBlocks, arrange, choose_body, read_layer
-from kernels.towers.models import Call, Model
-from kernels.towers.towers import Encoder
+from kernels.project import Linear, Merge, Norm, fold_projector, project, scatter_index
+from kernels.towers.towers import Tower
+from kernels.varlen import Grid, VarlenBlocks, choose_body, pack, read_layer
 
 MERGE = 2
 
@@ -26,7 +26,7 @@ class NativeModel(Model):
         batch = 1
         while self.encoder.tiles(batch) < cells:
             batch += 1
-        return self.encoder.grids(batch)
+        return [Grid(*size) for size in self.encoder.grids(batch)]
 
     def pixel_values(self, tiles: torch.Tensor) -> torch.Tensor:
         p = self.encoder.patch
@@ -57,7 +57,7 @@ class NativeModel(Model):
 
     def ours(self, backend: Backend) -> Call:
         front, config = self.our_front(backend), self.tower.config
-        blocks = RaggedBlocks(
+        blocks = VarlenBlocks(
             [read_layer(layer) for layer in self.parts.layers],
             config.fullatt_block_indexes,
             self.dtype,
@@ -75,14 +75,14 @@ class NativeModel(Model):
         window = config.window_size // self.encoder.side
 
         def run(tiles: torch.Tensor) -> torch.Tensor:
-            arrangement = arrange(self._grids(len(tiles)), window=window, device=self.device)
-            hidden = blocks(front(tiles[arrangement.order.to(self.device)]), arrangement)
+            sequence = pack(self._grids(len(tiles)), window=window, device=self.device)
+            hidden = blocks(front(tiles[sequence.order.to(self.device)]), sequence)
             rows = hidden.new_empty(len(tiles), back.width)
-            places = place_rows(arrangement.order, device=self.device)
-            return project(hidden[None], back, backend=backend, out=rows, places=places)
+            scatter = scatter_index(sequence.order, device=self.device)
+            return project(hidden[None], back, backend=backend, out=rows, scatter=scatter)
 
         return run
 
 
-def make_model(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> Model:
+def make_model(encoder: Tower, device: torch.device, dtype: torch.dtype) -> Model:
     return (NativeModel if encoder.mix else Model)(encoder, device, dtype)

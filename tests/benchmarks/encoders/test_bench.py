@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import bench
+from benchmarks.encoders import bench as encoder_bench
+from benchmarks.encoders.__main__ import main
+from benchmarks.encoders.models import Model
+from benchmarks.encoders.native import make_model
 from kernels.backend import product_dtype
 from kernels.measure import Call, relative_error
-from kernels.ragged import Grid
-from kernels.towers import bench as encoder_bench
-from kernels.towers.models import Model
-from kernels.towers.native import make_model
-from kernels.towers.towers import Encoder, clip, internvl, qwen, siglip, vit
+from kernels.towers.towers import Tower, clip, internvl, qwen, siglip, vit
 from tests.kernels.runner.fakes import Host
 
 CPU = torch.device("cpu")
@@ -27,23 +26,23 @@ TINY = (
     clip("clip/14-56", 56, 64, 2, 2, 96, 40),
     siglip("siglip/14-60", 60, 72, 2, 2, 100, 24),
     internvl("internvl/14-56", 56, 64, 2, 4, 96, 24),
-    qwen("qwen/14-mixed", (Grid(4, 4), Grid(5, 7), Grid(1, 3)), 64, 8, 4, 96, 32),
+    qwen("qwen/14-mixed", ((4, 4), (5, 7), (1, 3)), 64, 8, 4, 96, 32),
 )
 
 
 @pytest.fixture(params=TINY, ids=lambda one: one.name)
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    chosen: Encoder = request.param
+def encoder(request: pytest.FixtureRequest) -> Tower:
+    chosen: Tower = request.param
     return chosen
 
 
-def pixels(encoder: Encoder, batch: int) -> torch.Tensor:
+def pixels(encoder: Tower, batch: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(1)
     size = (encoder.tiles(batch), encoder.side, encoder.side, 3)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=random)
 
 
-def test_both_ways_give_the_same_rows(encoder: Encoder) -> None:
+def test_both_ways_give_the_same_rows(encoder: Tower) -> None:
     model = make_model(encoder, CPU, torch.float32)
     tiles = pixels(encoder, 4)
     with torch.inference_mode():
@@ -64,7 +63,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("tiny")
 def test_green_gate_tells_rates_and_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "rows.json"
-    assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 0
+    assert main(["--rounds", "2", "--write", str(written)]) == 0
     rows = json.loads(written.read_text())
     told = {(row["kernel"], row["shape"], row["batch"], row["provider"]) for row in rows}
     for name, batch in (("tiny/16-48", 1), ("tiny/16-48", 3), ("internvl/14-56", 2), ("qwen/14-mixed", 3)):
@@ -97,7 +96,7 @@ def test_a_red_gate_is_named_and_not_timed(
 
     monkeypatch.setattr(encoder_bench, "whole", off)
     written = tmp_path / "rows.json"
-    assert bench.main(["--kernel", "encoder", "--rounds", "2", "--write", str(written)]) == 1
+    assert main(["--rounds", "2", "--write", str(written)]) == 1
     assert json.loads(written.read_text()) == []
     assert "GATE RED, not timed: encoder tiny/16-48 batch 1 bf16: 'ours' is off by" in capsys.readouterr().err
 
@@ -113,7 +112,7 @@ def test_shares_are_of_medians_and_add_up() -> None:
 
 
 @pytest.mark.parametrize("encoder", TINY[:4], ids=lambda one: one.name)
-def test_from_host_to_host_both_ways_give_the_same_rows(encoder: Encoder) -> None:
+def test_from_host_to_host_both_ways_give_the_same_rows(encoder: Tower) -> None:
     case = encoder_bench.Case(Model(encoder, CPU, torch.bfloat16), "cpu", 5, pixels(encoder, 5))
     with torch.inference_mode():
         rows = {name: call() for name, call in encoder_bench.from_host(case, Host()).items()}

@@ -1,4 +1,4 @@
-"""What a block computes, in plain torch: Qwen2.5-VL's, with everybody's view of everybody as one mask.
+"""What a block computes, in plain torch: Qwen2.5-VL's, with who attends to whom as one mask.
 
 arXiv 2502.13923 and transformers' `Qwen2_5_VLVisionBlock`: RMSNorm, attention with two-dimensional rotary positions,
 RMSNorm, gated MLP with SiLU. In fp32 or fp64 it is what `blocks.py` is held against; its mask takes tokens² numbers.
@@ -17,7 +17,7 @@ THETA = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RaggedBlock:
+class VarlenBlock:
     """One block's parameters, as its checkpoint holds them."""
 
     norm_before: Affine
@@ -40,37 +40,39 @@ class RaggedBlock:
 
 
 def angles(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """int64 [tokens, 2] → fp64 [tokens, width / 2]: the first half turns with the row, the second with the column."""
+    """int64 [tokens, 2] → fp64 [tokens, width / 2]: the first half rotates with the row, the second with the column."""
     exponents = torch.arange(0, width // 2, 2, dtype=torch.float64, device=positions.device) / (width // 2)
     return (positions[:, :, None] * THETA**-exponents).flatten(1)
 
 
-def block(hidden: torch.Tensor, p: RaggedBlock, seen: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def block(hidden: torch.Tensor, p: VarlenBlock, mask: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
     """[tokens, hidden] → the same, in the dtype of both.
 
     Args:
-        seen: bool [tokens, tokens], whom each token sees.
-        turn: of `angles`.
+        mask: bool [tokens, tokens], true where a token attends to another.
+        rope: of `angles`.
     """
     normed = F.rms_norm(hidden, hidden.shape[-1:], p.norm_before.weight, p.eps[0])
-    hidden = hidden + _attention(normed, p, seen, turn)
+    hidden = hidden + _attention(normed, p, mask, rope)
     normed = F.rms_norm(hidden, hidden.shape[-1:], p.norm_after.weight, p.eps[1])
     gate = F.silu(F.linear(normed, p.gate.weight, p.gate.bias))
     return hidden + F.linear(gate * F.linear(normed, p.up.weight, p.up.bias), p.down.weight, p.down.bias)
 
 
-def _attention(x: torch.Tensor, p: RaggedBlock, seen: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def _attention(x: torch.Tensor, p: VarlenBlock, mask: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
     # [heads, tokens, width]
     query, key, value = (
         F.linear(x, one.weight, one.bias).view(len(x), p.heads, p.width).transpose(0, 1)
         for one in (p.query, p.key, p.value)
     )
-    looks = F.scaled_dot_product_attention(_turned(query, turn), _turned(key, turn), value, attn_mask=seen)
-    return F.linear(looks.transpose(0, 1).flatten(1), p.out.weight, p.out.bias)
+    attn_out = F.scaled_dot_product_attention(
+        _rotated(query, rope), _rotated(key, rope), value, attn_mask=mask
+    )
+    return F.linear(attn_out.transpose(0, 1).flatten(1), p.out.weight, p.out.bias)
 
 
-def _turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Element i turns with element i + width / 2."""
+def _rotated(x: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
+    """Element i rotates with element i + width / 2."""
     first, second = x.chunk(2, -1)
-    cos, sin = turn.cos().to(x.dtype), turn.sin().to(x.dtype)
+    cos, sin = rope.cos().to(x.dtype), rope.sin().to(x.dtype)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)

@@ -1,0 +1,1 @@
+"""The whole vision encoder around the kernels, ours against plain transformers."""

@@ -1,0 +1,169 @@
+"""The blocks over one packed sequence.
+
+On a GPU a layer is a few launches for all tokens together, and attention one for each length of segment; nothing asks
+the device for an answer. On a CPU what sees nothing of the others goes by itself through all layers up to the next that
+sees the whole image: some windows at a time, so that their activations stay in the cache, each thread its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, groupby
+
+import torch
+import torch.nn.functional as F
+
+from kernels.blocks.cpu import ROWS_AT_ONCE
+from kernels.blocks.thread_pool import ThreadPool
+from kernels.varlen.attention import attend, rotations
+from kernels.varlen.fold import FoldedBlock, fold
+from kernels.varlen.reference import VarlenBlock
+from kernels.varlen.sequence import PackedSequence, Segments
+
+
+class VarlenBlocks:
+    """The blocks of one tower, with copies of their weights in `dtype` on `device`; used by one thread at a time.
+
+    `whole` are the numbers of the layers that see the whole image; the others see windows. `per_thread` says whether
+    each thread takes segments through all layers by itself; by default on a CPU.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[VarlenBlock],
+        whole: Collection[int],
+        dtype: torch.dtype,
+        device: torch.device | str,
+        *,
+        per_thread: bool | None = None,
+    ) -> None:
+        with torch.inference_mode():
+            self._blocks = [fold(block, dtype, torch.device(device)) for block in blocks]
+        self._width = blocks[0].width
+        self._per_thread = torch.device(device).type == "cpu" if per_thread is None else per_thread
+        self._runs = [
+            (sees_all, [self._blocks[number] for number in numbers])
+            for sees_all, numbers in groupby(range(len(blocks)), lambda number: number in whole)
+        ]
+        """Layers that follow each other and see alike: (whether the whole image, layers)."""
+        self._threads: ThreadPool | None = None
+
+    @torch.inference_mode()
+    def __call__(self, hidden: torch.Tensor, sequence: PackedSequence) -> torch.Tensor:
+        """[tokens, hidden], contiguous, in the dtype of the weights: changed in place, and returned."""
+        rope = rotations(sequence.positions, self._width)
+        for sees_all, blocks in self._runs:
+            groups = sequence.images if sees_all else sequence.windows
+            if self._per_thread:
+                self._by_threads(hidden, blocks, groups, rope)
+            else:
+                for block in blocks:
+                    _run(hidden, block, groups, rope)
+        return hidden
+
+    def _by_threads(
+        self,
+        hidden: torch.Tensor,
+        blocks: Sequence[FoldedBlock],
+        groups: Sequence[Segments],
+        rope: torch.Tensor,
+    ) -> None:
+        threads = torch.get_num_threads()
+        shares = sorted(_shares(groups, threads), key=lambda share: share.tokens, reverse=True)
+        through = partial(_through, hidden, blocks, rope)
+        # one that is more than a thread's share would keep the others waiting: all work on it together
+        shared = [share for share in shares if share.tokens * threads > len(hidden) + threads]
+        own = shares[len(shared) :]
+        if threads == 1 or len(own) < threads:
+            shared, own = shares, []
+        for share in shared:
+            through(share)
+        if own:
+            if self._threads is None or self._threads.size != threads:
+                self._threads = ThreadPool(threads)
+            self._threads.each(through, own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Tokens that see none but each other."""
+
+    rows: slice | torch.Tensor
+    groups: tuple[Segments, ...]
+    """of tokens as `rows` has them"""
+
+    @property
+    def tokens(self) -> int:
+        return sum(group.tokens for group in self.groups)
+
+
+def _shares(groups: Sequence[Segments], threads: int) -> Iterator[_Share]:
+    """The groups in shares of some `ROWS_AT_ONCE` tokens, or of one thread's share where that is less."""
+    tokens = sum(group.tokens for group in groups)
+    rounds = -(-tokens // (ROWS_AT_ONCE * threads))
+    size = -(-tokens // (rounds * threads))
+    some: list[Segments] = []
+    for group in groups:
+        first = 0
+        while first < group.count:
+            room = size - sum(one.tokens for one in some)
+            if some and room < group.length:
+                yield _joined(some)
+                some, room = [], size
+            count = min(max(1, room // group.length), group.count - first)
+            some.append(group.part(first, count))
+            first += count
+    yield _joined(some)
+
+
+def _joined(groups: Sequence[Segments]) -> _Share:
+    begins = accumulate((group.tokens for group in groups), initial=0)
+    within = tuple(
+        Segments(group.count, group.length, begin) for group, begin in zip(groups, begins, strict=False)
+    )
+    if all(
+        group.index is None and group.begin == groups[0].begin + one.begin
+        for group, one in zip(groups, within, strict=True)
+    ):
+        return _Share(slice(groups[0].begin, groups[-1].begin + groups[-1].tokens), within)
+    return _Share(torch.cat([group.where for group in groups]), within)
+
+
+@torch.inference_mode()
+def _through(hidden: torch.Tensor, blocks: Sequence[FoldedBlock], rope: torch.Tensor, share: _Share) -> None:
+    """One share of the tokens through all blocks."""
+    part, rope_of_part = hidden[share.rows], rope[share.rows]
+    for block in blocks:
+        _run(part, block, share.groups, rope_of_part)
+    if isinstance(share.rows, torch.Tensor):
+        hidden[share.rows] = part
+
+
+def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Sequence[Segments], rope: torch.Tensor) -> None:
+    """One block, in place."""
+    width = hidden.shape[-1:]
+    qkv = p.qkv(F.rms_norm(hidden, width, p.norm_before, p.eps[0]))
+    hidden += p.out(_attention(qkv, p, groups, rope))
+    # on a CPU some rows at a time, for the cache
+    for rows in torch.split(hidden, ROWS_AT_ONCE if hidden.device.type == "cpu" else len(hidden)):
+        rows += p.down(p.gated(F.rms_norm(rows, width, p.norm_after, p.eps[1])))
+
+
+def _attention(
+    qkv: torch.Tensor, p: FoldedBlock, groups: Sequence[Segments], rope: torch.Tensor
+) -> torch.Tensor:
+    """[tokens, 3 · hidden] → [tokens, hidden]; each token is in one of the groups."""
+
+    def within(group: Segments) -> torch.Tensor:
+        shape = group.count, group.length, -1
+        part, rope_of_part = qkv[group.rows].view(shape), rope[group.rows].view(shape)
+        return attend(part, rope_of_part, p.heads, p.scale).flatten(0, 1)
+
+    if len(groups) == 1 and groups[0].index is None:
+        return within(groups[0])
+    attn_out = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
+    for group in groups:
+        attn_out[group.rows] = within(group)
+    return attn_out
