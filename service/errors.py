@@ -1,27 +1,27 @@
-"""What can go wrong, as one tree. Knows no HTTP: `service.api.errors` has the one table from these to statuses.
+"""All errors, as one tree. The HTTP status of each is in one table: `service.api.errors`.
 
 PatchbayError
-├── RequestError                 the client can mend it
+├── RequestError                 the client can correct it
 │   ├── InvalidRequest           a field is missing, unknown, or out of range
-│   ├── BodyTooLarge             the body passes the byte cap
-│   ├── BodyTimeout              the body came too slowly
-│   ├── Unauthorized             no key, or one that is not known
+│   ├── BodyTooLarge             the body has too many bytes
+│   ├── BodyTimeout              the body arrived too slowly
+│   ├── Unauthorized             no API key, or one that is not accepted
 │   ├── ModelNotFound            the model is not served here
-│   ├── ContextLengthExceeded    images and text do not fit the model's context
+│   ├── ContextLengthExceeded    images and text do not fit into the model's context
 │   └── ImageError               about one image
 │       ├── InvalidDataURL  UnsupportedImageFormat  ImageTooLarge  ImageTooSmall  ImageTooNarrow
-│       ├── InvalidImage         the header was fine, the pixels were not
+│       ├── InvalidImage         the header is broken, or the pixels cannot be decoded
 │       ├── TooManyImages
-│       ├── URLNotAllowed        the guard refused the address
-│       └── MediaFetchFailed     the other server did not deliver
-├── Busy                         come back later; carries seconds
+│       ├── URLNotAllowed        the URL guard refused the address
+│       └── MediaFetchFailed     the image's server did not deliver it
+├── Busy                         try again later; carries the seconds to wait
 │   ├── QueueFull  ArenaFull
 │   └── EngineUnavailable  Draining
-├── EngineRejected               the engine refused the request, in its own words
+├── EngineRejected               the engine refused the request; the message is its own
 ├── EngineFailed                 the engine failed this request
-├── EncoderFailed                the encoder failed this image; others go on
-├── DeadlineExceeded             the request's time was up
-└── ConfigurationError           refused at start
+├── EncoderFailed                the encoder failed on this image; other requests go on
+├── DeadlineExceeded             the request took too long
+└── ConfigurationError           refused at startup
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import ClassVar
 
 
 class PatchbayError(Exception):
-    """Carries a sentence for the client; `param` is the JSON path that it is about."""
+    """The message is a sentence for the client; `param` is the JSON path of the field that it is about."""
 
     code: ClassVar[str] = "internal_error"
     type: ClassVar[str] = "server_error"
@@ -115,7 +115,7 @@ class MediaFetchFailed(ImageError):
 
 
 class Busy(PatchbayError):
-    """Refused for now; `retry_after` is in seconds."""
+    """Refused for the time being; `retry_after` is in seconds."""
 
     code = "busy"
     type = "rate_limit_error"
@@ -145,7 +145,7 @@ class Draining(Busy):
 
 
 class EngineRejected(PatchbayError):
-    """`status` is the engine's own, between 400 and 499; `engine_type` and `engine_code` are what it called it."""
+    """`status` (400 to 499), `engine_type` and `engine_code` are those of the engine's own error."""
 
     code = "engine_rejected"
     type = "invalid_request_error"

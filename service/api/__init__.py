@@ -1,6 +1,6 @@
-"""The HTTP floor: OpenAI's API in, `ChatRequest` out, the engine's answer back as it comes.
+"""The HTTP layer: turns OpenAI's API into `ChatRequest`s and passes the engine's answer back as it arrives.
 
-Knows no image codec, no model family and no vLLM; what it needs from below is in `ports`.
+Image codecs, model families and vLLM are out of its sight: what it needs from the layers below is in `ports`.
 """
 
 from service.api.app import build_admin, build_api

@@ -1,6 +1,6 @@
-"""One line a request on the logger `patchbay.access`: what it was, where its time went, what it came to.
+"""One line per request on the logger `patchbay.access`: what it was, where its time went, how it ended.
 
-Numbers, names of ours and the request's id. No content, no address, no header of the client's is ever handed to it.
+Only numbers, our own names and the request's id are logged: never content, addresses or the client's headers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from service.api.exchange import Exchange
 
 QUIET = frozenset({"/livez", "/readyz", "/metrics", "/metrics/engine"})
-"""Asked every few seconds by machines: not worth a line."""
+"""Polled every few seconds: logged at debug level only."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 log = logging.getLogger("patchbay.access")

@@ -1,4 +1,4 @@
-"""The HTTP application, from plain values and the protocols of `ports`. Starts nothing and owns nothing."""
+"""Builds the HTTP application from plain values and the protocols of `ports`. Starts nothing and owns nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def build_admin(backend: Backend, *, metrics: Metrics) -> FastAPI:
 
 
 def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[FastAPI] | None) -> FastAPI:
-    # no documentation pages: they would load scripts from elsewhere, and OpenAI's own describe this API
+    # no documentation pages: they would load scripts from other sites, and OpenAI's own describe this API
     api = FastAPI(
         title="Patchbay",
         docs_url=None,

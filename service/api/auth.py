@@ -1,6 +1,6 @@
-"""Bearer keys. A dependency of the `/v1` router, so that it guards what was routed and not what a header claims.
+"""API keys as bearer tokens. A dependency of the `/v1` router, so that it guards whatever is routed there.
 
-Knows nothing of what a key allows beyond being known; the salt keeps one key's cache entries from another's.
+Every key allows the same; its salt keeps its cache entries apart from those of other keys.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PURPOSE = b"patchbay tenant salt"
 
 
 class ApiKeys:
-    """The keys that are let in; without any, everybody is, as one tenant with an empty salt."""
+    """The accepted keys. Without any, everyone is accepted, as one tenant with an empty salt."""
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         """Raises ConfigurationError for a key that no header can carry."""
@@ -41,12 +41,12 @@ class ApiKeys:
                 "OpenAI's clients do when api_key is set."
             )
         digest = hashlib.sha256(key.encode()).digest()
-        # every key is compared, whole: the time taken says nothing of which one came close
+        # every key is compared in full, so that the time taken does not reveal which one came close
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         if not any(matches):
             raise Unauthorized("This server does not accept the API key that was sent.")
         return hashlib.sha256(PURPOSE + digest).hexdigest()
 
     def __call__(self, request: Request) -> None:
-        """The dependency. Raises Unauthorized."""
+        """The FastAPI dependency. Raises Unauthorized."""
         exchange_of(request.scope).tenant = self.tenant(request.headers.get("authorization"))

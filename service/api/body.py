@@ -1,7 +1,7 @@
-"""Request bytes → JSON, under caps on bytes, time, values and depth. Knows nothing of chat.
+"""Request bytes → JSON, with limits on bytes, time, number of values and depth.
 
 Python's `json` would accept NaN and lone surrogates and be five times slower on a body of data URLs. A key that
-comes twice keeps its last value, as in Python: the engine sees what is validated here, never the raw bytes.
+occurs twice keeps its last value, as in Python: the engine gets what was validated here, never the raw bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def parse_json(body: bytes, limits: RequestLimits) -> Any:
 
 
 def _check_headers(request: Request, limits: RequestLimits) -> None:
-    # asked for because a browser sends other types, or none, across sites without asking the server first
+    # required because browsers send other types, or none, to other sites without a CORS preflight
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise InvalidRequest(

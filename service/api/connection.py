@@ -1,4 +1,4 @@
-"""Work for as long as somebody waits for it."""
+"""Work that is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T:
-    """The result of `work`, which runs in a task of its own and is cancelled as soon as the client leaves.
+    """The result of `work`, which runs in its own task and is cancelled as soon as the client disconnects.
 
-    Returns or raises only when that task has ended. The request's body must have been read. Raises starlette's
-    ClientDisconnect, and what `work` raises.
+    Returns or raises only after that task has ended. The request's body must have been read before. Raises
+    starlette's ClientDisconnect, and whatever `work` raises.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
@@ -39,6 +39,6 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:
-    """A failure on the way out has nobody to be told to; asyncio would report it as forgotten."""
+    """Marks a failure during cancellation as seen: nobody is left to be told, and asyncio would log it otherwise."""
     if not task.cancelled():
         task.exception()

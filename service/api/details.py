@@ -1,7 +1,7 @@
-"""What a request cost, told to clients that ask with `X-Patchbay-Details: 1`: its images, and where its time went.
+"""What a request cost, for clients that send `X-Patchbay-Details: 1`: its images, and where its time went.
 
-A non-streamed answer gets a member `patchbay`; a stream gets one more event, an ordinary chunk without choices, before
-its `[DONE]`. Numbers and names of ours only: nothing of what was asked or answered.
+An answer in one piece gets a member `patchbay`; a stream gets one more event, an ordinary chunk without choices, before
+its `[DONE]`. Only numbers and our own names, nothing of the question or the answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def wants_details(scope: Scope) -> bool:
 
 
 def details_of(record: Record) -> dict[str, Any]:
-    """Milliseconds of the request's critical path until now, which sum to `total_ms`, and what its images cost."""
+    """Milliseconds on the request's critical path so far, which add up to `total_ms`, and the cost of its images."""
     shares = record.timings.shares(time.monotonic())
     stages = {stage: round(share * 1000, 3) for stage, share in shares.items()}
     return {

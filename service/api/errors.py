@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and OpenAI's error object.
+"""The one table from errors to HTTP statuses, and OpenAI's error object.
 
 The same object is the body of a refused request and the `data:` of a stream's error event.
 """
@@ -37,7 +37,7 @@ STATUS: dict[type[PatchbayError], int] = {
 }
 
 CLIENT_LEFT = 499
-"""Never sent: how a request whose client has left is counted."""
+"""Never sent: the status under which a request is counted when its client has disconnected."""
 
 
 def status_of(error: PatchbayError) -> int:
@@ -62,13 +62,13 @@ def error_response(error: PatchbayError) -> JSONResponse:
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     if status in (408, 413):
-        # the rest of the body is not read: without this the server would go on receiving it
+        # the rest of the body is not read; without this header the server would continue to receive it
         headers["connection"] = "close"
     return JSONResponse(error_object(error), status, headers)
 
 
 def http_error_response(error: HTTPException) -> JSONResponse:
-    """What the router itself refuses (no such path, wrong method), in OpenAI's shape."""
+    """Errors of the router itself (no such path, wrong method), in OpenAI's format."""
     phrase = HTTPStatus(error.status_code).phrase
     message = error.detail if error.detail != phrase else f"{phrase}."
     body = {"message": message, "type": RequestError.type, "param": None, "code": _snake(phrase)}

@@ -1,6 +1,6 @@
-"""What is known of one HTTP exchange while it lasts: its id, its trace, its tenant, what it came to.
+"""The state of one HTTP exchange: its id, trace and tenant, and how it ended.
 
-Travels in the ASGI scope, from the outermost middleware to the routes.
+It travels in the ASGI scope, from the outermost middleware to the routes.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 @dataclass(slots=True)
 class Exchange:
     request_id: str
-    handed_on: Mapping[str, str]
-    """Headers for the engine: `x-request-id`, and `traceparent` and `tracestate` where they came."""
+    engine_headers: Mapping[str, str]
+    """Headers for the engine: `x-request-id`, and `traceparent` and `tracestate` if the client sent them."""
     record: Record = field(default_factory=Record)
-    """Begins with the exchange."""
+    """Starts with the exchange."""
     outcome: Outcome = field(default_factory=Outcome)
     tenant: str = ""
     model: str = ""
-    """The model that was asked; empty where no model was."""
+    """The model that was requested; empty for requests that are not for a model."""
     stream: bool = False
     details: bool = False
-    """The client asked what the request cost: see `details`."""
+    """Whether the client asked for the request's cost: see the module `details`."""
     status: int | None = None
-    """What it came to where the status line tells otherwise: late failures of a stream, clients that left."""
+    """The outcome where it differs from the status line: late failures of a stream, clients that disconnected."""
     error: str = ""
-    """The code of the error that ended it."""
+    """The code of the error with which it ended."""
     client_left: bool = False
     span: RequestSpan | None = None
-    """Where traces are on."""
+    """None where tracing is off."""
 
 
 def begin(scope: Scope) -> Exchange:
-    """Takes the client's request id and trace where they are well formed, and makes an id where it is not."""
+    """Takes over the client's request id and trace context if they are well formed; generates an id otherwise."""
     headers = Headers(scope=scope)
     given = headers.get("x-request-id", "")
     request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"

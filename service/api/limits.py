@@ -1,4 +1,4 @@
-"""How large a request may be. Plain values, decided by the settings; says nothing about images' pixels."""
+"""How large a request may be. The limits on the pixels of images are elsewhere: `service.ingest.probe`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MIB = 1024**2
 class RequestLimits:
     max_body_bytes: int = 50 * MIB
     body_timeout: float = 30.0
-    """Seconds from the first look at the body until its last byte."""
+    """Seconds from the first read of the body to its last byte."""
     max_json_depth: int = 64
     max_json_values: int = 250_000
-    """Bounds the memory that parsing takes: counted as commas and opening brackets, before parsing."""
+    """Limits the memory that parsing takes; counted before parsing, as commas and opening brackets."""
     max_messages: int = 1024
     max_images: int = 8
     max_choices: int = 8
     """`n`."""
     max_output_tokens: int = 1_000_000
-    """`max_tokens`; the engine bounds it further by the model's context."""
+    """`max_tokens`; the engine limits it further to the model's context."""
     max_stop: int = 16
     max_top_logprobs: int = 20
     max_schema_bytes: int = 256 * 1024

@@ -1,6 +1,6 @@
-"""The outermost floor of every exchange: its id and trace, its log line, its count, and the answer of last resort.
+"""The outermost layer of every exchange: id and trace, log line and metrics, and the error response of last resort.
 
-Pure ASGI, so that a stream passes through untouched.
+Pure ASGI, so that a stream passes through unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNROUTED = "none"
 
 
 class BrokenOff(Exception):
-    """An answer that could not go on, without the words of the failure, which may quote the request."""
+    """An answer that failed after it had begun. It does not carry the failure's text, which may quote the request."""
 
 
 class Exchanges:
@@ -50,7 +50,7 @@ class Exchanges:
             told = explain(error, exchange.request_id, self._metrics)
             exchange.error = told.code
             if started:
-                # too late to say so: the server closes the connection, which the client sees, and logs what is raised
+                # too late for a status: the server logs what is raised and closes the connection, which the client sees
                 raise BrokenOff(f"request {exchange.request_id} failed in the middle of its answer") from None
             await error_response(told)(scope, receive, send_with_headers)
         finally:
@@ -60,9 +60,9 @@ class Exchanges:
         exchange = begin(scope)
         if self._tracing is not None and scope["path"] not in QUIET:
             began = exchange.record.timings.began
-            exchange.span = self._tracing.begin(scope["method"], exchange.handed_on, began)
+            exchange.span = self._tracing.begin(scope["method"], exchange.engine_headers, began)
             # the engine's spans are children of ours
-            exchange.handed_on = {"x-request-id": exchange.request_id, **exchange.span.handed_on}
+            exchange.engine_headers = {"x-request-id": exchange.request_id, **exchange.span.handed_on}
         return exchange
 
     def _close(self, scope: Scope, exchange: Exchange, status: int) -> None:

@@ -1,4 +1,4 @@
-"""What the HTTP floor asks of the floors below, as protocols: a chat service, the models, readiness, permits."""
+"""What the HTTP layer needs from the layers below, as protocols: a chat service, models, readiness, permits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from service.domain import ChatRequest, ImageUsage
 
 
 class ChatReply(Protocol):
-    """An answer that has begun well, its body still to be read; closing it aborts the generation."""
+    """An answer that has begun successfully, with its body still to be read; closing it aborts the generation."""
 
     @property
     def content_type(self) -> str: ...
 
     @property
     def images(self) -> Sequence[ImageUsage]:
-        """In the order of `ChatRequest.images`; empty where the engine's own tower encodes."""
+        """In the order of `ChatRequest.images`; empty if the engine's own tower encodes them."""
         ...
 
     def body(self) -> AsyncIterator[bytes]:
-        """The engine's bytes as they come: one JSON object, or server-sent events cut anywhere."""
+        """The engine's bytes as they arrive: one JSON object, or server-sent events split at any byte."""
         ...
 
     async def aclose(self) -> None: ...
@@ -30,17 +30,16 @@ class ChatReply(Protocol):
 
 class ChatService(Protocol):
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatReply:
-        """Asks the engine and returns once it is known that it answers; raises PatchbayError otherwise.
+        """Sends the request to the engine and returns once the answer has begun; raises PatchbayError otherwise.
 
-        `headers` (request id, trace context) are to be handed on to the engine. Cancelling ends all work for the
-        request.
+        `headers` (request id, trace context) are forwarded to the engine. Cancelling ends all work for the request.
         """
         ...
 
 
 class ModelCatalog(Protocol):
     def names(self) -> Sequence[str]:
-        """Names that requests may ask for, the default first; empty while they are not known yet."""
+        """The names that requests may use, the default first; empty as long as they are not known."""
         ...
 
     async def cards(self) -> Sequence[Mapping[str, Any]]:
@@ -50,7 +49,7 @@ class ModelCatalog(Protocol):
 
 class Readiness(Protocol):
     def reasons(self) -> Mapping[str, str]:
-        """Component → why it cannot serve yet, in words; empty when everything is ready."""
+        """Component → why it cannot serve yet, in words; empty once everything is ready."""
         ...
 
 
@@ -62,13 +61,13 @@ class EngineMetrics(Protocol):
 
 class RequestPermits(Protocol):
     def request(self) -> AbstractAsyncContextManager[None]:
-        """One request's place, held from before its body is read until its answer has ended. Raises Busy."""
+        """One request's slot, held from before its body is read until its answer has ended. Raises Busy."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Everything that the HTTP floor serves."""
+    """Everything that the HTTP layer serves."""
 
     chat: ChatService
     models: ModelCatalog

@@ -1,6 +1,6 @@
-"""The routes: chat and models behind the keys; life, readiness and metrics for the operator's own machinery.
+"""The routes: chat and models, which require a key; liveness, readiness and metrics for the operator's monitoring.
 
-The metrics may be on another port than the rest: see `app`.
+The metrics may be on a port of their own: see `app`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def health_routes(readiness: Readiness) -> APIRouter:
 
     @router.get("/livez")
     async def livez() -> Response:
-        """The event loop turns; says nothing of the engine, whose failure a restart of the gateway does not mend."""
+        """Whether the event loop is running. The engine does not count: restarting the gateway would not repair it."""
         return JSONResponse({"status": "live"})
 
     @router.get("/readyz")
@@ -69,11 +69,11 @@ def metrics_routes(metrics: Metrics, engine: EngineMetrics | None) -> APIRouter:
 
         @router.get("/metrics/engine")
         async def scrape_engine() -> Response:
-            """A page of its own: an engine that does not answer fails this scrape, and never the one of ours."""
+            """A separate page, so that an engine that does not answer fails this scrape and not that of Patchbay."""
             try:
                 page, content_type = await engine.engine_metrics()
             except EngineUnavailable as error:
-                # told here, because elsewhere it counts as a request that was refused
+                # answered here, because the exception handler would count it as a refused request
                 return Response(error.message, 503, media_type="text/plain")
             return Response(page, headers={"content-type": content_type})
 

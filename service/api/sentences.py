@@ -25,7 +25,7 @@ IN_JSON_WORDS = {
     "too_short": "input should not be empty",
     "string_too_short": "input should not be empty",
 }
-"""Where pydantic speaks of Python."""
+"""For messages in which pydantic uses Python's terms."""
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
@@ -47,7 +47,7 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
 
 
 def describe(value: Any) -> str:
-    """A JSON value in a few words; long strings are cut."""
+    """A JSON value in a few words; long strings are shortened."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -58,7 +58,7 @@ def describe(value: Any) -> str:
 
 
 def child(path: str, key: str | int) -> str:
-    """The JSON path of a member or element. Long names are cut, unusual ones quoted; a path stops growing at 512."""
+    """The JSON path of a member or element. Long names are shortened, unusual ones quoted, long paths not extended."""
     if len(path) > MAX_PATH:
         return path
     if isinstance(key, int):

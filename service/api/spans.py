@@ -1,4 +1,4 @@
-"""What the span of a request is called and says, in OpenTelemetry's words. No content, no address of an image."""
+"""Name and attributes of a request's span, by OpenTelemetry's conventions. No content, no address of an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def end_span(exchange: Exchange, method: str, route: str, status: int, ended: fl
     """Ends the exchange's span, if it has one."""
     if exchange.span is None:
         return
-    # https://opentelemetry.io/docs/specs/semconv/http/http-spans/: `_OTHER` for methods that are not known
+    # https://opentelemetry.io/docs/specs/semconv/http/http-spans/: `_OTHER` for unknown methods
     method = method if method in METHODS else "_OTHER"
     attributes: dict[str, Attribute] = {
         "http.request.method": method,

@@ -1,7 +1,7 @@
-"""Server-sent events to one client: whole frames, keep-alive comments in silence, and one error event at most.
+"""Server-sent events to one client: whole frames, keep-alive comments during silence, and at most one error event.
 
-Nothing is sent before the first frame or the first silence, so that a failure until then is still a real status.
-Knows nothing of what the frames say. https://html.spec.whatwg.org/multipage/server-sent-events.html
+Nothing is sent before the first frame or the first keep-alive, so that a failure until then still has a real status.
+https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADERS = [
 
 
 class FrameSplitter:
-    """Bytes cut anywhere → whole frames, their blank line included. The same frames for every way of cutting."""
+    """Bytes split anywhere → whole frames, including their blank line. The frames do not depend on the splits."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -44,15 +44,15 @@ class FrameSplitter:
 
 
 def error_frame(error: PatchbayError) -> bytes:
-    """OpenAI's error object as an event, as OpenAI's clients and vLLM's expect it."""
+    """OpenAI's error object as an event, in the form that clients of OpenAI and of vLLM expect."""
     return b"data: " + json.dumps(error_object(error), separators=(",", ":")).encode() + END
 
 
 class EventStream:
-    """An async context: its block writes; leaving it ends the stream.
+    """An async context manager: its block writes, leaving it ends the stream.
 
-    A failure of the block goes through when nothing was sent yet. Afterwards it becomes one error event and the end,
-    without `[DONE]`, which only whole answers have; it can then be found in `failure`.
+    An exception in the block propagates if nothing was sent yet. Otherwise it becomes an error event and the end of the
+    stream, without the `[DONE]` that only complete answers have, and is kept in `failure`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EventStream:
         explain: Callable[[Exception], PatchbayError],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`explain` says what the client is told of a failure."""
+        """`explain` turns a failure into what the client is told about it."""
         self.started = False
         self.failure: PatchbayError | None = None
         self._send = send
@@ -71,13 +71,13 @@ class EventStream:
         self._explain = explain
         self._clock = clock
         self._sent_at = clock()
-        # whole frames only: the heartbeat and the block take turns
-        self._turn = asyncio.Lock()
+        # the heartbeat and the block take turns, so that frames are never interleaved
+        self._lock = asyncio.Lock()
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def write(self, frames: bytes) -> None:
-        """Sends whole frames. Waits while the client does not read."""
-        async with self._turn:
+        """Sends whole frames. Waits as long as the client does not read."""
+        async with self._lock:
             await self._write(frames)
 
     async def __aenter__(self) -> Self:
@@ -90,8 +90,8 @@ class EventStream:
         if error is not None and not isinstance(error, Exception):
             await self._stop_heartbeat()
             return False
-        # with the turn in hand the heartbeat cannot be in the middle of a write
-        async with self._turn:
+        # while we hold the lock the heartbeat cannot be in the middle of a write
+        async with self._lock:
             await self._stop_heartbeat()
         if error is None:
             await self._end()
@@ -106,7 +106,7 @@ class EventStream:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self._sent_at + self._silence - self._clock())
-            async with self._turn:
+            async with self._lock:
                 if self._clock() - self._sent_at >= self._silence:
                     await self._write(KEEP_ALIVE)
 

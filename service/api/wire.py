@@ -1,7 +1,7 @@
-"""What every part of a request body has in common: strict types, and no field that is not listed.
+"""What all parts of a request body have in common: strict types, and no fields but the listed ones.
 
 The discriminators choose the one alternative that a value is meant to be, so that an error is about that alternative
-and not about all of them. Their tags stand between « and », where `sentences` finds and drops them.
+and not about all of them. Their tags are written between « and », by which `sentences` recognises and drops them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHAPES: dict[type, str] = {str: "string", list: "array", dict: "object"}
 
 
 class _First(FailFast):
-    """Stop at the first bad element: only one error is told. Hashable, so that a union can hold it."""
+    """Stops at the first bad element, since only one error is reported. Hashable, so that a union can hold it."""
 
     def __hash__(self) -> int:
         return hash(self.fail_fast)
@@ -26,14 +26,14 @@ class _First(FailFast):
 First = _First()
 
 UNKNOWN_VALUE = "unknown_value:"
-"""Prefix of an error's type; the key that decides follows it, and its message is what the key may hold."""
+"""Prefix of an error's type. The discriminating key follows it; the error's message lists the key's allowed values."""
 
 
 class Wire(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     refused: ClassVar[Mapping[str, str]] = {}
-    """Fields that clients are known to send, and what to tell them."""
+    """Fields that some clients send, and the hint that they get."""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +57,7 @@ def _accepted(model: type[Wire]) -> tuple[str, ...]:
 
 
 def by_value(key: str, *values: str) -> Discriminator:
-    """Chooses among objects by the string under `key`; the alternatives carry `tag(value)`."""
+    """Chooses among objects by the string under `key`; each alternative is tagged `tag(value)`."""
 
     def choose(value: Any) -> str | None:
         found = value.get(key) if isinstance(value, dict) else None
@@ -65,14 +65,14 @@ def by_value(key: str, *values: str) -> Discriminator:
 
     return Discriminator(
         choose,
-        # a context would be the place for these, but a dict makes the type unhashable, and unions must hash
+        # these belong in a context, but a dict would make the type unhashable, and unions must be hashable
         custom_error_type=UNKNOWN_VALUE + key,
         custom_error_message=", ".join(repr(value) for value in values),
     )
 
 
 def by_shape(*shapes: str) -> Discriminator:
-    """Chooses among a string, an array and an object; the alternatives carry `tag(shape)`."""
+    """Chooses among a string, an array and an object; each alternative is tagged `tag(shape)`."""
 
     def choose(value: Any) -> str | None:
         shape = SHAPES.get(type(value), "")

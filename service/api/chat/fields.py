@@ -1,8 +1,8 @@
-"""The allow-list of request fields: OpenAI's, and what vLLM's users send. Ranges are vLLM 0.32's own.
+"""The allow-list of request fields: OpenAI's, and those that vLLM adds. The ranges are those of vLLM 0.32.
 
-A range is checked here, though vLLM would, so that a bad request costs no image work. Left out on purpose: what would
-let a request reach another's cache, load code or tensors, cut the prompt inside an image, put unseen text into the
-template, or exhaust the engine's memory.
+Ranges are checked here, although vLLM checks them too, so that a bad request costs no work on its images. Left out on
+purpose is whatever would let a request reach another tenant's cache, load code or tensors, truncate the prompt inside
+an image, put hidden text into the template, or exhaust the engine's memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFUSED = {
 NO_EFFECT = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities"}
 )
-"""OpenAI's fields about its own platform: accepted, and not handed on."""
+"""Fields about OpenAI's own platform: accepted, but not forwarded to the engine."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], First, Field(max_length=1024)]

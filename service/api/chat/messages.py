@@ -1,7 +1,7 @@
 """Chat messages and their content parts, as OpenAI defines them and vLLM 0.32 reads them.
 
-Images may stand in user and tool messages; the other roles speak text, as OpenAI has it. Whatever vLLM's chat
-template would see beyond these fields (`uuid`, embeddings, extra keys of a text part) is not listed, so is refused.
+Images are allowed in user and tool messages; the other roles have text only, as in OpenAI's API. Whatever else vLLM's
+chat template would see (`uuid`, embeddings, extra keys of a text part) is not listed and therefore refused.
 """
 
 from __future__ import annotations

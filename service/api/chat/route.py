@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`: one request from its body to the last byte of its answer.
 
-A place is taken before the body is read and held until the answer has ended. From then on all work for the request
-runs in one task that ends when the client leaves. Knows nothing of images beyond what they cost.
+A slot is taken before the body is read and kept until the answer has ended. Once the body is read, all work for the
+request runs in one task, which is cancelled when the client disconnects.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENGINE_ERROR = b'data: {"error"'
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What answers chat requests."""
+    """Everything needed to answer chat requests."""
 
     service: ChatService
     permits: RequestPermits
@@ -45,7 +45,7 @@ class Chat:
 
 
 class ChatResponse(Response):
-    """The whole exchange as a response: errors before its first byte still find the exception handlers."""
+    """The whole exchange as a response, so that errors before its first byte still reach the exception handlers."""
 
     def __init__(self, chat: Chat) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ChatResponse(Response):
         return replace(request, record=exchange.record)
 
     async def _whole(self, request: ChatRequest, exchange: Exchange) -> Response:
-        reply = await self._chat.service.chat(request, exchange.handed_on)
+        reply = await self._chat.service.chat(request, exchange.engine_headers)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
         completion = Completion(body)
@@ -99,7 +99,7 @@ class ChatResponse(Response):
             explain=lambda error: explain(error, exchange.request_id, self._chat.metrics),
         )
         async with stream:
-            reply = await self._chat.service.chat(request, exchange.handed_on)
+            reply = await self._chat.service.chat(request, exchange.engine_headers)
             async with aclosing(reply):
                 last = await _relay(reply, stream, progress, exchange)
             if exchange.details:
@@ -137,7 +137,7 @@ async def _relay(reply: ChatReply, stream: EventStream, progress: Progress, exch
 
 @dataclass(slots=True)
 class Progress:
-    """How far an answer is, and when its events went out."""
+    """How far an answer has come, and when its events were sent."""
 
     metrics: Metrics
     stage: str = "body"

@@ -1,7 +1,6 @@
 """The body of a chat request → `ChatRequest`: allow-list, types, ranges, caps, and where the images are.
 
-What it returns still holds the client's own JSON objects, so that the engine reads the numbers and strings that were
-sent. Knows nothing of how an image is fetched, and decodes none.
+The result still holds the client's own JSON objects, so that the engine gets the numbers and strings that were sent.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestL
 
 
 def _check_companions(fields: ChatFields) -> None:
-    """Fields that mean something only beside another one."""
+    """Fields that have a meaning only together with another one."""
     if fields.stream_options is not None and not fields.stream:
         raise InvalidRequest("stream_options requires stream to be true.", param="stream_options")
     if fields.top_logprobs and not fields.logprobs:
