@@ -1,8 +1,7 @@
-"""The engine's reply, read as far as is needed to know whether it is an answer.
+"""The engine's reply, read as far as needed to know whether it is an answer or an error.
 
-vLLM begins an event stream, and names the role, before it has generated anything, so a failure may come as status
-200, a role and an error event: an answer counts as begun only with the first event that says more than a role. Knows
-OpenAI's error object and vLLM's habits around it; knows nothing of images.
+vLLM starts an event stream and sends the role before it has generated anything, so a failure may arrive as status 200,
+a role and an error event. An answer therefore counts as begun only with the first event that says more than a role.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from service.errors import (
 EVENT, EVENT_END = b"data: ", b"\n\n"
 TOO_LONG = "maximum context length"
 DYING = "EngineCore encountered an issue"
-"""What vLLM's server says of its dead engine for the moment until it ends itself; it comes as 500."""
+"""What vLLM's server answers, with status 500, between the death of its engine and its own exit."""
 ERROR_BODY_BYTES = 64 * 1024
 
 
 class Answer:
-    """A reply that has begun well. `body()` yields all of it; closing it early aborts the generation."""
+    """A reply that has begun successfully. `body()` yields all of it; closing it early aborts the generation."""
 
     def __init__(self, reply: EngineReply, first: bytes, rest: AsyncIterator[bytes]) -> None:
         self.content_type = reply.content_type
@@ -51,7 +50,7 @@ async def ask(
     """Sends a request and waits for the first event of a stream, or for the whole of any other body.
 
     Raises EngineRejected and ContextLengthExceeded (the engine refused it), EngineFailed (it failed inside the
-    engine), EngineUnavailable (nobody answered, or it is shutting down).
+    engine), EngineUnavailable (the engine did not respond, or is shutting down).
     """
     reply = await engine.post(route, payload, headers)
     try:
@@ -67,7 +66,7 @@ async def ask(
 
 
 def refusal(status: int, body: bytes) -> PatchbayError:
-    """What a reply other than 200 means."""
+    """The error that a reply with a status other than 200 means."""
     error = _error_object(body)
     message = str(error.get("message") or f"The engine answered with status {status}.")
     if status == 503 or DYING in message:
@@ -82,9 +81,9 @@ def refusal(status: int, body: bytes) -> PatchbayError:
 
 
 async def _opening(chunks: AsyncIterator[bytes]) -> bytes:
-    """Everything up to the first event that says more than a role.
+    """Everything up to and including the first event that says more than a role.
 
-    Raises what an error event among these means, and EngineFailed when the stream ends before.
+    Raises the error that an error event among these means, and EngineFailed if the stream ends before.
     """
     read, seen = b"", 0
     async for chunk in chunks:

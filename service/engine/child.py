@@ -21,13 +21,13 @@ from service.engine.launcher import Launch
 log = logging.getLogger(__name__)
 
 LINES_KEPT = 400
-LINES_TOLD = 8
+LINES_SHOWN = 8
 LINE_BYTES = 16 * 1024
 SEVERE = re.compile(r"\b(ERROR|CRITICAL|Traceback)\b")
 CAUSE = re.compile(r"\b\w*(Error|Exception|error): ")
 """The line of a Python traceback, or of an argument parser, that says what was wrong."""
 PREFIX = re.compile(r"^(\([^)]*\) )?(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?")
-"""Of vLLM's log lines: `(EngineCore pid=1) ERROR 01-31 12:00:00 [core.py:1] `."""
+"""The prefix of vLLM's log lines: `(EngineCore pid=1) ERROR 01-31 12:00:00 [core.py:1] `."""
 
 
 class Child:
@@ -120,10 +120,10 @@ class Child:
         self._output.close()
 
     def last_lines(self) -> Sequence[str]:
-        """The errors among the last log lines, or simply the last lines when there are none."""
+        """The errors among the last log lines, or just the last lines if there are none."""
         lines = [PREFIX.sub("", line) for line in self._lines]
         causes = list(dict.fromkeys(line for line in lines if CAUSE.search(line)))
-        return (causes or [line for line in lines if line.strip()])[-LINES_TOLD:]
+        return (causes or [line for line in lines if line.strip()])[-LINES_SHOWN:]
 
     async def _forward(self, reader: asyncio.StreamReader) -> None:
         """Logs vLLM's errors as warnings, because it survives most of them, and everything else at debug level."""

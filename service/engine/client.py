@@ -1,7 +1,7 @@
-"""HTTP to the engine: a request out, bytes back as they come.
+"""HTTP to the engine: a request out, bytes back as they arrive.
 
-Closing a reply before its end closes the connection, by which vLLM knows to stop generating. Knows routes and bytes;
-reads no answer (`answer` does) and starts no process.
+Closing a reply before its end closes the connection, which tells vLLM to stop generating. Answers are interpreted in
+`answer`, not here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import aiohttp
 from service.errors import EngineFailed, EngineUnavailable
 
 FORWARDED = frozenset({"traceparent", "tracestate", "x-request-id"})
-"""Headers that go along. A client's others (keys, cookies, forwarding) are not the engine's business."""
+"""Headers that are forwarded. The client's others (keys, cookies, proxies' own) do not concern the engine."""
 IDLE_SECONDS = 2.5
-"""How long an idle connection is kept; vLLM closes its side after 5, and a request sent just then would be lost."""
+"""How long an idle connection is kept. vLLM closes its side after 5 s, and a request sent just then would be lost."""
 HEALTH_SECONDS = 10.0
-"""Enough for a server that is busy, not dead."""
+"""Long enough for a server that is busy but alive."""
 
 
 class VLLMReply:
@@ -33,7 +33,7 @@ class VLLMReply:
         self._response = response
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yields what has come, in pieces of any size. Raises EngineFailed when the engine ends in the middle."""
+        """Yields what has arrived, in pieces of any size. Raises EngineFailed if the engine stops in the middle."""
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
@@ -41,15 +41,15 @@ class VLLMReply:
             raise EngineFailed("The engine stopped in the middle of its answer.") from error
 
     async def aclose(self) -> None:
-        """Aborts the generation unless the body was read to its end; harmless when repeated."""
+        """Aborts the generation unless the body was read to its end. May be called repeatedly."""
         self._response.close()
 
 
 class VLLMClient:
     """Implements `domain.Engine` for a vLLM OpenAI server at `base_url` (no path).
 
-    `retry_after` gives the seconds that clients are told to wait when nobody answers. Must be made in a running
-    event loop, and closed in it.
+    `retry_after` returns the seconds that clients are told to wait while the engine does not respond. Must be created
+    and closed in a running event loop.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VLLMClient:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._retry_after = retry_after
-        # no limit of connections: admission counts requests. No total timeout: answers take as long as they take
+        # no limit on connections: admission counts requests. No total timeout: an answer may take any time
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
@@ -81,11 +81,11 @@ class VLLMClient:
         await self._session.close()
 
     async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> VLLMReply:
-        """Sends `payload` as JSON; of `headers` only those in FORWARDED go along.
+        """Sends `payload` as JSON; of `headers` only those in FORWARDED are sent.
 
-        Raises EngineUnavailable when nobody answers, or the connection ends before a status has come.
+        Raises EngineUnavailable if the engine does not respond, or the connection ends before a status arrives.
         """
-        # in ASCII, because a lone surrogate, which JSON allows, has no UTF-8
+        # in ASCII, because JSON allows lone surrogates, which UTF-8 cannot encode
         body = json.dumps(payload, separators=(",", ":")).encode("ascii")
         sent = {name: value for name, value in headers.items() if name.lower() in FORWARDED}
         return await self._request("POST", route, body, {"Content-Type": "application/json", **sent})
@@ -95,7 +95,7 @@ class VLLMClient:
         return await self._request("GET", route, None, {})
 
     async def health(self) -> bool:
-        """Whether the server answers and its engine lives."""
+        """Whether the server responds and reports that its engine is alive."""
         timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
         try:
             async with self._session.get(f"{self._base_url}/health", timeout=timeout) as response:
@@ -107,9 +107,8 @@ class VLLMClient:
         self, method: str, route: str, body: bytes | None, headers: Mapping[str, str]
     ) -> VLLMReply:
         headers = {"Accept-Encoding": "identity", **headers}
-        data = (
-            None if body is None else io.BytesIO(body)
-        )  # written in pieces: megabytes at once stall the loop
+        # a file is written in pieces: megabytes at once would stall the event loop
+        data = None if body is None else io.BytesIO(body)
         try:
             response = await self._session.request(
                 method, self._base_url + route, data=data, headers=headers, allow_redirects=False

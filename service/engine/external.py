@@ -1,4 +1,4 @@
-"""An engine that somebody else started: asked again and again whether it lives, never started or stopped."""
+"""An engine that somebody else runs: its health is polled, but it is never started or stopped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from service.errors import EngineUnavailable
 RETRY_AFTER = 10.0
 POLL = 0.25
 WATCH = 2.0
-"""Seconds between two looks at an engine that has answered."""
+"""Seconds between two health checks."""
 MISSES = 2
-"""So many looks without an answer in a row make it unfit: one may be lost to a busy moment."""
+"""Health checks that must fail in a row before the engine counts as down: a busy one may miss a single check."""
 
 
 class Health(Protocol):
@@ -20,7 +20,7 @@ class Health(Protocol):
 
 
 class ExternalEngine:
-    """Implements `domain.EngineLife` by asking. `answers` is what `watch` saw last."""
+    """Implements `domain.EngineLife` by health checks. `answers` is the result of the latest ones in `watch`."""
 
     def __init__(self, client: Health, *, every: float = WATCH) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class ExternalEngine:
         return self._misses < MISSES
 
     async def watch(self) -> None:
-        """Looks for ever."""
+        """Checks the engine's health at regular intervals, until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             self._misses = 0 if await self._client.health() else self._misses + 1
@@ -41,7 +41,7 @@ class ExternalEngine:
         return await self._client.health()
 
     async def wait_ready(self, timeout: float) -> None:
-        """Asks every quarter of a second. Raises EngineUnavailable after `timeout` seconds."""
+        """Returns once the engine is healthy. Raises EngineUnavailable after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while not await self._client.health():

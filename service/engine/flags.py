@@ -1,6 +1,6 @@
-"""The operator's own vLLM flags (everything after `--`): which of them would break what Patchbay relies on.
+"""The operator's own vLLM flags (everything after `--`): those that would break what Patchbay relies on are refused.
 
-Knows names of flags and reasons, not values: what vLLM makes of the others is for vLLM to say.
+Only the names of flags are checked; their values, and all other flags, are left to vLLM.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ REFUSED = {
 
 
 def check_flags(words: Sequence[str]) -> None:
-    """Refuses flags that Patchbay must set itself, under any spelling that vLLM takes.
+    """Refuses flags that Patchbay must set itself, in any spelling that vLLM accepts.
 
-    Raises ConfigurationError that names the flag and says why.
+    Raises ConfigurationError, which names the flag and the reason.
     """
     if words and not words[0].startswith("-"):
         raise ConfigurationError(f"engine_args: {words[0]!r} is not a flag; vLLM's flags begin with --")
@@ -63,7 +63,7 @@ def check_flags(words: Sequence[str]) -> None:
 
 
 def flag_names(words: Sequence[str]) -> set[str]:
-    """Long names of the flags in `words`, as `--some-flag`: values, underscores, dots and `no-` are taken off."""
+    """The flags in `words` in the form `--some-flag`: without values, dotted parts and `no-`, with dashes."""
     names = set()
     for word in words:
         if word == "-h":

@@ -1,7 +1,7 @@
-"""What a request to the engine carries in an image's place: a key and a layout, as JSON number lists.
+"""What a request to the engine carries in place of an image: a key and a layout, as JSON lists of numbers.
 
-The form is vLLM's own `image_embeds` content part, in which the tensor is left out; `service.engine.plugin` reads
-it on the other side. Knows nothing of vLLM's code or of the arena.
+The form is that of vLLM's `image_embeds` content part without its tensor; `service.engine.plugin` reads it on the other
+side.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from service.domain import Handle, ImageRef
 
 PLUGIN_VERSION = 1
-"""Of the agreement between this module and the plugin; each handle names it."""
+"""Version of the format that this module writes and the plugin reads; each handle carries it."""
 
 
 def part(handle: Handle) -> dict[str, Any]:

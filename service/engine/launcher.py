@@ -1,7 +1,7 @@
-"""Writes the command line and the environment with which vLLM's OpenAI server starts.
+"""The command line and the environment with which vLLM's OpenAI server is started.
 
-A pure function of an `EngineSpec`; every flag and variable that Patchbay sets, and why, is here. Written against
-vLLM 0.32. Knows nothing of processes: `supervisor` runs what is written here.
+A pure function of an `EngineSpec`: every flag and variable that Patchbay sets is here, with its reason. Written for
+vLLM 0.32. `supervisor` runs the result.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from service.errors import ConfigurationError
 # the `vllm` command fails under the CPU wheel, which lacks the metadata of a distribution called vllm
 SERVER = "vllm.entrypoints.launchers.api_server.entry"
 CPU_BLOCK_TOKENS = 32
-"""The CPU build's own choice, 128, lets no prompt shorter than that hit the prefix cache."""
+"""With the CPU build's default of 128, no prompt shorter than that could hit the prefix cache."""
 MODALITIES = ("image", "video", "audio")
 NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
-"""Patchbay's own settings hold secrets; vLLM would ask a key of us if it found one."""
+"""Patchbay's own settings contain secrets; and if vLLM found an API key, it would require it of Patchbay."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlesSpec:
-    """What vLLM's side of the hand-over must know."""
+    """What vLLM's side of the handover must know."""
 
     arena_path: str
     width: int
@@ -37,12 +37,12 @@ class HandlesSpec:
     max_tokens: int
     """Soft tokens of the largest image."""
     architecture: str
-    """vLLM's name of the model class."""
+    """vLLM's name for the model class."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """One engine. Refuses at once, with a ConfigurationError, what could not work."""
+    """One engine. Raises ConfigurationError at once for a combination that cannot work."""
 
     model: str
     """A folder, or a hub id."""
@@ -52,18 +52,18 @@ class EngineSpec:
     dtype: Literal["float32", "bfloat16", "float16"]
     max_model_len: int
     handles: HandlesSpec | None
-    """None: pass-through, images reach the engine as they are."""
+    """None: pass-through, images are passed on to the engine unchanged."""
     tower: Literal["absent", "present"] = "absent"
-    """Whether the engine loads the vision tower of its own."""
+    """Whether the engine loads its own vision tower."""
     revision: str | None = None
     max_batched_tokens: int | None = None
     cpu_threads: int = 1
-    """Compute threads on a CPU. More than one pays only for models that keep cores busy in every layer."""
+    """Compute threads on a CPU. More than one is faster only for models that keep the cores busy in every layer."""
     kv_cache_bytes: int | None = None
-    """Of the KV cache on a CPU; on a GPU vLLM takes what its share leaves."""
+    """Size of the KV cache on a CPU; on a GPU it is what remains of vLLM's share of the memory."""
     gpu_memory_utilization: float | None = None
     tool_call_parser: str | None = None
-    """vLLM's name for the way in which the model writes tool calls; without one vLLM answers tools with a 400."""
+    """vLLM's name for the model's format of tool calls; without one vLLM refuses requests with tools (400)."""
     otlp_traces_url: str | None = None
     """Where the engine sends its spans, children of the gateway's, over OTLP/HTTP."""
     extra_args: tuple[str, ...] = field(default=())
@@ -88,7 +88,7 @@ class EngineSpec:
 
     @property
     def compiles(self) -> bool:
-        """On a CPU only if asked: it adds half a minute to a model's first start and gains a small one nothing."""
+        """On a CPU only on request: it delays the first start by half a minute and gains small models nothing."""
         asked = any(word.startswith(("-O", "-cc")) for word in self.extra_args)
         named = {"--optimization-level", "--compilation-config"} & flag_names(self.extra_args)
         return self.device == "cuda" or asked or bool(named) or "--no-enforce-eager" in self.extra_args
@@ -96,7 +96,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command line and the whole environment of the process that it starts."""
+    """A command line and the complete environment of the process that it starts."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
@@ -105,7 +105,7 @@ class Launch:
 def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
     """How to start `spec`; `inherited` is the environment of the process that starts it.
 
-    The operator's own flags come last and so win over Patchbay's; what they have set in the environment stays.
+    The operator's own flags come last and so override Patchbay's; variables that the operator has set are kept.
     """
     environment = {name: value for name, value in inherited.items() if not name.startswith(NOT_INHERITED)}
     argv = (sys.executable, "-m", SERVER, *_flags(spec), *spec.extra_args)
@@ -113,16 +113,16 @@ def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
 
 
 def describe(spec: EngineSpec) -> str:
-    """The command that would start `spec`, as a shell takes it."""
+    """The command that starts `spec`, quoted for a shell."""
     made = launch(spec, {})
     return shlex.join(["env", *(f"{name}={value}" for name, value in made.environment.items()), *made.argv])
 
 
 def tool_call_parser(template: str | None) -> str | None:
-    """The parser for a checkpoint's chat template, or None when only the operator can know it.
+    """The parser for a checkpoint's chat template, or None if only the operator can know it.
 
-    `hermes` where the template writes `<tool_call>`, as those of Qwen's line do, and where it writes no tools at all:
-    then a call comes only when a request forces it, and the parser that forces it is the one that reads it.
+    `hermes` if the template writes `<tool_call>`, as Qwen's templates do, and also if it does not mention tools: then
+    the model calls a tool only if a request forces it, and the parser that forces the call is the one that reads it.
     """
     return "hermes" if template is None or "<tool_call>" in template or "tools" not in template else None
 
@@ -152,7 +152,7 @@ def _flags(spec: EngineSpec) -> list[str]:
         values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))
         switches.append("enable-mm-embeds")
     if spec.handles is None:
-        # Patchbay is the only client, and asks for a level of detail by them
+        # Patchbay is the only client and uses them to pass on the level of detail
         switches.append("trust-request-mm-kwargs")
     if spec.tower == "absent":
         values["limit-mm-per-prompt"] = json.dumps(dict.fromkeys(MODALITIES, 0))
@@ -175,7 +175,7 @@ def _transfer(handles: HandlesSpec) -> dict[str, object]:
 
 
 def _defaults(spec: EngineSpec) -> dict[str, str]:
-    """Variables that the operator may have set otherwise."""
+    """Variables that the operator may override."""
     variables = {"NO_COLOR": "1"}
     if Path(spec.model).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
@@ -187,22 +187,22 @@ def _defaults(spec: EngineSpec) -> dict[str, str]:
         }
     if spec.device == "cpu":
         variables |= {
-            # the model runs in the engine core's process: one process fewer to start, and no second one that spins
+            # the model runs in the engine core's process: one process less to start, and none that busy-waits beside it
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": str(spec.cpu_threads),
-            # threads that spin while they wait starve gateway and encoder, which share the cores
+            # threads that busy-wait would starve gateway and encoder, which share the cores
             "OMP_WAIT_POLICY": "PASSIVE",
         }
         if not spec.compiles:
-            # else vLLM compiles C++ for its sampler when the first request asks for log probabilities: 18 seconds
+            # otherwise the first request for log probabilities waits 18 s while vLLM compiles C++ for its sampler
             variables["TORCH_COMPILE_DISABLE"] = "1"
     return variables
 
 
 def _contract(spec: EngineSpec) -> dict[str, str]:
-    """Variables that are Patchbay's to set."""
+    """Variables that the operator cannot override."""
     variables = {
-        "PYTHONSAFEPATH": "1",  # a folder called torch where Patchbay was started must not become the engine's torch
+        "PYTHONSAFEPATH": "1",  # a folder named torch in the working directory must not become the engine's torch
         "PYTHONUNBUFFERED": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",

@@ -1,4 +1,4 @@
-"""vLLM's own metrics, as it writes them, within bounds of time and size. Reads none of them."""
+"""vLLM's own metrics page, passed on unread, within limits on time and size."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from service.domain import Engine
 from service.errors import EngineFailed, EngineUnavailable
 
 SECONDS = 5.0
-"""Half of Prometheus's usual patience, so that it learns that the engine is slow, and not that we are."""
+"""Half of Prometheus's usual timeout, so that it is told that the engine is slow instead of giving up on us."""
 MAX_BYTES = 16 * 1024**2
-"""vLLM's page has some 100 KB; many LoRA adapters may make it ten times longer."""
+"""vLLM's page is about 100 KB; many LoRA adapters may make it ten times longer."""
 RETRY_AFTER = 5.0
 
 
 async def scrape(
     engine: Engine, *, seconds: float = SECONDS, max_bytes: int = MAX_BYTES
 ) -> tuple[bytes, str]:
-    """The page and its content type. Raises EngineUnavailable for whatever keeps it from coming whole."""
+    """The page and its content type. Raises EngineUnavailable if it cannot be had completely, whatever the reason."""
     try:
         async with asyncio.timeout(seconds):
             return await _page(engine, max_bytes)

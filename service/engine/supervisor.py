@@ -1,6 +1,6 @@
-"""Keeps the engine alive: starts it, knows whether it lives, starts it again when it has died.
+"""Keeps the engine alive: starts it, checks its health, and restarts it when it has died or hangs.
 
-Knows how to start a child and how to ask for health; nothing of vLLM or of requests.
+Independent of vLLM: it needs only a command line and a health check.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ class EngineState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     DOWN = "down"
-    """Dead, not answering, or waiting for its next start."""
+    """Dead, not responding, or waiting for its next start."""
     FAILED = "failed"
-    """Never became ready, and was given up."""
+    """Never became ready, and will not be started again."""
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """In seconds, but for the counts."""
+    """Times in seconds, and counts."""
 
     starting_poll: float = 0.25
     ready_poll: float = 1.0
     unhealthy_polls: int = 5
-    """Polls in a row without an answer after which a process that has not ended is taken for hung."""
+    """Failed health checks in a row after which a running process is considered hung."""
     start_timeout: float = 900.0
     start_attempts: int = 2
-    """Starts that may fail before the first success; after it the supervisor never gives up."""
+    """Failed starts before the first success after which the supervisor gives up; after a success it never does."""
     first_backoff: float = 1.0
-    """Before the second start in a row; the first comes at once. Doubles each time."""
+    """Wait before the second restart in a row; the first comes at once. Doubles each time."""
     most_backoff: float = 60.0
     stable: float = 60.0
-    """Readiness of that length makes the next failure the first again."""
+    """After being ready for this long, the next failure counts as the first again."""
     grace: float = 10.0
     """How long the engine may take to stop before it is killed."""
     expected_start: float = 30.0
-    """Taken for the length of a start until one has been measured."""
+    """Assumed duration of a start until one has been measured."""
 
 
 class Ended(Exception):
-    """A life of the engine is over; the text says how, after "the engine"."""
+    """One run of the engine has ended; the text says how and continues "the engine …"."""
 
 
 class EngineSupervisor:
@@ -88,11 +88,11 @@ class EngineSupervisor:
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to keep the engine alive; returns at once."""
+        """Starts the engine and keeps it alive in the background; returns at once."""
         self._keeper = asyncio.create_task(self._keep_alive(), name="engine supervisor")
 
     async def stop(self) -> None:
-        """Stops the engine and returns when no process of it is left."""
+        """Stops the engine and returns when none of its processes is left."""
         if self._keeper is not None:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError, ConfigurationError):
@@ -115,13 +115,13 @@ class EngineSupervisor:
             await self._keeper
 
     async def alive(self) -> bool:
-        """Asks now; an engine that does not answer is no longer ready."""
+        """Checks now; an engine that does not respond is no longer ready."""
         if self.state is EngineState.READY and not await self._health() and self.state is EngineState.READY:
             self._enter(EngineState.DOWN)
         return self.state is EngineState.READY
 
     async def wait_ready(self, timeout: float) -> None:
-        """Returns once the engine answers. Raises EngineUnavailable after `timeout` seconds."""
+        """Returns once the engine responds. Raises EngineUnavailable after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while not await self.alive():
@@ -133,7 +133,7 @@ class EngineSupervisor:
         return EngineUnavailable(f"The engine is {self.state}.", retry_after=self.retry_after())
 
     def retry_after(self) -> float:
-        """Seconds until the engine should be ready, as far as the last start tells; at least 1."""
+        """Seconds until the engine should be ready, estimated from its last start; at least 1."""
         if self.state is EngineState.READY:
             return 1.0
         return max(1.0, self._start_at + self._start_seconds - self._clock())
@@ -141,7 +141,7 @@ class EngineSupervisor:
     async def _keep_alive(self) -> None:
         failures = 0
         while True:
-            how, lines, ready_seconds = await self._one_life()
+            how, lines, ready_seconds = await self._one_run()
             failures = 1 if ready_seconds >= self._pace.stable else failures + 1
             if not self._was_ready and failures >= self._pace.start_attempts:
                 self._enter(EngineState.FAILED)
@@ -158,10 +158,10 @@ class EngineSupervisor:
     def _backoff(self, failures: int) -> float:
         if failures == 1:
             return 0.0
-        # the exponent is bounded as well: 2.0 ** 1100 is no float
+        # the exponent is limited too: 2.0 ** 1100 overflows
         return min(self._pace.most_backoff, self._pace.first_backoff * 2.0 ** min(failures - 2, 60))
 
-    async def _one_life(self) -> tuple[str, str, float]:
+    async def _one_run(self) -> tuple[str, str, float]:
         """From start to end: how it ended, its last log lines, and for how many seconds it had been ready."""
         self._start_at = self._clock()
         self._enter(EngineState.STARTING)
@@ -182,7 +182,7 @@ class EngineSupervisor:
             how = str(end)
         finally:
             exited.cancel()
-            # readiness must not outlast the processes while they are being cleared away
+            # not ready any more while the processes are being stopped
             if self.state is EngineState.READY:
                 self._enter(EngineState.DOWN)
             await child.end()
@@ -214,7 +214,7 @@ class EngineSupervisor:
 
 
 async def unless(exited: asyncio.Task[int], work: Coroutine[Any, Any, T]) -> T:
-    """Does `work`. Raises Ended as soon as the process has exited."""
+    """The result of `work`. Raises Ended as soon as the process has exited."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({exited, task}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,8 +1,8 @@
-"""What the first bytes of an image tell: format, size, orientation.
+"""What an image's header says: format, size, orientation.
 
-Reads headers only and never a pixel, with the standard library alone, in time bounded by a number of segments and not
-by the file's length. Gateway and decoder both ask here, so they cannot disagree on what an image is. Knows nothing of
-limits or of clients.
+Reads headers and never pixels, with the standard library only, in time bounded by a number of segments and not by the
+file's length. Gateway and sandboxed decoder both use it, so they cannot disagree about an image. It knows nothing of
+limits or clients, so that the sandbox need not import them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _READERS = {ImageFormat.JPEG: jpeg, ImageFormat.PNG: png, ImageFormat.WEBP: webp
 class ImageHeader:
     format: ImageFormat
     stored_width: int
-    """Pixels, as they lie in the file."""
+    """Pixels, as stored in the file."""
     stored_height: int
     orientation: int
-    """EXIF's number from 1 to 8: how the stored pixels are turned for display; 1 leaves them."""
+    """EXIF's number from 1 to 8: how to rotate and mirror the stored pixels for display; 1 means not at all."""
 
     @property
     def width(self) -> int:
@@ -38,7 +38,7 @@ class ImageHeader:
 
 
 def sniff(data: bytes) -> ImageFormat | None:
-    """The format that the magic bytes name; None for all others."""
+    """The format according to the magic bytes; None if it is not one of the four."""
     if data.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):

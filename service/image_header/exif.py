@@ -1,4 +1,4 @@
-"""The orientation in an EXIF block (a small TIFF file; CIPA DC-008, tag 0x0112). Knows no image format."""
+"""The orientation in an EXIF block (a small TIFF file; CIPA DC-008, tag 0x0112)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_ENTRIES = 1000
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8; 1 also where the block is broken, as viewers do."""
+    """1 to 8; also 1 if the block is malformed, as in image viewers."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:

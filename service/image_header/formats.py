@@ -1,6 +1,6 @@
-"""Headers of the four formats: each function gives (stored width, stored height, EXIF block or None).
+"""Headers of the four formats: each function returns (stored width, stored height, EXIF block or None).
 
-Raises ValueError where the header is cut off or malformed. Sources: ITU-T T.81 annex B, the PNG specification (third
+They raise ValueError if the header is cut off or malformed. Sources: ITU-T T.81 annex B, the PNG specification (third
 edition), the WebP container specification and RFC 6386 §9.1, the GIF89a specification.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 Header = tuple[int, int, bytes | None]
 
 _MOST_SEGMENTS = 4096
-"""A 20 MB PNG of 8 KB chunks has 2,500; files of empty segments must not hold the event loop."""
+"""A 20 MB PNG of 8 KB chunks has 2,500. The limit keeps files of empty segments from blocking the event loop."""
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
-"""A marker that leads a segment; the others stand alone or are data."""
+"""A marker that begins a segment; the others stand alone or are data."""
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _END_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xD9, 0xDA, 0xE1
 
@@ -36,14 +36,14 @@ def jpeg(data: bytes) -> Header:
 
 
 def jpeg_scans(data: bytes) -> int:
-    """How many times a decoder goes over the picture: about ten in progressive files, and a few bytes buy one more."""
+    """How many passes a decoder makes over the image: about ten in progressive files, but a few bytes add one."""
     return sum(marker == _START_OF_SCAN for marker, _, _ in _jpeg_segments(data))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, begin and end of the segment's content) up to the end of the image.
+    """(marker, start and end of the segment's content) up to the end of the image.
 
-    Whatever lies between segments is skipped, as decoders do, and so is the data of scans.
+    Anything between segments is skipped, as decoders do, and so is the data of scans.
     """
     position = 2
     for _ in range(_MOST_SEGMENTS):

@@ -1,4 +1,4 @@
-"""From an image reference to bytes that are worth decoding: data URLs, guarded fetching, header probe."""
+"""Image references to checked bytes: data URLs, guarded fetching, limits applied to what the header says."""
 
 from service.ingest.fetch import Fetcher, FetchLimits
 from service.ingest.guard import URLPolicy

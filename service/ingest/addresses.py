@@ -1,7 +1,7 @@
-"""Which IP addresses may be contacted. An own table of IANA's special-purpose registries (RFC 6890 and successors).
+"""Which IP addresses may be contacted: a table of IANA's special-purpose registries (RFC 6890 and successors).
 
-Python's `ipaddress.is_global` changed its answers between patch releases; a guard's answers must not. Knows nothing
-of host names or URLs.
+The table is our own because the answers of Python's `ipaddress.is_global` changed between patch releases, and those of
+a guard must not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PRIVATE = tuple(
     (IPv6Network if ":" in network else IPv4Network)(network)
     for network in (
         "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT, and clusters' own
+        "100.64.0.0/10",  # carrier-grade NAT, also used inside clusters
         "127.0.0.0/8",
         "172.16.0.0/12",
         "192.168.0.0/16",
@@ -22,7 +22,7 @@ _PRIVATE = tuple(
         "fc00::/7",
     )
 )
-"""What an operator may open. Link-local stays closed even then: cloud metadata services live there."""
+"""What an operator may allow. Link-local addresses stay forbidden: cloud metadata services are there."""
 
 _SPECIAL_V4 = tuple(
     IPv4Network(network)
@@ -46,7 +46,7 @@ _SPECIAL_V6 = tuple(
     for network in (
         "2001::/23",  # Teredo, ORCHID, benchmarking
         "2001:db8::/32",
-        "2002::/16",  # 6to4: carries an IPv4 address past every IPv4 rule
+        "2002::/16",  # 6to4: would carry an IPv4 address past the IPv4 rules
         "3fff::/20",
     )
 )
@@ -55,10 +55,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def may_contact(address: str | Address, *, allow_private: bool = False) -> bool:
-    """True for addresses of the public internet, and for private ones where the operator allows them.
+    """True for addresses on the public internet, and for private ones if the operator allows them.
 
-    IPv4-mapped and NAT64 addresses are judged by the IPv4 address that they carry. Raises ValueError when `address` is
-    not an IP address.
+    IPv4-mapped and NAT64 addresses are judged by the IPv4 address that they contain. Raises ValueError if `address`
+    is not an IP address.
     """
     ip = ip_address(address)
     if isinstance(ip, IPv6Address):

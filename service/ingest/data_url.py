@@ -1,4 +1,4 @@
-"""Data URLs (RFC 2397) to bytes: `data:image/…;base64,…` only. Knows nothing of image formats."""
+"""Data URLs (RFC 2397) to bytes: `data:image/…;base64,…` only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXPECTED = "expected data:image/<type>;base64,<data>"
 
 
 def decode_data_url(url: str, *, max_bytes: int, path: str) -> bytes:
-    """The decoded payload. The declared type is not believed beyond `image/`: the bytes decide later.
+    """The decoded payload. Of the declared type only `image/` is checked: the bytes decide the format later.
 
     Raises InvalidDataURL, and ImageTooLarge before anything is decoded; both carry `path`.
     """

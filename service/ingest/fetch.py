@@ -1,7 +1,7 @@
-"""Image URLs to bytes: the only socket that Patchbay opens to the world.
+"""Image URLs to bytes: the only connections that Patchbay makes to addresses chosen by clients.
 
-Every hop is checked by the guard; time, bytes and slowness are bounded; the other server's words never reach the
-client. Knows nothing of image formats.
+Every hop is checked by the guard; total time, size and minimum speed are limited; the text of the other server's
+answers never reaches the client.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class FetchLimits:
 
     max_bytes: int = 20 * 1024**2
     timeout: float = 10.0
-    """For one image from first to last byte: name lookup, redirects and all."""
+    """For one image in total, including name lookup and redirects."""
     connect_timeout: float = 5.0
     redirects: int = 3
     slow_grace: float = 3.0
-    """A body may lag behind `min_rate` by this much."""
+    """How far a body may lag behind `min_rate`."""
     min_rate: float = 16 * 1024
-    """Bytes per second below which a server is given up: a slow drip must not hold a place until the timeout."""
+    """Bytes per second. A slower server is abandoned, so that it cannot occupy a request slot until the timeout."""
     connections: int = 64
     connections_per_host: int = 16
 
 
 class Fetcher:
-    """Fetches images; needs a running event loop from its first fetch on, and `close` at the end."""
+    """Fetches images. Needs a running event loop from the first fetch on, and `close` at the end."""
 
     def __init__(
         self, policy: URLPolicy, limits: FetchLimits, *, lookup: Lookup = socket.getaddrinfo
@@ -54,10 +54,10 @@ class Fetcher:
 
         Raises URLNotAllowed, MediaFetchFailed and ImageTooLarge, all with `ref.path`.
         """
-        place = check_url(ref.url, self._policy, ref.path)
+        url = check_url(ref.url, self._policy, ref.path)
         try:
             async with asyncio.timeout(self._limits.timeout):
-                return await self._follow(place, ref.path)
+                return await self._follow(url, ref.path)
         except ImageError as error:
             error.param = ref.path  # the resolver does not know it
             raise
@@ -77,13 +77,13 @@ class Fetcher:
             await self._session.close()
         await self._resolver.close()
 
-    async def _follow(self, place: ParsedURL, path: str) -> bytes:
+    async def _follow(self, url: ParsedURL, path: str) -> bytes:
         for _ in range(self._limits.redirects + 1):
-            async with self._open().get(place.url, allow_redirects=False) as response:
+            async with self._open().get(url.url, allow_redirects=False) as response:
                 location = response.headers.get("Location")
                 if location is None or response.status not in _REDIRECTS:
                     return await self._body(response)
-                place = follow(location, place, self._policy, path)
+                url = follow(location, url, self._policy, path)
         raise URLNotAllowed(
             f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects)."
         )
@@ -133,7 +133,7 @@ class Fetcher:
 
 
 def _failure(error: Exception) -> str:
-    """A sentence of ours for what aiohttp reports; its own words may carry addresses."""
+    """Our own sentence for an error of aiohttp, whose text may contain addresses."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
         return "A secure connection to the image's server could not be established."
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):

@@ -1,8 +1,7 @@
-"""Which URLs may be fetched. A URL is parsed once; what was checked is what is fetched.
+"""Which URLs may be fetched. A URL is parsed once, so that what was checked is what is fetched.
 
-Names are resolved by our own resolver, which refuses a host when any of its addresses is not public, and aiohttp
-connects to the checked addresses alone. Addresses written into the URL never reach a resolver and are checked here.
-Knows nothing of images, and opens no connection.
+Host names are resolved by our own resolver, which refuses a host if any of its addresses is not public; aiohttp
+connects to these checked addresses only. IP addresses in a URL never reach the resolver and are checked here.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ class URLPolicy:
     """What the operator allows."""
 
     allow_private: bool = False
-    """Private and loopback addresses too; link-local and multicast never."""
+    """Private and loopback addresses too, but never link-local or multicast ones."""
     allowed_hosts: tuple[str, ...] = ()
-    """Host names or addresses, `*.example.com` for all below a domain. Empty: any."""
+    """Host names or addresses; `*.example.com` allows all subdomains. Empty: any."""
     allowed_ports: frozenset[int] = frozenset()
     """Empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedURL:
-    """A URL that passed the guard; `url` is the object that is fetched, without a fragment."""
+    """A URL that has passed the guard; `url`, without its fragment, is the object that is fetched."""
 
     url: URL
     host: str
@@ -55,7 +54,7 @@ class ParsedURL:
 
 
 def check_url(url: str, policy: URLPolicy, path: str) -> ParsedURL:
-    """Parses `url` and refuses what must not be fetched; host names are judged when they are resolved.
+    """Parses `url` and refuses what must not be fetched. The addresses of a host name are checked on resolution.
 
     Raises URLNotAllowed with `path`.
     """
@@ -73,12 +72,12 @@ def check_url(url: str, policy: URLPolicy, path: str) -> ParsedURL:
     parsed = _parse(url) if _AUTHORITY.fullmatch(parts["authority"]) else None
     if parsed is None:
         raise URLNotAllowed("The image URL's host or port is malformed.", param=path)
-    _check_place(parsed, policy, path)
+    _check_destination(parsed, policy, path)
     return parsed
 
 
 def follow(location: str, base: ParsedURL, policy: URLPolicy, path: str) -> ParsedURL:
-    """The target of a redirect, checked like a first URL. Raises URLNotAllowed with `path`."""
+    """The target of a redirect, checked like the first URL. Raises URLNotAllowed with `path`."""
     try:
         target = str(base.url.join(URL(location, encoded=location.isascii()))) if _clean(location) else ""
     except ValueError:
@@ -95,7 +94,7 @@ def _clean(url: str) -> bool:
 
 def _parse(url: str) -> ParsedURL | None:
     try:
-        # an ASCII URL is sent byte for byte as it was given, for the sake of signatures
+        # an ASCII URL is sent byte for byte as given, so that signed URLs stay valid
         parsed = URL(url, encoded=url.isascii()).with_fragment(None)
         host, port = (parsed.raw_host or "").lower(), parsed.port
     except ValueError:
@@ -106,7 +105,7 @@ def _parse(url: str) -> ParsedURL | None:
 
 
 def _is_address(host: str) -> bool:
-    """Canonical forms only: `127.1`, `0x7f000001` and `2130706433` mean addresses to some resolvers."""
+    """Canonical forms only: some resolvers take `127.1`, `0x7f000001` and `2130706433` for addresses too."""
     try:
         ip = ip_address(host)
     except ValueError:
@@ -115,7 +114,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_name(host: str) -> bool:
-    """Labels of a DNS name without a trailing dot; a last label that is a number makes it no name (WHATWG)."""
+    """A DNS name without a trailing dot. If the last label is a number, it is not a name (WHATWG)."""
     labels = host.split(".")
     return (
         len(host) <= 253
@@ -124,7 +123,7 @@ def _is_name(host: str) -> bool:
     )
 
 
-def _check_place(parsed: ParsedURL, policy: URLPolicy, path: str) -> None:
+def _check_destination(parsed: ParsedURL, policy: URLPolicy, path: str) -> None:
     if policy.allowed_ports and parsed.port not in policy.allowed_ports:
         allowed = ", ".join(map(str, sorted(policy.allowed_ports)))
         raise URLNotAllowed(
@@ -155,9 +154,9 @@ Lookup = Callable[..., list[tuple[Any, ...]]]
 
 
 class GuardedResolver(AbstractResolver):
-    """aiohttp's resolver: all addresses of a host, or URLNotAllowed when one of them must not be contacted.
+    """aiohttp's resolver: all addresses of a host, or URLNotAllowed if one of them must not be contacted.
 
-    `lookup` has the signature of `socket.getaddrinfo`. Lookups run in threads of their own, so that slow name servers
+    `lookup` has the signature of `socket.getaddrinfo`. Lookups run in their own thread pool, so that slow name servers
     cannot starve other work.
     """
 
@@ -169,7 +168,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises URLNotAllowed, and MediaFetchFailed for a name that has no address; neither knows its `param`."""
+        """Raises URLNotAllowed, and MediaFetchFailed for a name that has no address; both without `param`."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(

@@ -1,7 +1,6 @@
-"""Content keys: one name for one content, the same in every process.
+"""Content keys: the same content has the same key in every process.
 
-BLAKE3-256 over length-framed, typed fields, so that no two different sequences of fields are hashed alike. Knows
-nothing of what the fields mean.
+BLAKE3-256 over typed fields with their lengths, so that no two different sequences of fields have the same encoding.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from blake3 import blake3
 def content_key(*fields: bytes | str | int) -> str:
     """64 hexadecimal digits. Order and type count: `1`, `"1"` and `b"1"` are three different fields.
 
-    Raises TypeError for a field of any other type, truth values included.
+    Raises TypeError for a field of any other type, including bool.
     """
     digest = blake3()
     for piece in framed(fields):
@@ -23,7 +22,7 @@ def content_key(*fields: bytes | str | int) -> str:
 
 
 def framed(fields: tuple[bytes | str | int, ...]) -> Iterator[bytes]:
-    """For each field one byte of type, eight of length (big-endian), and the content."""
+    """For each field one byte for its type, eight for its length (big-endian), and its content."""
     for field in fields:
         kind, content = _content(field)
         yield kind + len(content).to_bytes(8, "big")
@@ -34,7 +33,7 @@ def _content(field: bytes | str | int) -> tuple[bytes, bytes]:
     if isinstance(field, bytes):
         return b"b", field
     if isinstance(field, str):
-        # lone surrogates are legal in JSON strings and must not make a request fail here
+        # lone surrogates are legal in JSON strings and must not fail a request here
         return b"s", field.encode("utf-8", "surrogatepass")
     if isinstance(field, int) and not isinstance(field, bool):
         return b"i", str(field).encode()

@@ -1,7 +1,4 @@
-"""Bytes to ImageBytes: format by magic, size by header, limits before any decoding.
-
-Knows nothing of where the bytes came from, and never decodes.
-"""
+"""Bytes to ImageBytes: format from the magic bytes, size from the header, limits enforced. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -36,19 +33,19 @@ _REFUSED_MAGIC = (
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What one encoded image may be; sides in pixels, as displayed."""
+    """Limits on one encoded image; sides in pixels, as displayed."""
 
     max_bytes: int = 20 * 1024**2
     max_pixels: int = 50_000_000
     min_side: int = 1
     max_side: int = 65_535
-    """Longer sides make resize filters of gigabytes, and no camera has them."""
+    """With longer sides the coefficients of a resize filter would take gigabytes; no camera produces such images."""
     max_ratio: float = inf
-    """Of the longer side to the shorter one."""
+    """Ratio of the longer side to the shorter one."""
 
 
 def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, path: str) -> ImageBytes:
-    """The same bytes with format and displayed size.
+    """The same bytes, with their format and displayed size.
 
     Raises UnsupportedImageFormat, InvalidImage (broken header), ImageTooLarge, ImageTooSmall and ImageTooNarrow, all
     with `path`.

@@ -1,4 +1,4 @@
-"""One image reference to checked bytes, wherever they are. Knows nothing of pixels, models or requests."""
+"""One image reference to checked bytes, from a data URL or from another server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.ingest.probe import ImageLimits, probe
 from service.telemetry.timeline import StageTimings
 
 _OFF_LOOP = 1024**2
-"""Characters of a data URL above which base64 is decoded in a thread: 27 million take 11 ms."""
+"""Length of a data URL above which its base64 is decoded in a thread: 27 million characters take 11 ms."""
 
 
 class Ingest:
@@ -21,7 +21,7 @@ class Ingest:
         self._limits = limits
 
     async def read(self, ref: ImageRef, timings: StageTimings) -> ImageBytes:
-        """The image's bytes with format and displayed size; a fetch is timed as `fetch`.
+        """The image's bytes with their format and displayed size. A fetch is timed as the stage `fetch`.
 
         Raises an ImageError with `ref.path`: InvalidDataURL, URLNotAllowed, MediaFetchFailed, ImageTooLarge,
         ImageTooSmall, ImageTooNarrow, UnsupportedImageFormat or InvalidImage.

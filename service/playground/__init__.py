@@ -1,6 +1,6 @@
 """The page at `/`: ask about a picture in a browser, and see its tiles, its tokens and where the time went.
 
-Everything that it shows comes from the API. Knows its files and their headers; knows nothing of models or requests.
+This package only serves static files; everything that the page shows comes from the API.
 """
 
 from service.playground.routes import playground_routes

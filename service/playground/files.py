@@ -1,4 +1,4 @@
-"""The playground's files, read once and named in one table: what is not in it cannot be asked for."""
+"""The playground's files, read once into one table: nothing else can be requested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
 OFFER = "scenes.json"
-"""Which scenes and questions the page offers."""
+"""The scenes and questions that the page offers."""
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -31,10 +31,10 @@ class StaticFile:
 
 
 def read_files(scenes: Path | None) -> Mapping[str, StaticFile]:
-    """The page's files by the name under which they are asked for.
+    """The page's files by the name under which they are requested.
 
-    `scenes` is a folder whose `scenes.json` names pictures beside it; they are `scenes/<name>`. Without it the page
-    offers questions alone.
+    `scenes` is a folder whose `scenes.json` lists pictures beside it, which are served as `scenes/<name>`. Without it
+    the page offers questions only.
     """
     return {name: _read(path) for name, path in _places(scenes)}
 

@@ -1,6 +1,6 @@
-"""`/` and `/playground/…`: the files, under a policy by which the page runs and loads nothing but them.
+"""`/` and `/playground/…`: the files, with a policy under which the page runs and loads nothing else.
 
-No key is asked for here, because a browser shows none for a page; whatever the page asks of the API does need one.
+No API key is required here, since browsers send none for a page; the page's requests to the API do need one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.playground.files import INDEX, StaticFile, read_files
 
-# blob: and data: are the pictures that somebody has just chosen
+# blob: and data: are for pictures that the user has just chosen
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -24,7 +24,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # asked for anew each time, and answered 304: after an upgrade no old file meets a new one
+    # revalidated each time, and answered 304: after an upgrade old and new files are never mixed
     "cache-control": "no-cache",
 }
 METHODS = ["GET", "HEAD"]

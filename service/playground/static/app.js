@@ -1,4 +1,4 @@
-// What happens on the page. Pictures, question and key live in this tab's memory and nowhere else.
+// What happens on the page. Pictures, question and key are kept in this tab's memory and nowhere else.
 
 import { ask, modelName, reasons, requestBody } from "./chat.js";
 import { showCost } from "./cost.js";
@@ -7,7 +7,7 @@ import { receiveFiles } from "./files.js";
 import { forget, MOST, read } from "./pictures.js";
 import * as view from "./view.js";
 
-const POLL = 2000; // milliseconds between two looks at a service that is not ready
+const POLL = 2000; // milliseconds between two readiness checks
 const state = { pictures: [], offer: null, ready: false, polling: false, running: null, taking: Promise.resolve() };
 
 // --- the service ---
@@ -115,7 +115,7 @@ async function send() {
     const told = await ask(body, { key: key(), signal: running.signal, onText });
     if (state.running === running && told.cost) showTold(told, pictures);
   } catch (refused) {
-    // an answer that was left for another question has nothing more to say
+    // an answer that was abandoned for another question is no longer shown
     if (state.running === running) showRefusal(refused, pictures);
   } finally {
     if (state.running === running) state.running = null;
@@ -145,7 +145,7 @@ function showRefusal(refused, pictures) {
   if (refused.status >= 500 || refused.code === "no_answer") untilReady();
 }
 
-/** Ends what runs: an answer belongs to the pictures that it was given for. */
+/** Cancels a running request: an answer belongs to the pictures that it was given for. */
 function clearAnswer() {
   state.running?.abort();
   state.running = null;
@@ -160,7 +160,7 @@ async function copy() {
     await navigator.clipboard.writeText(code.textContent);
     byId("copy").textContent = "Copied";
   } catch {
-    // away from this machine and without TLS a page may not write there
+    // without TLS, only a page from this machine may write to the clipboard
     getSelection().selectAllChildren(code);
     byId("copy").textContent = "Selected: press Ctrl+C";
   }

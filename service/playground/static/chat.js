@@ -1,9 +1,9 @@
-// The request to the API and the reading of its answer. Knows OpenAI's words; knows nothing of the page.
+// Sends requests to the API and reads its answers. Independent of the page.
 
 const ROUTE = "v1/chat/completions";
 const MAX_TOKENS = 256;
 
-/** What the server, or the way to it, has against a request. */
+/** Why a request failed, according to the server or the network. */
 export class Refused extends Error {
   constructor(status, { message, code = null, param = null }) {
     super(message);

@@ -1,4 +1,4 @@
-// What a request cost: figures, and its time as a bar with a legend.
+// What a request cost: figures, and the time as a bar with a legend.
 
 import { byId, element } from "./dom.js";
 

@@ -1,8 +1,8 @@
-// The request as a command for a shell. Pictures are named as files, so that it stays short and no limit is met.
+// The request as a shell command. Pictures are given as files, so that it stays short.
 
 /** `pictures` have a `file`, its path for the shell, and a `type`. The key itself is not written. */
 export function curl(body, pictures, withKey) {
-  // a heredoc, whose length nothing bounds; within it the shell reads backslash, dollar and backtick
+  // a heredoc, whose length is unlimited; in it the shell interprets backslash, dollar and backtick
   let text = JSON.stringify(body, null, 2).replace(/[\\$`]/g, "\\$&");
   pictures.forEach((picture, index) => {
     const data = `data:${picture.type};base64,$(base64 < ${quoted(picture.file)} | tr -d '\\n')`;

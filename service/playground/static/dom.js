@@ -1,4 +1,4 @@
-// What makes elements. Text only ever becomes text: nothing here takes HTML.
+// Creates elements. Text is only ever inserted as text, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 

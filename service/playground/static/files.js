@@ -1,4 +1,4 @@
-// The ways in for files: chosen, dropped, pasted. Knows nothing of what is done with them.
+// The ways to add files: choose, drop, paste.
 
 import { byId } from "./dom.js";
 
@@ -11,7 +11,7 @@ export function receiveFiles(take) {
       if (files.length) take(files, { append });
     });
   }
-  // anywhere on the page: a drop beside the mark would else leave it
+  // anywhere on the page: a drop beside the marked area would otherwise open the file instead
   document.addEventListener("dragover", (event) => {
     if (!holdsFiles(event)) return;
     event.preventDefault();

@@ -1,14 +1,14 @@
-// Pictures: from a file to what is sent and what is shown, with the tiles that were cut drawn over it.
+// Pictures: from a file to what is sent and what is shown, with its tiles drawn over it.
 
 import { element, svg } from "./dom.js";
 
 export const MOST = 4;
-const LARGEST = 64 * 1024 * 1024; // bytes; the page would stall before any server took more
+const LARGEST = 64 * 1024 * 1024; // bytes; the page would freeze long before a server accepted more
 
-/** Reads a blob. Throws an Error in words when it is out of all proportion. */
+/** Reads a blob. Throws an Error with a message for the user if it is far too large. */
 export async function read(blob, { file, alt = "", scene = "" }) {
   if (blob.size > LARGEST) throw new Error(`${file} is ${Math.round(blob.size / 2 ** 20)} MB, which is too large to send.`);
-  // only the bytes decide what it is; the server wants some image type to be named
+  // the server decides by the bytes alone, but requires some image type to be declared
   const type = blob.type.startsWith("image/") ? blob.type : "image/unknown";
   const url = await dataUrl(new Blob([blob], { type }));
   return { file, alt, scene, type, url, shown: URL.createObjectURL(blob), cost: null, wrong: false };
@@ -38,9 +38,9 @@ function image(picture) {
   return shown;
 }
 
-const FINEST = 8; // pixels of a tile on the screen; finer, the lines would hide the picture
+const FINEST = 8; // screen pixels per tile; with smaller tiles the lines would hide the picture
 
-/** The whole picture is stretched to the grid before it is cut, so that the tiles are equal parts of it. */
+/** The whole picture is resized to the grid before it is cut, so the tiles are equal parts of it. */
 function tiles([columns, rows]) {
   const inner = (count, line) => Array.from({ length: count - 1 }, (_, index) => line(index + 1)).join("");
   const path =

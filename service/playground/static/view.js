@@ -1,4 +1,4 @@
-// What stands in the page's fixed places. Draws what it is given; knows nothing of requests or of what comes next.
+// The fixed parts of the page. Draws what it is given and decides nothing.
 
 import { placeholder, curl } from "./curl.js";
 import { requestBody } from "./chat.js";
@@ -61,7 +61,7 @@ export function showNoAnswer() {
   byId("waiting").hidden = false;
 }
 
-/** An error's words, and below them OpenAI's code and the field that it is about. */
+/** An error's message, and below it OpenAI's code and the field that it is about. */
 export function showError({ message, code, param }) {
   const where = [code, param].filter(Boolean).join(" · ");
   byId("waiting").hidden = true;
