@@ -69,7 +69,7 @@ def dashboard() -> object:
                         steps=((1, RED),),
                     ),
                     number(
-                        "ScatterIndex in use",
+                        "Places in use",
                         "Requests inside, as a share of max_inflight.",
                         Query("sum(patchbay_inflight{@}) / sum(patchbay_inflight_limit{@})"),
                         "percentunit",
