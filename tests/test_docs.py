@@ -13,7 +13,8 @@ from service.cli.api_page import api_page
 from service.cli.main import parser
 from service.cli.reference import metrics_page, table
 from service.settings import Settings
-from service.telemetry.metrics import STAGES, Metrics
+from service.telemetry.catalogue import STAGES
+from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

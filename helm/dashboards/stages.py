@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helm.dashboards.board import board
 from helm.dashboards.panels import RED, YELLOW, Query, bars, chart
-from service.telemetry.metrics import STAGES
+from service.telemetry.catalogue import STAGES
 
 STAGE = "patchbay_stage_duration_seconds"
 WAITING = "admission|encode_queue|engine_wait"

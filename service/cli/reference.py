@@ -17,7 +17,8 @@ from service.api.openapi import document
 from service.cli.api_page import api_page
 from service.cli.flags import is_switch, shown_default
 from service.settings import ENV_PREFIX, Settings
-from service.telemetry.metrics import STAGES, TOTAL, Family, Metrics
+from service.telemetry.catalogue import STAGES, TOTAL
+from service.telemetry.metrics import Family, Metrics
 
 HEAD = """# Settings
 

@@ -13,7 +13,7 @@ import pytest
 from helm.dashboards.files import FILES, made
 from helm.dashboards.queries import boards, panels, targets
 from helm.dashboards.slo import FIRST_TOKEN_SECONDS
-from service.telemetry.metrics import FIRST_TOKEN_BUCKETS
+from service.telemetry.catalogue import FIRST_TOKEN_BUCKETS
 from tests.helm.charts import objects
 from tests.helm.names import known, selected
 from tests.prometheus import ROOT, RULES

@@ -14,7 +14,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.ingest.addresses import may_contact
-from service.telemetry.metrics import STAGES, Metrics
+from service.telemetry.catalogue import STAGES
+from service.telemetry.metrics import Metrics
 from tests.helm.charts import CHART, EVERYTHING, objects, policies, server
 
 BY_DEFAULT = {

@@ -12,7 +12,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 
 from helm.dashboards.queries import targets
-from service.telemetry.metrics import STAGES, Metrics
+from service.telemetry.catalogue import STAGES
+from service.telemetry.metrics import Metrics
 from tests.helm.names import ENGINE_PAGE
 from tests.metrics import happens, stands
 from tests.prometheus import Prometheus, scraping

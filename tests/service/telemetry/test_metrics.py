@@ -1,7 +1,8 @@
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.telemetry.metrics import STAGES, TOTAL, Metrics
+from service.telemetry.catalogue import STAGES, TOTAL
+from service.telemetry.metrics import Metrics
 from tests.metrics import happens, stands
 
 COUNTERS = {
