@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import free_port
 from tests.loadtests.fake_openai import Behaviour, answering
 from tests.waiting import DEADLOCK
 
@@ -53,7 +54,8 @@ def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
-def told(folder: Path) -> dict[str, Any]:
+def told(folder: Path, output: str) -> dict[str, Any]:
+    assert (folder / "summary.json").exists(), output[-3000:]
     found = json.loads((folder / "summary.json").read_text())
     assert isinstance(found, dict)
     return found
@@ -65,14 +67,17 @@ def broken(summary: dict[str, Any]) -> set[str]:
     return names - {"first token p95, last third ÷ first"}
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["alone", "two workers"])
-def test_a_sound_server_passes_and_every_request_is_counted_once(
-    tmp_path: Path, processes: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("workers", [0, 2], ids=["alone", "two workers"])
+def test_a_sound_server_passes_and_every_request_is_counted_once(tmp_path: Path, workers: int) -> None:
     behaviour = Behaviour()
+    processes: tuple[str, ...] = ()
+    if workers:
+        # a port of its own: Locust's default is one for the whole machine
+        port = str(free_port())
+        processes = ("--processes", str(workers), "--master-bind-port", port, "--master-port", port)
     with answering(behaviour) as url:
         _, output = load(url, tmp_path, *SOAK, *processes)
-    summary = told(tmp_path)
+    summary = told(tmp_path, output)
     whole = summary["whole_run"]
     assert broken(summary) == set(), output[-3000:]
     assert whole["started"] + ASKED_ALONE == len(behaviour.bodies)
@@ -83,7 +88,7 @@ def test_a_sound_server_passes_and_every_request_is_counted_once(
     assert all(each["first_token_ms"]["count"] == each["started"] for each in talked)
     assert summary["kinds"]["broken"]["first_token_ms"]["count"] == 0
     assert whole["completion_tokens"] == 2 * whole["first_token_ms"]["count"]
-    assert summary["generator_processes"] == (2 if processes else 1)
+    assert summary["generator_processes"] == (workers or 1)
     assert "</html>" in (tmp_path / "report.html").read_text()
     # follow-up questions carry what was said before
     follow_ups = [body for body in behaviour.bodies if len(body["messages"]) == 5]
@@ -96,7 +101,7 @@ def test_a_sound_server_passes_and_every_request_is_counted_once(
 def test_what_a_server_does_wrong_under_load_alone_is_found_and_named(tmp_path: Path) -> None:
     with answering(Behaviour(sound_for=ASKED_ALONE)) as url:
         status, output = load(url, tmp_path, *SOAK)
-    summary = told(tmp_path)
+    summary = told(tmp_path, output)
     assert status == 1 and "FAILED" in output
     assert broken(summary) == {"right answers, share", "refused, share", "errors, share"}, output[-3000:]
     reasons = " ".join(each["reason"] for each in summary["reasons"])
@@ -109,7 +114,7 @@ def test_steps_end_with_a_capacity(tmp_path: Path) -> None:
         flags = ("--rate", "8", "--most", "12", "--seconds", "2", "--tail", "0.5")
         status, output = load(url, tmp_path, "--shape", "steps", *flags)
     assert status == 0, output[-3000:]
-    assert told(tmp_path)["capacity"] == 12
+    assert told(tmp_path, output)["capacity"] == 12
     # how far it is, while it runs; and the verdict last
     assert "step 1, 8 requests/s:" in output
     assert "step 2, 12 requests/s:" in output
