@@ -24,6 +24,7 @@ from service.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from service.encoder.cached import CachedEncoder
     from service.encoder.local import LocalEncoder
+    from service.families.towers import Tower
 
 PROBE_SECONDS = 5.0
 """Between two tries of an encoder whose last batch failed; nobody may ask it while readiness is down."""
@@ -87,6 +88,32 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     # torch and transformers take seconds to import, and a gateway without encoder must not need them
     from service.encoder.local import LocalEncoder
     from service.encoder.staging import make_runner
+
+    plan, settings = prepared.plan, prepared.settings
+    tower, decode = await _load(prepared, ends)
+    encoder = LocalEncoder(
+        tower,
+        decode,
+        budget=plan.encoder_batch_patches,
+        threads=plan.encoder_threads,
+        runner=make_runner(tower, plan, copies=settings.encoder_copies),
+        attention=settings.encoder_attention,
+        on_batch=lambda items, patches, seconds, waited: metrics.batch(
+            items=items, patches=patches, seconds=seconds
+        ),
+    )
+    ends.push_async_callback(encoder.close)
+    metrics.encoder(device=plan.device, kernels=encoder.choice.backend, body=encoder.choice.body)
+    metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
+    metrics.watch_queue("encode", lambda: encoder.stats().waiting)
+    await encoder.warm_up(plan.warm_up_patches)
+    probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
+    ends.callback(probing.cancel)
+    return encoder
+
+
+async def _load(prepared: Prepared, ends: AsyncExitStack) -> tuple[Tower, DecodePool]:
+    """The tower's weights and the decoding processes, side by side."""
     from service.families.loading import choose_tower, load_tower
 
     plan, settings = prepared.plan, prepared.settings
@@ -102,25 +129,7 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     )
     loading = asyncio.to_thread(load_tower, prepared.checkpoint.path, choice)
     tower, _ = await asyncio.gather(loading, decode.start())
-    encoder = LocalEncoder(
-        tower,
-        decode,
-        budget=plan.encoder_batch_patches,
-        threads=plan.encoder_threads,
-        runner=make_runner(tower, plan, copies=settings.encoder_copies),
-        attention=settings.encoder_attention,
-        on_batch=lambda items, patches, seconds, waited: metrics.batch(
-            items=items, patches=patches, seconds=seconds
-        ),
-    )
-    ends.push_async_callback(encoder.close)
-    metrics.encoder(device=plan.device, kernels=choice.backend, body=choice.body)
-    metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
-    metrics.watch_queue("encode", lambda: encoder.stats().waiting)
-    await encoder.warm_up(plan.warm_up_patches)
-    probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
-    ends.callback(probing.cancel)
-    return encoder
+    return tower, decode
 
 
 def make_cache(

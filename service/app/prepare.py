@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from service.arena import ArenaSpec
 from service.checkpoint.summary import Checkpoint
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, InvalidRequest
 from service.families import load_checkpoint, load_geometry
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
@@ -51,6 +51,8 @@ def prepare(settings: Settings) -> Prepared:
     check_installed(settings.otlp_endpoint)
     checkpoint = load_checkpoint(settings.model, settings.revision)
     geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
+    if settings.images == "passthrough":
+        _must_pass_through(geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
@@ -124,6 +126,14 @@ def _engine(
 
 def served_name_of(settings: Settings, checkpoint: Checkpoint) -> str:
     return settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
+
+
+def _must_pass_through(geometry: Geometry) -> None:
+    """Raises ConfigurationError where the engine's own tower cannot apply what was set for all images."""
+    try:
+        geometry.processor_options("high")
+    except InvalidRequest as error:
+        raise ConfigurationError(f"images=passthrough: {error.message}") from None
 
 
 def row_width(checkpoint: Checkpoint, geometry: Geometry) -> int:

@@ -64,7 +64,7 @@ class ArenaSpec:
             raise ValueError(f"the largest entry takes {self.max_pages} pages, the arena has {self.pages}")
 
     @property
-    def promised_rows(self) -> int:
+    def promised_tokens(self) -> int:
         """Soft tokens that may be promised to running requests: half of the arena; the rest is cache."""
         return self.pages * self.page_rows // 2
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from service.app.prepare import Prepared, prepare
 from service.app.server import Admin, DrainingServer, listen, make_server
-from service.app.service import Patchbay, Say
+from service.app.service import Patchbay
+from service.app.start import Say
 from service.errors import ConfigurationError
 from service.settings import EMBEDDED_MODEL, load
 from service.telemetry import logs

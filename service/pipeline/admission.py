@@ -21,7 +21,7 @@ LEAST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 
 
-class Measured:
+class Ewma:
     """Exponentially weighted mean of a duration in seconds; `first` until something was measured."""
 
     def __init__(self, first: float = 1.0) -> None:
@@ -37,15 +37,15 @@ class Measured:
 class VisualPermit:
     """Visual tokens held; giving them back twice is harmless. Also a context manager."""
 
-    def __init__(self, rows: int, give_back: Callable[[int, float], None], now: float) -> None:
-        self.rows = rows
+    def __init__(self, tokens: int, give_back: Callable[[int, float], None], now: float) -> None:
+        self.tokens = tokens
         self._give_back: Callable[[int, float], None] | None = give_back
         self._since = now
 
     def release(self) -> None:
         if self._give_back is not None:
             give_back, self._give_back = self._give_back, None
-            give_back(self.rows, self._since)
+            give_back(self.tokens, self._since)
 
     def __enter__(self) -> VisualPermit:
         return self
@@ -56,7 +56,7 @@ class VisualPermit:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    rows: int
+    tokens: int
     granted: asyncio.Future[None] = field(repr=False)
 
 
@@ -65,21 +65,21 @@ class Admission:
         self,
         *,
         max_inflight: int,
-        max_visual_rows: int,
+        max_visual_tokens: int,
         max_waiting: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_waiting` requests may wait for visual tokens; by default as many as may be in flight."""
         self._max_inflight = max_inflight
-        self._max_visual_rows = max_visual_rows
+        self._max_visual_rows = max_visual_tokens
         self._max_waiting = max_inflight if max_waiting is None else max_waiting
         self._clock = clock
         self._inflight = 0
         self._refused = 0
-        self._served = Measured()
-        self._free_rows = max_visual_rows
+        self._served = Ewma()
+        self._free_tokens = max_visual_tokens
         self._waiting: deque[_Waiter] = deque()
-        self._held = Measured()
+        self._held = Ewma()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,7 +91,7 @@ class Admission:
     @property
     def visual_reserved(self) -> int:
         """Visual tokens that are held."""
-        return self._max_visual_rows - self._free_rows
+        return self._max_visual_rows - self._free_tokens
 
     @property
     def visual_waiting(self) -> int:
@@ -120,23 +120,23 @@ class Admission:
         finally:
             self._leave(since)
 
-    async def visual(self, rows: int, *, param: str | None = None) -> VisualPermit:
-        """Waits for `rows` visual tokens: all that a request needs, in one call, or two requests could wait for
+    async def visual(self, tokens: int, *, param: str | None = None) -> VisualPermit:
+        """Waits for `tokens` visual tokens: all that a request needs, in one call, or two requests could wait for
         each other for ever.
 
         Raises InvalidRequest (more than there are), QueueFull (too many wait already).
         """
-        if rows > self._max_visual_rows:
+        if tokens > self._max_visual_rows:
             raise InvalidRequest(
-                f"The images need {rows} visual tokens; the server has {self._max_visual_rows} for all requests "
+                f"The images need {tokens} visual tokens; the server has {self._max_visual_rows} for all requests "
                 "together. Send fewer or smaller images, or ask for detail low.",
                 param=param,
             )
-        if self._waiting or rows > self._free_rows:
-            await self._wait(rows)
+        if self._waiting or tokens > self._free_tokens:
+            await self._wait(tokens)
         else:
-            self._free_rows -= rows
-        return VisualPermit(rows, self._give_back, self._clock())
+            self._free_tokens -= tokens
+        return VisualPermit(tokens, self._give_back, self._clock())
 
     def _enter(self) -> None:
         if self._draining:
@@ -159,14 +159,14 @@ class Admission:
         if not self._inflight:
             self._idle.set()
 
-    async def _wait(self, rows: int) -> None:
+    async def _wait(self, tokens: int) -> None:
         if len(self._waiting) >= self._max_waiting:
-            ahead = rows + sum(waiter.rows for waiter in self._waiting)
+            ahead = tokens + sum(waiter.tokens for waiter in self._waiting)
             raise QueueFull(
                 f"{len(self._waiting)} requests wait for visual tokens already, as many as may.",
                 retry_after=_bounded(self._held.seconds * ahead / self._max_visual_rows),
             )
-        waiter = _Waiter(rows, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         try:
             await waiter.granted
@@ -175,19 +175,19 @@ class Admission:
                 self._waiting.remove(waiter)
             else:
                 # granted in the same turn of the loop in which its task was cancelled
-                self._free_rows += rows
+                self._free_tokens += tokens
             self._grant()
             raise
 
-    def _give_back(self, rows: int, since: float) -> None:
+    def _give_back(self, tokens: int, since: float) -> None:
         self._held.add(self._clock() - since)
-        self._free_rows += rows
+        self._free_tokens += tokens
         self._grant()
 
     def _grant(self) -> None:
-        while self._waiting and self._waiting[0].rows <= self._free_rows:
+        while self._waiting and self._waiting[0].tokens <= self._free_tokens:
             waiter = self._waiting.popleft()
-            self._free_rows -= waiter.rows
+            self._free_tokens -= waiter.tokens
             if not waiter.granted.done():
                 waiter.granted.set_result(None)
 

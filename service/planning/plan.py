@@ -117,22 +117,7 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
     Raises ConfigurationError when the checkpoint, the arena or a batch does not fit.
     """
     device = _device(machine, wish)
-    batch = wish.encoder_batch_patches or max(need.max_patches, _batch_default(device))
-    if batch < need.max_patches:
-        raise ConfigurationError(
-            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, "
-            "or lower max_image_tokens"
-        )
-    length = wish.max_model_len or need.context
-    if length > need.context:
-        raise ConfigurationError(
-            f"max_model_len ({length}) is more than the checkpoint's context ({need.context})"
-        )
-    if need.max_positions >= length:
-        raise ConfigurationError(
-            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it, "
-            "or lower max_image_tokens"
-        )
+    batch, length = _batch_patches(need, wish, device), _context(need, wish)
     arena = _arena_bytes(machine, need, wish)
     cores = len(machine.cores)
     threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
@@ -160,6 +145,32 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         max_model_len=length,
     )
     return _explained(plan, machine, need, alone=wish.gateway_alone)
+
+
+def _batch_patches(need: Need, wish: Wish, device: str) -> int:
+    """The most patches of a batch."""
+    batch = wish.encoder_batch_patches or max(need.max_patches, _batch_default(device))
+    if batch < need.max_patches:
+        raise ConfigurationError(
+            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, "
+            "or lower max_image_tokens"
+        )
+    return batch
+
+
+def _context(need: Need, wish: Wish) -> int:
+    """The most tokens of prompt and answer."""
+    length = wish.max_model_len or need.context
+    if length > need.context:
+        raise ConfigurationError(
+            f"max_model_len ({length}) is more than the checkpoint's context ({need.context})"
+        )
+    if need.max_positions >= length:
+        raise ConfigurationError(
+            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it, "
+            "or lower max_image_tokens"
+        )
+    return length
 
 
 def _device(machine: Machine, wish: Wish) -> Literal["cpu", "cuda"]:

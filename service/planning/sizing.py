@@ -156,7 +156,7 @@ def size(
     ]
     if arena is not None:
         room = _weighed(costs, work, lambda cost: arena.room(cost.plan.tokens))
-        limits.append(Limit("soft tokens in the arena", int(arena.promised_rows / room), "arena_bytes"))
+        limits.append(Limit("soft tokens in the arena", int(arena.promised_tokens / room), "arena_bytes"))
     in_order = tuple(sorted(limits, key=lambda limit: limit.requests))
     ceiling = None
     if peaks is not None and in_order[0].requests > 0:

@@ -115,7 +115,7 @@ def the_grace_outlasts_the_drain(made: Made) -> None:
     drained = int(variables(server(made))["PATCHBAY_DRAIN_TIMEOUT"] or 0)
     made_server = make_server(
         FastAPI(),
-        Admission(max_inflight=1, max_visual_rows=1),
+        Admission(max_inflight=1, max_visual_tokens=1),
         log_level="info",
         drain_timeout=1,
         idle_timeout=1,

@@ -112,7 +112,7 @@ class Harness:
     ) -> None:
         """`pipeline` takes the place of the service that gives `reply`."""
         self.service = Service(reply or Reply(b"{}"), gate)
-        self.admission = Admission(max_inflight=max_inflight, max_visual_rows=1000)
+        self.admission = Admission(max_inflight=max_inflight, max_visual_tokens=1000)
         self.registry = CollectorRegistry()
         backend = Backend(
             chat=pipeline or self.service,

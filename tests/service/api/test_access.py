@@ -188,7 +188,7 @@ def png() -> str:
 def whole(reply: fakes.Reply | BaseException) -> Pipeline:
     """The real stages; engine and encoder are stand-ins."""
     metrics, engine = Metrics(CollectorRegistry()), fakes.Engine(reply)
-    admission = Admission(max_inflight=4, max_visual_rows=400)
+    admission = Admission(max_inflight=4, max_visual_tokens=400)
     handover = Handles(fakes.Encoder(), admission, metrics, room=int)
     return fakes.pipeline(engine, GEOMETRY, handover, metrics)
 

@@ -10,6 +10,7 @@ from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
 from service.families.towers import TileTower
 from service.settings import EMBEDDED_MODEL, load
+from tests.service import tiny_llava
 from tests.service.families.checkpoints import tower_of
 from tests.service.tiny_qwen_vl import write_checkpoint
 
@@ -55,3 +56,11 @@ def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -
     for path in (tmp_path, Path(EMBEDDED_MODEL)):
         tower = tower_of(path, device="cpu", dtype="float32")
         assert load_geometry(path).facts.independent_tiles == isinstance(tower, TileTower)
+
+
+def test_what_the_engines_own_tower_cannot_apply_is_refused_at_the_start(tmp_path: Path) -> None:
+    tiny_llava.write_checkpoint(tmp_path, anyres=True)
+    asked = {**ELSEWHERE, "model": str(tmp_path)}
+    assert prepare(load(asked, {})).geometry.max_tokens == 88
+    with pytest.raises(ConfigurationError, match="images=passthrough: max_image_tokens cannot be applied"):
+        prepare(load({**asked, "max_image_tokens": 80}, {}))

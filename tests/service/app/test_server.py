@@ -20,7 +20,7 @@ class Site:
     def __init__(
         self, drain_timeout: float = 60.0, idle_timeout: int = 75, admin: Admin | None = None
     ) -> None:
-        self.admission = Admission(max_inflight=4, max_visual_rows=1)
+        self.admission = Admission(max_inflight=4, max_visual_tokens=1)
         self.entered, self.go_on = asyncio.Event(), asyncio.Event()
         api = FastAPI()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import Draining, InvalidRequest, QueueFull
-from service.pipeline.admission import Admission, Measured, VisualPermit
+from service.pipeline.admission import Admission, Ewma, VisualPermit
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ async def turns(count: int = 3) -> None:
 
 
 def test_the_mean_forgets_its_guess_and_then_slowly_the_past() -> None:
-    measured = Measured(first=1.0)
+    measured = Ewma(first=1.0)
     measured.add(5)
     assert measured.seconds == 5
     measured.add(7)
@@ -36,7 +36,7 @@ def test_the_mean_forgets_its_guess_and_then_slowly_the_past() -> None:
 
 
 async def test_places_are_taken_and_given_back() -> None:
-    admission = Admission(max_inflight=2, max_visual_rows=10)
+    admission = Admission(max_inflight=2, max_visual_tokens=10)
     async with admission.request(), admission.request():
         assert admission.inflight == 2
         with pytest.raises(QueueFull, match="2 requests, as many as"):
@@ -51,7 +51,7 @@ async def test_places_are_taken_and_given_back() -> None:
 
 async def test_retry_after_is_measured_and_spreads_the_refused() -> None:
     clock = Clock()
-    admission = Admission(max_inflight=2, max_visual_rows=10, clock=clock)
+    admission = Admission(max_inflight=2, max_visual_tokens=10, clock=clock)
     async with admission.request():
         clock.now = 10
     async with admission.request():
@@ -71,7 +71,7 @@ async def refused(admission: Admission) -> float:
 
 
 async def test_draining_refuses_the_new_and_waits_for_the_old() -> None:
-    admission = Admission(max_inflight=2, max_visual_rows=10)
+    admission = Admission(max_inflight=2, max_visual_tokens=10)
     async with admission.request():
         admission.drain()
         idle = asyncio.create_task(admission.idle())
@@ -84,7 +84,7 @@ async def test_draining_refuses_the_new_and_waits_for_the_old() -> None:
 
 
 async def test_visual_tokens_are_waited_for_in_order() -> None:
-    admission = Admission(max_inflight=9, max_visual_rows=10)
+    admission = Admission(max_inflight=9, max_visual_tokens=10)
     first = await admission.visual(8)
     large = asyncio.create_task(admission.visual(10))
     small = asyncio.create_task(admission.visual(1))
@@ -102,20 +102,20 @@ async def test_visual_tokens_are_waited_for_in_order() -> None:
 
 
 async def test_one_that_gives_up_lets_the_next_in() -> None:
-    admission = Admission(max_inflight=9, max_visual_rows=10)
+    admission = Admission(max_inflight=9, max_visual_tokens=10)
     first = await admission.visual(8)
     large = asyncio.create_task(admission.visual(10))
     small = asyncio.create_task(admission.visual(2))
     await turns()
     large.cancel()
     async with asyncio.timeout(DEADLOCK):
-        assert (await small).rows == 2
+        assert (await small).tokens == 2
     first.release()
     assert admission.visual_reserved == 2
 
 
 async def test_one_cancelled_in_the_turn_of_its_grant_gives_it_back() -> None:
-    admission = Admission(max_inflight=9, max_visual_rows=10)
+    admission = Admission(max_inflight=9, max_visual_tokens=10)
     first = await admission.visual(10)
     waiting = asyncio.create_task(admission.visual(10))
     await turns()
@@ -127,7 +127,7 @@ async def test_one_cancelled_in_the_turn_of_its_grant_gives_it_back() -> None:
 
 
 async def test_more_than_there_is_is_refused_at_once() -> None:
-    admission = Admission(max_inflight=1, max_visual_rows=10)
+    admission = Admission(max_inflight=1, max_visual_tokens=10)
     with pytest.raises(InvalidRequest, match="need 11 visual tokens; the server has 10") as refused:
         async with asyncio.timeout(DEADLOCK):
             await admission.visual(11, param="messages")
@@ -136,7 +136,7 @@ async def test_more_than_there_is_is_refused_at_once() -> None:
 
 async def test_only_so_many_wait() -> None:
     clock = Clock()
-    admission = Admission(max_inflight=9, max_visual_rows=10, max_waiting=1, clock=clock)
+    admission = Admission(max_inflight=9, max_visual_tokens=10, max_waiting=1, clock=clock)
     with await admission.visual(10):
         clock.now = 4
     held = await admission.visual(10)
@@ -161,7 +161,7 @@ def test_nothing_leaks_under_any_order_of_events(script: list[tuple[str, int]]) 
 
 
 async def play(script: list[tuple[str, int]]) -> None:
-    admission = Admission(max_inflight=9, max_visual_rows=10, max_waiting=5)
+    admission = Admission(max_inflight=9, max_visual_tokens=10, max_waiting=5)
     waiting: list[asyncio.Task[VisualPermit]] = []
     held: list[VisualPermit] = []
 
@@ -184,7 +184,7 @@ async def play(script: list[tuple[str, int]]) -> None:
         assert 0 <= admission.visual_reserved <= 10
     await turns()
     collect()
-    assert admission.visual_reserved == sum(permit.rows for permit in held)
+    assert admission.visual_reserved == sum(permit.tokens for permit in held)
     assert admission.visual_waiting == len(waiting)
     for _ in range(len(waiting) + 1):
         for permit in held:

@@ -46,7 +46,7 @@ class Harness:
     ) -> None:
         self.engine = Engine(*replies)
         self.encoder = Encoder()
-        self.admission = Admission(max_inflight=4, max_visual_rows=400)
+        self.admission = Admission(max_inflight=4, max_visual_tokens=400)
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         handles = Handles(self.encoder, self.admission, metrics, room)

@@ -68,7 +68,7 @@ class Gateway:
         self.engine = Engine()
         self.health = Health()
         metrics = Metrics(CollectorRegistry())
-        admission = Admission(max_inflight=4, max_visual_rows=max(1000, geometry.max_tokens))
+        admission = Admission(max_inflight=4, max_visual_tokens=max(1000, geometry.max_tokens))
         handover = Handles(fakes.Encoder(), admission, metrics, room=int)
         self.api = Harness(
             pipeline=fakes.pipeline(self.engine, geometry, handover, metrics, timeout=600),

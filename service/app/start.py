@@ -1,0 +1,111 @@
+"""The order in which the parts come up: arena, engine and encoder side by side, one image from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from service.app.build import make_cache, make_encoder, make_engine, make_reader
+from service.app.prepare import Prepared
+from service.app.selfcheck import self_check
+from service.arena import ArenaStore
+from service.engine.client import VLLMClient
+from service.engine.external import ExternalEngine
+from service.engine.supervisor import EngineSupervisor
+from service.pipeline.admission import Admission
+from service.pipeline.chat import Pipeline
+from service.pipeline.handover import Handles, ImageHandover, PassThrough
+from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.encoder.local import LocalEncoder
+
+Say = Callable[[str], None]
+
+
+class Start:
+    """One start of the service. What is up so far can be seen from outside; None: not yet. Close it in every case."""
+
+    def __init__(self, prepared: Prepared, admission: Admission, metrics: Metrics, say: Say) -> None:
+        self.client: VLLMClient | None = None
+        self.life: EngineSupervisor | ExternalEngine | None = None
+        self.encoder: LocalEncoder | None = None
+        self.pipeline: Pipeline | None = None
+        self._prepared = prepared
+        self._admission = admission
+        self._metrics = metrics
+        self._say = say
+        self._ends = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Returns when one image has gone all the way. Raises what a part raises that cannot come up."""
+        client = self.client = VLLMClient(self._prepared.engine_url, retry_after=self.retry_after)
+        self._ends.push_async_callback(client.aclose)
+        # before the engine starts: its plugin maps the arena first of all
+        arena = self._open_arena() if self._prepared.settings.images == "handles" else None
+        life = self.life = self._start_engine(client)
+        handover = PassThrough(self._prepared.geometry) if arena is None else await self._encode_into(arena)
+        await self._wait_for(life)
+        self.pipeline = await self._checked(self._make_pipeline(client, life, handover))
+
+    async def close(self) -> None:
+        """Lets go of everything, in reverse."""
+        await self._ends.aclose()
+
+    def retry_after(self) -> float:
+        """Seconds after which to come back while the engine does not answer."""
+        return self.life.unavailable().retry_after if self.life is not None else 5.0
+
+    def _open_arena(self) -> ArenaStore:
+        arena = ArenaStore(self._prepared.arena_path, self._prepared.arena_spec)
+        self._ends.callback(arena.close)
+        return arena
+
+    def _start_engine(self, client: VLLMClient) -> EngineSupervisor | ExternalEngine:
+        if self._prepared.external:
+            url = self._prepared.engine_url
+            self._say(f"expecting an engine at {url}; `patchbay check` shows how to start it")
+        else:
+            self._say("starting vLLM")
+        return make_engine(self._prepared, self._ends, client, self._metrics)
+
+    async def _encode_into(self, arena: ArenaStore) -> ImageHandover:
+        self._say("loading the vision encoder")
+        encoder = self.encoder = await make_encoder(self._prepared, self._ends, self._metrics)
+        cached = make_cache(encoder, arena, self._ends, self._metrics)
+        kernels = f"kernels: {encoder.choice.backend}, blocks: {encoder.choice.body}"
+        self._say(f"the encoder is warm on {self._prepared.plan.device}, {kernels}")
+        return Handles(cached, self._admission, self._metrics, self._prepared.arena_spec.room)
+
+    async def _wait_for(self, life: EngineSupervisor | ExternalEngine) -> None:
+        self._say("waiting for the engine (20 to 40 s for the embedded model)")
+        if isinstance(life, EngineSupervisor):
+            await life.started()
+        else:
+            await life.wait_ready(self._prepared.settings.engine_start_timeout)
+
+    def _make_pipeline(
+        self, client: VLLMClient, life: EngineSupervisor | ExternalEngine, handover: ImageHandover
+    ) -> Pipeline:
+        return Pipeline(
+            images=make_reader(self._prepared, self._ends, self._metrics),
+            handover=handover,
+            placeholders=self._prepared.geometry.facts.placeholders,
+            engine=client,
+            life=life,
+            metrics=self._metrics,
+            request_timeout=self._prepared.settings.request_timeout,
+            restart_wait=self._prepared.settings.engine_restart_wait,
+        )
+
+    async def _checked(self, pipeline: Pipeline) -> Pipeline:
+        self._say("the engine answers; sending one image from end to end")
+        await self_check(
+            pipeline,
+            self._prepared.geometry,
+            self._prepared.served_name,
+            max_pixels=self._prepared.settings.max_image_pixels,
+            max_patches=self._prepared.plan.warm_up_patches,
+        )
+        return pipeline
