@@ -33,7 +33,9 @@ ROOMS = {  # from the ground up: a room imports from those that it names, each o
     "api playground",
     "cli": "errors settings domain telemetry arena checkpoint families planning encoder engine api app kernels",
 }
-GATEWAY = "ingest image_header pipeline.chat pipeline.handover families api app.selfcheck app.service app.start"
+GATEWAY = (
+    "ingest image_header pipeline.chat pipeline.handover families api app.selfcheck app.service app.start"
+)
 """What a gateway without an encoder imports."""
 FILES = sorted(path for folder in ("service", "kernels") for path in (ROOT / folder).rglob("*.py"))
 
