@@ -73,7 +73,7 @@ def test_an_image_is_resized_as_planned(
     layout = geometry.plan(*size, detail).layout
     image, place = seen(qwen, "<|vision_start|><|image_pad|><|vision_end|>", size, geometry, detail)
     assert tuple(image["image_grid_thw"].data.tolist()) == layout.grid
-    assert place.length == layout.rows
+    assert place.length == layout.tokens
 
 
 @SIZES
