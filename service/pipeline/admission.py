@@ -71,7 +71,7 @@ class Admission:
     ) -> None:
         """`max_waiting` requests may wait for visual tokens; by default as many as may be in flight."""
         self._max_inflight = max_inflight
-        self._max_visual_rows = max_visual_tokens
+        self._max_visual_tokens = max_visual_tokens
         self._max_waiting = max_inflight if max_waiting is None else max_waiting
         self._clock = clock
         self._inflight = 0
@@ -79,7 +79,7 @@ class Admission:
         self._served = Ewma()
         self._free_tokens = max_visual_tokens
         self._waiting: deque[_Waiter] = deque()
-        self._held = Ewma()
+        self._holding = Ewma()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,7 +91,7 @@ class Admission:
     @property
     def visual_reserved(self) -> int:
         """Visual tokens that are held."""
-        return self._max_visual_rows - self._free_tokens
+        return self._max_visual_tokens - self._free_tokens
 
     @property
     def visual_waiting(self) -> int:
@@ -126,9 +126,9 @@ class Admission:
 
         Raises InvalidRequest (more than there are), QueueFull (too many wait already).
         """
-        if tokens > self._max_visual_rows:
+        if tokens > self._max_visual_tokens:
             raise InvalidRequest(
-                f"The images need {tokens} visual tokens; the server has {self._max_visual_rows} for all requests "
+                f"The images need {tokens} visual tokens; the server has {self._max_visual_tokens} for all requests "
                 "together. Send fewer or smaller images, or ask for detail low.",
                 param=param,
             )
@@ -164,7 +164,7 @@ class Admission:
             ahead = tokens + sum(waiter.tokens for waiter in self._waiting)
             raise QueueFull(
                 f"{len(self._waiting)} requests wait for visual tokens already, as many as may.",
-                retry_after=_bounded(self._held.seconds * ahead / self._max_visual_rows),
+                retry_after=_bounded(self._holding.seconds * ahead / self._max_visual_tokens),
             )
         waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
@@ -180,7 +180,7 @@ class Admission:
             raise
 
     def _give_back(self, tokens: int, since: float) -> None:
-        self._held.add(self._clock() - since)
+        self._holding.add(self._clock() - since)
         self._free_tokens += tokens
         self._grant()
 
