@@ -1,8 +1,9 @@
 """Keeps what users write from becoming vision tokens: placeholder theft.
 
-A tokenizer turns the text `<IMG_CONTEXT>` into the very token that stands for an image. Each such text in messages
-and tools is broken by a zero-width space after its first character, so that it stays text. Knows no family: the
-texts are given.
+A tokenizer turns the text `<IMG_CONTEXT>` into the very token that stands for an image. Each such text that can reach
+the prompt is broken by a zero-width space after its first character, so that it stays text. What is not text follows
+from its place, never from what it says of itself: image parts lie in `messages[].content` and nowhere else. Knows no
+family: the texts are given.
 """
 
 from __future__ import annotations
@@ -14,54 +15,112 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from service.errors import InvalidRequest
+
 ZERO_WIDTH_SPACE = "\u200b"
-_FIELDS = ("messages", "tools")
-_NOT_TEXT = frozenset({"image_url", "image_embeds"})
-"""Parts that never reach the tokenizer as text, and may be megabytes long."""
+NEVER_IN_A_PROMPT = frozenset({"model", "stop", "bad_words", "structured_outputs"})
+"""Fields of a request that no chat template can write: names, and what only the answer is held against."""
 
 
 def neutralise(payload: Mapping[str, Any], placeholders: Sequence[str]) -> Mapping[str, Any]:
     """`payload` with every placeholder text in it broken; the same object when there is none.
 
-    Text parts of one message are looked at together, because chat templates write them one after the other, and so
-    are the JSON texts of tool-call arguments, which the engine parses. Raises ValueError for a placeholder that a
-    zero-width space cannot break.
+    Text parts of one message are looked at together, because chat templates write them one after the other. So are the
+    values in tool-call arguments, which are JSON in a string that the engine parses.
+
+    Raises ValueError for a placeholder that a zero-width space cannot break, InvalidRequest for arguments that are
+    nested too deeply to be parsed.
     """
     if any(len(text) < 2 or ZERO_WIDTH_SPACE in text for text in placeholders):
         raise ValueError(f"placeholders are two characters or longer, without U+200B: {list(placeholders)!r}")
     if not placeholders:
         return payload
     breaker = _Breaker(placeholders)
-    changed = {
-        field: new
-        for field in _FIELDS
-        if field in payload and (new := breaker.value(payload[field])) is not payload[field]
+    broken = {
+        name: value if name in NEVER_IN_A_PROMPT else breaker.value(value)
+        for name, value in payload.items()
+        if name != "messages"
     }
-    return {**payload, **changed} if changed else payload
+    messages = [
+        breaker.message(message, f"messages[{row}]") for row, message in enumerate(payload["messages"])
+    ]
+    return {**broken, "messages": messages} if breaker.found else payload
 
 
 class _Breaker:
-    """Each method returns the very object it was given when nothing in it needs breaking."""
+    """Makes copies in which placeholders are broken; `found` tells whether there were any."""
 
     def __init__(self, placeholders: Sequence[str]) -> None:
+        self.found = False
         self._placeholders = placeholders
         # a lookahead also finds occurrences that overlap
         self._pattern = re.compile(f"(?={'|'.join(map(re.escape, placeholders))})")
 
+    def message(self, message: Mapping[str, Any], path: str) -> dict[str, Any]:
+        content = message.get("content")
+        if not isinstance(content, list):
+            return self._with_arguments(self.value(message), path)
+        rest = self.value({name: member for name, member in message.items() if name != "content"})
+        return {**self._with_arguments(rest, path), "content": self._parts(content)}
+
     def value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._joined([value])[0]
-        if isinstance(value, Mapping):
-            return self._mapping(value)
-        if isinstance(value, list):
-            return self._list(value)
-        return value
+        """A copy of any JSON, names and texts broken. Not recursive: how deep JSON is, is for its sender to say."""
+        root = [value]
+        pending: list[tuple[Any, Any]] = [(root, 0)]
+        while pending:
+            parent, place = pending.pop()
+            old = parent[place]
+            if isinstance(old, str):
+                parent[place] = self._text(old)
+            elif isinstance(old, Mapping):
+                parent[place] = new = {self._text(name): member for name, member in old.items()}
+                pending.extend((new, name) for name in new)
+            elif isinstance(old, list):
+                parent[place] = items = list(old)
+                pending.extend((items, index) for index in range(len(items)))
+        return root[0]
+
+    def _parts(self, parts: list[Any]) -> list[Any]:
+        """The parts of one message; those that are images are left as they are."""
+        new = [part if _is_image(part) else self.value(part) for part in parts]
+        places = [(index, name) for index, part in enumerate(new) if (name := _text_field(part))]
+        texts = self._joined([new[index][name] for index, name in places])
+        for (index, name), text in zip(places, texts, strict=True):
+            new[index][name] = text
+        return new
+
+    def _with_arguments(self, message: dict[str, Any], path: str) -> dict[str, Any]:
+        """`message`, which is our own copy, with what its tool calls' arguments mean broken too."""
+        calls = message.get("tool_calls")
+        for index, call in enumerate(calls if isinstance(calls, list) else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                where = f"{path}.tool_calls[{index}].function.arguments"
+                function["arguments"] = self._arguments(function["arguments"], where)
+        return message
+
+    def _arguments(self, text: str, path: str) -> str:
+        values = _Breaker(self._placeholders)
+        try:
+            broken = values.value(json.loads(text))
+            if not values.found:
+                return text
+            self.found = True
+            return json.dumps(broken, ensure_ascii=False)
+        except RecursionError:
+            raise InvalidRequest(f"{path} is JSON that is nested too deeply.", param=path) from None
+        except ValueError:
+            return text
+
+    def _text(self, text: str) -> str:
+        return self._joined([text])[0]
 
     def _joined(self, texts: list[str]) -> list[str]:
         """The texts, broken wherever a placeholder begins in their concatenation."""
         whole = "".join(texts)
         if not any(placeholder in whole for placeholder in self._placeholders):
             return texts
+        self.found = True
         breaks = [match.start() + 1 for match in self._pattern.finditer(whole)]
         pieces, begin = [], 0
         for text in texts:
@@ -71,36 +130,14 @@ class _Breaker:
             begin = end
         return pieces
 
-    def _mapping(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        if value.get("type") in _NOT_TEXT:
-            return value
-        items = [(self.value(name), self._member(name, member)) for name, member in value.items()]
-        same = all(a is c and b is d for (a, b), (c, d) in zip(items, value.items(), strict=True))
-        return value if same else dict(items)
 
-    def _member(self, name: str, member: Any) -> Any:
-        if name != "arguments" or not isinstance(member, str):
-            return self.value(member)
-        try:
-            parsed = json.loads(member)
-            broken = self.value(parsed)
-        except (ValueError, RecursionError):
-            return self.value(member)
-        return member if broken is parsed else json.dumps(broken, ensure_ascii=False)
-
-    def _list(self, value: list[Any]) -> list[Any]:
-        new = [self.value(item) for item in value]
-        places = [(index, name) for index, item in enumerate(new) if (name := _text_field(item))]
-        texts = [new[index][name] for index, name in places]
-        for (index, name), old, text in zip(places, texts, self._joined(texts), strict=True):
-            if text != old:
-                new[index] = {**new[index], name: text}
-        return value if all(a is b for a, b in zip(new, value, strict=True)) else new
+def _is_image(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "image_url"
 
 
 def _text_field(part: Any) -> str | None:
     """Which member of a content part the chat template writes."""
-    if isinstance(part, Mapping):
+    if isinstance(part, Mapping) and not _is_image(part):
         for name in ("text", "refusal"):
             if isinstance(part.get(name), str):
                 return name

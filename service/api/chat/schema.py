@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.api.body import parse_json
+from service.api.chat.arguments import check_arguments
 from service.api.chat.fields import NO_EFFECT, ChatFields
 from service.api.chat.messages import ImagePart
 from service.api.limits import RequestLimits
@@ -42,6 +43,7 @@ def parse_chat(
         raise invalid_request(error) from None
     _check_caps(fields, payload, limits)
     _check_companions(fields)
+    check_arguments(fields, limits)
     model = _model(fields.model, models)
     return ChatRequest(
         payload=_handed_on(payload) | {"model": model},

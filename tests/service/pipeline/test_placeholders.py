@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.errors import InvalidRequest
 from service.pipeline.placeholders import ZERO_WIDTH_SPACE, neutralise
 
 PLACEHOLDERS = ("<img>", "</img>", "<IMG_CONTEXT>", "aa", "aba")
@@ -26,39 +27,50 @@ PARTS = st.one_of(
     TEXTS.map(lambda text: {"type": "refusal", "refusal": text}),
     st.just(IMAGE),
 )
+NAMES = TEXTS | st.sampled_from(["type", "text", "image_url", "arguments", "content", "messages"])
+CLAIMS = st.sampled_from(["image_url", "image_embeds", "text"])
+"""What a user's own JSON may say that it is."""
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | TEXTS | CLAIMS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
 MESSAGES = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "tool"]), "content": TEXTS | st.lists(PARTS, max_size=5)},
     optional={
         "name": TEXTS,
+        "type": CLAIMS,
         "tool_calls": JSON.map(lambda value: [{"function": {"name": "f", "arguments": json.dumps(value)}}]),
     },
 )
 PAYLOADS = st.fixed_dictionaries(
     {"messages": st.lists(MESSAGES, max_size=3), "model": TEXTS},
-    optional={"tools": st.lists(JSON, max_size=2)},
+    optional={"tools": st.lists(JSON, max_size=2), "response_format": JSON, "tool_choice": JSON},
 )
 
 
-def texts_of(value: Any) -> list[str]:
-    """Every text that a template can write from `value`, the parts of one message as one."""
-    if isinstance(value, str):
-        return [value]
+def texts_of(payload: dict[str, Any]) -> list[str]:
+    """Every text that a template can write from a request: the parts of one message as one, arguments as parsed."""
+    fields = [strings(value) for name, value in payload.items() if name not in ("messages", "model")]
+    return [text for found in (*fields, *map(message_texts, payload["messages"])) for text in found]
+
+
+def message_texts(message: dict[str, Any]) -> list[str]:
+    texts = strings({name: value for name, value in message.items() if name != "content"})
+    for call in message.get("tool_calls", ()):
+        texts += strings(json.loads(call["function"]["arguments"]))
+    if isinstance(message["content"], str):
+        return [*texts, message["content"]]
+    parts = [part for part in message["content"] if part["type"] != "image_url"]
+    return [*texts, "".join(part.get("text", part.get("refusal", "")) for part in parts)]
+
+
+def strings(value: Any) -> list[str]:
     if isinstance(value, dict):
-        if value.get("type") == "image_url":
-            return []
-        arguments = value.get("arguments")
-        parsed = texts_of(json.loads(arguments)) if isinstance(arguments, str) else []
-        return [*value, *(text for member in value.values() for text in texts_of(member)), *parsed]
+        return [*value, *(text for member in value.values() for text in strings(member))]
     if isinstance(value, list):
-        parts = [part.get("text", part.get("refusal", "")) for part in value if isinstance(part, dict)]
-        joined = "".join(part for part in parts if isinstance(part, str))
-        return [joined, *(text for item in value for text in texts_of(item))]
-    return []
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
 
 
 def without_spaces(value: Any) -> Any:
@@ -71,10 +83,8 @@ def without_spaces(value: Any) -> Any:
 
 @given(PAYLOADS)
 def test_no_placeholder_survives_anywhere_a_template_writes(payload: dict[str, Any]) -> None:
-    result = neutralise(payload, PLACEHOLDERS)
-    for field in ("messages", "tools"):
-        for text in texts_of(result.get(field)):
-            assert not any(placeholder in text for placeholder in PLACEHOLDERS)
+    for text in texts_of(dict(neutralise(payload, PLACEHOLDERS))):
+        assert not any(placeholder in text for placeholder in PLACEHOLDERS)
 
 
 @given(PAYLOADS)
@@ -83,10 +93,7 @@ def test_nothing_changes_but_the_spaces_and_the_input_is_left_alone(payload: dic
     result = neutralise(payload, PLACEHOLDERS)
     assert payload == before
     assert result["model"] == payload["model"]
-    clean = not any(
-        p in text for text in texts_of([payload["messages"], payload.get("tools")]) for p in PLACEHOLDERS
-    )
-    if clean:
+    if not any(placeholder in text for text in texts_of(payload) for placeholder in PLACEHOLDERS):
         assert result is payload
     for new, old in zip(result["messages"], payload["messages"], strict=True):
         assert without_spaces(new["content"]) == without_spaces(old["content"])
@@ -139,11 +146,81 @@ def test_json_escapes_in_arguments_do_not_hide_a_placeholder() -> None:
     assert json.loads(written) == {"q": "<\u200bIMG_CONTEXT>", "n": 1.5}
 
 
-@pytest.mark.parametrize("arguments", ["<img>{", "[" * 100_000 + "<img>"])
+def with_arguments(arguments: str) -> dict[str, Any]:
+    return {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": arguments}}]}]}
+
+
+def arguments_of(payload: Any) -> str:
+    return str(payload["messages"][0]["tool_calls"][0]["function"]["arguments"])
+
+
+@pytest.mark.parametrize("arguments", ["<img>{", '{"a": 1, "a": <img>}', "[" * 5 + "<img>"])
 def test_arguments_that_are_no_json_are_text(arguments: str) -> None:
-    payload = {"messages": [{"tool_calls": [{"function": {"arguments": arguments}}]}]}
-    written = neutralise(payload, PLACEHOLDERS)["messages"][0]["tool_calls"][0]["function"]["arguments"]
+    written = arguments_of(neutralise(with_arguments(arguments), PLACEHOLDERS))
     assert written == arguments.replace("<img>", "<\u200bimg>")
+
+
+def test_arguments_whose_last_member_hides_an_earlier_one_are_broken_in_both() -> None:
+    written = arguments_of(neutralise(with_arguments('{"a": "<img>", "a": 1}'), PLACEHOLDERS))
+    assert written == '{"a": "<\u200bimg>", "a": 1}'
+
+
+def test_escapes_far_down_in_arguments_are_found() -> None:
+    deep = '{"a":' + "[" * 200 + '"\\u003cIMG_CONTEXT>"' + "]" * 200 + "}"
+    written = arguments_of(neutralise(with_arguments(deep), PLACEHOLDERS))
+    assert "<\u200bIMG_CONTEXT>" in written
+
+
+def test_arguments_that_cannot_be_parsed_for_their_depth_are_refused_by_their_path() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        neutralise(with_arguments("[" * 100_000 + "<img>"), PLACEHOLDERS)
+    assert refused.value.param == "messages[0].tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize("claim", ["image_url", "image_embeds", ["string", "null"], {"a": 1}, 5, None])
+@pytest.mark.parametrize("field", ["tools", "response_format", "tool_choice"])
+def test_json_that_says_of_itself_what_it_is_remains_text(field: str, claim: Any) -> None:
+    told = {"type": claim, "description": "<IMG_CONTEXT>", "image_url": {"url": "<img>"}}
+    payload = {"messages": [], field: [{"function": {"parameters": told}}]}
+    inner = neutralise(payload, PLACEHOLDERS)[field][0]["function"]["parameters"]
+    assert inner == {
+        "type": claim,
+        "description": "<\u200bIMG_CONTEXT>",
+        "image_url": {"url": "<\u200bimg>"},
+    }
+
+
+def test_arguments_that_look_like_a_part_remain_text() -> None:
+    written = arguments_of(
+        neutralise(with_arguments('{"type": "image_url", "a": "\\u003cimg>"}'), PLACEHOLDERS)
+    )
+    assert json.loads(written) == {"type": "image_url", "a": "<\u200bimg>"}
+
+
+def test_a_message_that_calls_itself_an_image_is_none() -> None:
+    payload = {"messages": [{"role": "user", "type": "image_url", "content": "<img>", "name": "<img>"}]}
+    message = neutralise(payload, PLACEHOLDERS)["messages"][0]
+    assert (message["content"], message["name"]) == ("<\u200bimg>", "<\u200bimg>")
+
+
+def test_no_depth_is_too_deep_for_the_walk() -> None:
+    schema: dict[str, Any] = {"description": "<img>"}
+    for _ in range(20_000):
+        schema = {"items": schema}
+    tool = neutralise({"messages": [], "tools": [schema]}, PLACEHOLDERS)["tools"][0]
+    while "items" in tool:
+        tool = tool["items"]
+    assert tool == {"description": "<\u200bimg>"}
+
+
+def test_what_only_the_answer_is_held_against_stays_as_it_is() -> None:
+    payload = {
+        "messages": [],
+        "model": "<img>",
+        "stop": ["<img>"],
+        "structured_outputs": {"choice": ["<img>"]},
+    }
+    assert neutralise(payload, PLACEHOLDERS) is payload
 
 
 def test_tools_are_neutralised_with_their_names() -> None:
@@ -158,7 +235,7 @@ def test_tools_are_neutralised_with_their_names() -> None:
 
 
 def test_image_parts_are_not_looked_into() -> None:
-    payload = user([IMAGE, {"type": "image_embeds", "image_embeds": {"soft_target": [1]}, "uuid": "aa"}])
+    payload = user([IMAGE, {"type": "text", "text": "a star"}])
     assert neutralise(payload, PLACEHOLDERS) is payload
 
 
