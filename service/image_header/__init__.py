@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.domain import ImageFormat
-from service.image_header.exif import orientation
-from service.image_header.formats import gif, jpeg, jpeg_scans, png, webp
+from service.image_header.fields import UnsupportedKind
+from service.image_header.gif import gif
+from service.image_header.jpeg import jpeg, jpeg_scans
+from service.image_header.orientation import orientation
+from service.image_header.png import png
+from service.image_header.webp import webp
 
-__all__ = ["ImageHeader", "jpeg_scans", "read_header", "sniff"]
+__all__ = ["ImageHeader", "UnsupportedKind", "jpeg_scans", "read_header", "sniff"]
 
 _READERS = {ImageFormat.JPEG: jpeg, ImageFormat.PNG: png, ImageFormat.WEBP: webp, ImageFormat.GIF: gif}
 
@@ -53,12 +57,13 @@ def sniff(data: bytes) -> ImageFormat | None:
 def read_header(data: bytes) -> ImageHeader:
     """Size and orientation of an encoded image.
 
-    Raises ValueError when the format is not one of the four, or the header is cut off or contradicts itself.
+    Raises ValueError when the format is not one of the four, or the header is cut off or contradicts itself; its words
+    say what is wrong. UnsupportedKind is one of them: the image is sound, but nothing here can decode it.
     """
     kind = sniff(data)
     if kind is None:
         raise ValueError("not a JPEG, PNG, WebP or GIF")
-    width, height, exif = _READERS[kind](data)
-    if width < 1 or height < 1:
+    found = _READERS[kind](data)
+    if found.width < 1 or found.height < 1:
         raise ValueError("a side of the image is zero pixels long")
-    return ImageHeader(kind, width, height, orientation(exif) if exif else 1)
+    return ImageHeader(kind, found.width, found.height, orientation(found.exif, found.xmp))

@@ -72,6 +72,13 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
         assert shown(data, 32, 48)[5, 5].argmax() == 2
 
 
+def test_an_orientation_that_only_xmp_tells_is_applied() -> None:
+    data = encoded(picture(), "JPEG", quality=95, xmp=b'<x tiff:Orientation="6"/>')
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert upright.size == (32, 48)
+    assert np.array_equal(shown(data, 32, 48), upright)
+
+
 def test_transparency_is_composed_on_white() -> None:
     image = picture().convert("RGBA")
     alpha = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1))
@@ -156,10 +163,24 @@ def test_a_second_frame_that_is_broken_or_larger_is_nobodys_business() -> None:
     assert shown(first[:-1] + bomb, 8, 8).shape == (8, 8, 3)
 
 
-def test_the_part_of_a_gif_that_its_frame_leaves_free_is_white_where_transparent() -> None:
-    data = bytearray(encoded(Image.new("P", (4, 4)), "GIF", transparency=0))
-    data[6:10] = struct.pack("<HH", 8, 8)
-    assert (shown(bytes(data), 8, 8)[6:, 6:] == 255).all()
+@pytest.mark.parametrize("options", [{}, {"transparency": 3}], ids=["opaque", "transparent"])
+@pytest.mark.parametrize(
+    ("screen", "offset"),
+    [((20, 10), (0, 0)), ((64, 40), (0, 0)), ((64, 40), (10, 5)), ((50, 33), (10, 5)), ((0, 0), (0, 0))],
+    ids=["larger", "within", "inside", "beyond", "no-screen"],
+)
+def test_a_gif_whose_first_frame_is_not_its_screen_is_shown_as_pillow_shows_it(
+    screen: tuple[int, int], offset: tuple[int, int], options: dict[str, Any]
+) -> None:
+    data = bytearray(encoded(picture().quantize(4), "GIF", **options))
+    frame = data.index(b"," + struct.pack("<4H", 0, 0, 48, 32))
+    data[6:10] = struct.pack("<HH", *screen)
+    data[frame + 1 : frame + 5] = struct.pack("<HH", *offset)
+    with Image.open(io.BytesIO(data)) as image:
+        on_white = Image.new("RGBA", image.size, "white")
+        on_white.alpha_composite(image.convert("RGBA"))
+    assert on_white.size == (max(screen[0], offset[0] + 48), max(screen[1], offset[1] + 32))
+    assert np.array_equal(shown(bytes(data), *on_white.size), on_white.convert("RGB"))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])

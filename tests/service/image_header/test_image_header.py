@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from service.domain import ImageFormat
-from service.image_header import ImageHeader, jpeg_scans, read_header, sniff
-from service.image_header.exif import orientation
+from service.image_header import ImageHeader, UnsupportedKind, jpeg_scans, read_header, sniff
 
 
 def encoded(kind: str, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:
@@ -99,7 +98,12 @@ def test_a_file_cut_anywhere_is_read_rightly_or_refused(kind: str) -> None:
 
 MAGIC = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"GIF89a", b""]
 PIECES = st.sampled_from(
-    [b"\xff", b"\xc0", b"\xe1", b"Exif\0\0", b"VP8X", b"VP8L", b"VP8 ", b"IHDR", b"eXIf", b"\0\0\0\x0d"]
+    [
+        *(b"\xff", b"\xc0", b"\xe1", b"\xda", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"),
+        *(b"VP8X", b"VP8L", b"VP8 ", b"EXIF", b"XMP ", b"!\xfe", b","),
+        *(b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL", b"fcTL", b"IDAT", b"\0\0\0\x0d"),
+        *(b"Raw profile type exif\0", b"XML:com.adobe.xmp\0", b'tiff:Orientation="6'),
+    ]
 )
 
 
@@ -132,36 +136,66 @@ def test_a_side_of_zero_is_refused(kind: str) -> None:
     number = (b"\x02\x10" if kind == "GIF" else b"\x10\x02").rjust(4 if kind == "PNG" else 2, b"\0")
     assert number in data
     with pytest.raises(ValueError, match="zero"):
-        read_header(data.replace(number, b"\0" * len(number), 1))
+        # of a GIF screen and frame
+        read_header(data.replace(number, b"\0" * len(number), -1 if kind == "GIF" else 1))
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_orientation_is_found_among_other_tags_in_either_byte_order(order: str) -> None:
-    head = b"II*\0" if order == "<" else b"MM\0*"
-    tags = struct.pack(order + "HHIHH", 0x010F, 2, 1, 65, 0) + struct.pack(
-        order + "HHIHH", 0x0112, 3, 1, 8, 0
-    )
-    assert orientation(head + struct.pack(order + "IH", 8, 2) + tags) == 8
+def gif_with_screen(width: int, height: int, frame: tuple[int, int, int, int], *extensions: bytes) -> bytes:
+    """A GIF whose first frame (left, top, width, height) need not agree with its screen."""
+    left, top, *size = frame
+    data = encoded("GIF", (size[0], size[1]), "P")
+    begin = data.rindex(b"," + struct.pack("<4H", 0, 0, *size))
+    head = data[:6] + struct.pack("<HH", width, height) + data[10:begin]
+    return head + b"".join(extensions) + b"," + struct.pack("<4H", left, top, *size) + data[begin + 9 :]
 
 
 @pytest.mark.parametrize(
-    "tag",
+    ("screen", "frame"),
     [
-        struct.pack("<HHIHH", 0x0112, 3, 1, 9, 0),
-        struct.pack("<HHIHH", 0x0112, 3, 1, 0, 0),
-        struct.pack("<HHIHH", 0x0112, 4, 1, 6, 0),
-        struct.pack("<HHIHH", 0x0112, 3, 2, 6, 0),
-        b"",
+        ((20, 10), (0, 0, 20, 10)),
+        ((20, 10), (0, 0, 30, 40)),
+        ((20, 10), (15, 3, 8, 4)),
+        ((20, 10), (3, 4, 5, 6)),
+        ((20, 10), (30, 0, 4, 4)),
+        ((0, 0), (0, 0, 7, 5)),
     ],
-    ids=["nine", "zero", "long", "two-values", "cut-off"],
+    ids=["equal", "larger", "beyond-the-right", "within", "outside", "no-screen"],
 )
-def test_a_broken_orientation_leaves_the_image_as_it_is(tag: bytes) -> None:
-    assert orientation(b"II*\0" + struct.pack("<IH", 8, 1) + tag) == 1
+def test_a_gifs_screen_grows_to_hold_its_first_frame(
+    screen: tuple[int, int], frame: tuple[int, int, int, int]
+) -> None:
+    comment = b"!\xfe" + (b"\xff" + bytes(255)) * 300 + b"\0"
+    for extensions in ((), (comment, b"\0junk", b"!\xf9\x04\0\0\0\0\0")):
+        data = gif_with_screen(*screen, frame, *extensions)
+        header = read_header(data)
+        assert (header.width, header.height) == Image.open(io.BytesIO(data)).size
 
 
-@given(st.binary(max_size=64))
-def test_any_exif_block_gives_an_orientation(block: bytes) -> None:
-    assert 1 <= orientation(b"II*\0" + block) <= 8
+def test_a_gif_without_a_frame_or_of_endless_blocks_is_refused() -> None:
+    data = gif_with_screen(4, 4, (0, 0, 4, 4))
+    frame = data.rindex(b",")
+    with pytest.raises(ValueError, match="without a frame"):
+        read_header(data[:frame] + b";" + data[frame:])
+    with pytest.raises(ValueError, match="ends before its first frame"):
+        read_header(data[:frame])
+    with pytest.raises(ValueError, match="too many blocks"):
+        read_header(data[:frame] + b"!\xfe" + b"\x01\x01" * 70_000 + b"\0" + data[frame:])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        (0, b"\x0c", "a JPEG of 12 bits per sample"),
+        (5, b"\x02", "a JPEG of 2 components"),
+        (-3, b"\xc5", "a hierarchical JPEG"),
+    ],
+)
+def test_kinds_of_jpeg_that_no_decoder_here_knows_are_named(field: int, value: bytes, words: str) -> None:
+    data = bytearray(encoded("JPEG", (30, 20)))
+    frame = data.index(b"\xff\xc0") + 4  # behind marker and length
+    data[frame + field : frame + field + 1] = value
+    with pytest.raises(UnsupportedKind, match=words):
+        read_header(bytes(data))
 
 
 @pytest.mark.parametrize(
