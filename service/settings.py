@@ -135,6 +135,12 @@ class Settings(BaseSettings):
     )
     max_image_bytes: int = Field(20 * MIB, ge=1024, description="Most bytes of one encoded image.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Most pixels (width × height) of one image.")
+    max_request_image_bytes: int = Field(
+        64 * MIB, ge=1024, description="Most bytes of all encoded images of one request together."
+    )
+    max_request_image_pixels: int = Field(
+        200_000_000, ge=1, description="Most pixels of all images of one request together."
+    )
     max_image_tokens: int | None = Field(
         None,
         ge=1,
@@ -233,6 +239,13 @@ class Settings(BaseSettings):
                 f"max_image_bytes ({self.max_image_bytes}) is more than max_body_bytes ({self.max_body_bytes}), "
                 "so no data URL could reach it: lower max_image_bytes or raise max_body_bytes"
             )
+        for unit in ("bytes", "pixels"):
+            one, together = getattr(self, f"max_image_{unit}"), getattr(self, f"max_request_image_{unit}")
+            if one > together:
+                raise ValueError(
+                    f"max_image_{unit} ({one}) is more than max_request_image_{unit} ({together}), so no request could "
+                    f"have an image that large: lower max_image_{unit} or raise max_request_image_{unit}"
+                )
         if self.fetch_connect_timeout > self.fetch_timeout:
             raise ValueError(
                 f"fetch_connect_timeout ({self.fetch_connect_timeout} s) is longer than fetch_timeout "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -49,15 +50,15 @@ class Fetcher:
         self._resolver = GuardedResolver(policy, lookup)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, ref: ImageRef) -> bytes:
-        """The body behind `ref.url`.
+    async def fetch(self, ref: ImageRef, take_bytes: Callable[[int], None] = lambda count: None) -> bytes:
+        """The body behind `ref.url`; `take_bytes` is told of its bytes as they come, and may raise an ImageError.
 
         Raises URLNotAllowed, MediaFetchFailed and ImageTooLarge, all with `ref.path`.
         """
         url = check_url(ref.url, self._policy, ref.path)
         try:
             async with asyncio.timeout(self._limits.timeout):
-                return await self._follow(url, ref.path)
+                return await self._follow(url, ref.path, take_bytes)
         except ImageError as error:
             error.param = ref.path  # the resolver does not know it
             raise
@@ -77,18 +78,18 @@ class Fetcher:
             await self._session.close()
         await self._resolver.close()
 
-    async def _follow(self, url: ParsedURL, path: str) -> bytes:
+    async def _follow(self, url: ParsedURL, path: str, take_bytes: Callable[[int], None]) -> bytes:
         for _ in range(self._limits.redirects + 1):
             async with self._open().get(url.url, allow_redirects=False) as response:
                 location = response.headers.get("Location")
                 if location is None or response.status not in _REDIRECTS:
-                    return await self._body(response)
+                    return await self._body(response, take_bytes)
                 url = follow(location, url, self._policy, path)
         raise URLNotAllowed(
             f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects)."
         )
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse, take_bytes: Callable[[int], None]) -> bytes:
         if response.status != 200:
             raise MediaFetchFailed(f"The image's server answered with a {response.status // 100}xx status.")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -108,6 +109,7 @@ class Fetcher:
             body += chunk
             if len(body) > self._limits.max_bytes:
                 raise self._too_large()
+            take_bytes(len(chunk))
 
     def _too_large(self) -> ImageTooLarge:
         return ImageTooLarge(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from service.domain import ImageBytes, ImageRef
-from service.errors import URLNotAllowed
+from service.errors import ImageTooLarge, URLNotAllowed
+from service.ingest.budget import RequestBudget, RequestLimits
 from service.ingest.data_url import decode_data_url
 from service.ingest.fetch import Fetcher
 from service.ingest.probe import ImageLimits, probe
@@ -16,19 +17,26 @@ _OFF_LOOP = 1024**2
 
 
 class Ingest:
-    def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
+    def __init__(self, fetcher: Fetcher, limits: ImageLimits, together: RequestLimits | None = None) -> None:
+        """`limits` are on each image, `together` on all images of a request."""
         self._fetcher = fetcher
         self._limits = limits
+        self._together = together or RequestLimits()
 
-    async def read(self, ref: ImageRef, timings: StageTimings) -> ImageBytes:
-        """The image's bytes with their format and displayed size. A fetch is timed as the stage `fetch`.
+    def budget(self) -> RequestBudget:
+        """A new one, for one request."""
+        return RequestBudget(self._together)
+
+    async def read(self, ref: ImageRef, timings: StageTimings, budget: RequestBudget) -> ImageBytes:
+        """The image's bytes with their format and displayed size. A fetch is timed as the stage `fetch`; the bytes are
+        counted against the request's `budget`.
 
         Raises an ImageError with `ref.path`: InvalidDataURL, URLNotAllowed, MediaFetchFailed, ImageTooLarge,
         ImageTooSmall, ImageTooNarrow, UnsupportedImageFormat or InvalidImage.
         """
         scheme = ref.url[:6].lower()
         if scheme.startswith("data:"):
-            data = await self._decode(ref)
+            data = await self._decode(ref, budget)
             return probe(data, source="data", limits=self._limits, path=ref.path)
         if not scheme.startswith("http"):
             raise URLNotAllowed(
@@ -36,15 +44,21 @@ class Ingest:
                 param=ref.path,
             )
         with timings.stage("fetch"):
-            data = await self._fetcher.fetch(ref)
+            data = await self._fetcher.fetch(ref, budget.take_bytes)
         return probe(data, source="url", limits=self._limits, path=ref.path)
 
     async def close(self) -> None:
         await self._fetcher.close()
 
-    async def _decode(self, ref: ImageRef) -> bytes:
+    async def _decode(self, ref: ImageRef, budget: RequestBudget) -> bytes:
+        limit, path = self._limits.max_bytes, ref.path
         if len(ref.url) <= _OFF_LOOP:
-            return decode_data_url(ref.url, max_bytes=self._limits.max_bytes, path=ref.path)
-        return await asyncio.to_thread(
-            decode_data_url, ref.url, max_bytes=self._limits.max_bytes, path=ref.path
-        )
+            data = decode_data_url(ref.url, max_bytes=limit, path=path)
+        else:
+            data = await asyncio.to_thread(decode_data_url, ref.url, max_bytes=limit, path=path)
+        try:
+            budget.take_bytes(len(data))
+        except ImageTooLarge as error:
+            error.param = path
+            raise
+        return data

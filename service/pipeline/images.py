@@ -28,13 +28,15 @@ class ImageReader:
     async def jobs(self, request: ChatRequest) -> list[ImageJob]:
         """The images' bytes, their plans, and the names of what will come of them, in order.
 
-        Raises an ImageError, a FetchError, or ContextLengthExceeded.
+        Raises an ImageError or ContextLengthExceeded.
         """
         if not request.images:
             return []
+        budget = self._ingest.budget()
         images = await gather_or_cancel(
-            [self._ingest.read(ref, request.record.timings) for ref in request.images]
+            [self._ingest.read(ref, request.record.timings, budget) for ref in request.images]
         )
+        budget.check_pixels(images, [ref.path for ref in request.images])
         plans = fit(self._geometry, request.images, images, self._context)
         for image, plan in zip(images, plans, strict=True):
             self._metrics.image(

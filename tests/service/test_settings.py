@@ -37,6 +37,8 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"port": "70000"}, ["port", "65535"]),
         ({"device": "tpu"}, ["device", "cpu", "cuda"]),
         ({"max_image_bytes": 10**9}, ["max_image_bytes", "max_body_bytes"]),
+        ({"max_request_image_bytes": 10**6}, ["max_image_bytes", "max_request_image_bytes", "1000000"]),
+        ({"max_image_pixels": 10**9}, ["max_image_pixels (1000000000)", "max_request_image_pixels"]),
         ({"fetch_connect_timeout": 60}, ["fetch_connect_timeout", "fetch_timeout"]),
         ({"engine_url": "http://e", "engine_args": "--x"}, ["engine_args", "engine_url"]),
         ({"engine_url": "http://e", "engine_port": 1}, ["engine_port", "engine_url"]),

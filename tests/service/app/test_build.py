@@ -79,9 +79,9 @@ async def test_images_are_admitted_as_the_geometry_takes_them(tmp_path: Path) ->
     prepared = prepare(load({"images": "passthrough", "device": "cpu", "model": str(tmp_path)}, {}))
     async with AsyncExitStack() as ends:
         ingest = make_ingest(prepared, ends)
-        assert (await ingest.read(picture(1000, 5), StageTimings())).width == 1000
+        assert (await ingest.read(picture(1000, 5), StageTimings(), ingest.budget())).width == 1000
         with pytest.raises(ImageTooNarrow, match="1001 × 5 pixels; .* at most 200 times"):
-            await ingest.read(picture(1001, 5), StageTimings())
+            await ingest.read(picture(1001, 5), StageTimings(), ingest.budget())
 
 
 def picture(width: int, height: int) -> ImageRef:

@@ -19,6 +19,7 @@ from service.errors import (
     EngineFailed,
     EngineRejected,
     EngineUnavailable,
+    ImageTooLarge,
     InvalidDataURL,
     InvalidRequest,
 )
@@ -244,6 +245,18 @@ async def test_one_bad_image_refuses_the_request_before_anything_is_encoded() ->
     assert refused.value.param == "messages[0].content[1].image_url.url"
     assert not harness.encoder.leases
     assert not harness.engine.asked
+
+
+async def test_images_that_are_too_much_together_are_refused_before_anything_is_decoded() -> None:
+    harness = Harness()
+    stream = io.BytesIO()
+    Image.new("1", (7000, 7000)).save(stream, "PNG")
+    large = f"data:image/png;base64,{pybase64.b64encode(stream.getvalue()).decode()}"
+    with pytest.raises(ImageTooLarge, match="245000000 pixels .*max_request_image_pixels") as refused:
+        await harness.ask(request(*[large] * 6))
+    assert refused.value.param == "messages[0].content[4].image_url.url"
+    assert not harness.encoder.leases
+    assert harness.registry.get_sample_value("patchbay_image_tokens_total") == 0
 
 
 async def test_the_deadline_ends_a_request_that_has_not_begun() -> None:
