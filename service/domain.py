@@ -274,7 +274,7 @@ class SoftTokenEncoder(Protocol):
     async def encode(self, job: ImageJob, timings: StageTimings) -> Lease:
         """Returns a lease on the job's soft tokens, encoding them only if no one has yet.
 
-        Raises InvalidImage (cannot be decoded), ArenaFull, EncoderFailed.
+        Raises InvalidImage (cannot be decoded), DecoderUnavailable, ArenaFull, EncoderFailed.
         """
         ...
 

@@ -16,7 +16,7 @@ PatchbayError
 │       └── MediaFetchFailed     the image's server did not deliver it
 ├── Busy                         try again later; carries the seconds to wait
 │   ├── QueueFull  ArenaFull
-│   └── EngineUnavailable  Draining
+│   └── EngineUnavailable  DecoderUnavailable  Draining
 ├── EngineRejected               the engine refused the request; the message is its own
 ├── EngineFailed                 the engine failed this request
 ├── EncoderFailed                the encoder failed on this image; other requests go on
@@ -136,6 +136,11 @@ class ArenaFull(Busy):
 
 class EngineUnavailable(Busy):
     code = "engine_unavailable"
+    type = "server_error"
+
+
+class DecoderUnavailable(Busy):
+    code = "decoder_unavailable"
     type = "server_error"
 
 

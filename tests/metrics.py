@@ -18,6 +18,7 @@ def stands(metrics: Metrics) -> None:
     metrics.watch_cache(lambda: 4096, lambda: 3)
     metrics.watch_cache_evictions(lambda: 6)
     metrics.watch_encoder(lambda: True, lambda: 4)
+    metrics.watch_decoder(lambda: 1)
     metrics.watch_engine(lambda: True, lambda: 2)
     metrics.watch_starting(lambda: False)
     metrics.watch_draining(lambda: False)

@@ -129,12 +129,15 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Failures",
-                        "Images that the encoder failed on, and images that could not be decoded.",
+                        "Images that the encoder failed on or that could not be decoded, and processes that were lost.",
                         [
                             Query("sum(rate(patchbay_encoder_failures_total{@}[_]))", "encoder"),
                             Query(
                                 'sum(rate(patchbay_media_errors_total{@, reason="invalid_image"}[_]))',
                                 "decoder",
+                            ),
+                            Query(
+                                "sum(rate(patchbay_decode_worker_losses_total{@}[_]))", "decoding processes"
                             ),
                         ],
                         "ops",

@@ -30,6 +30,7 @@ STATUS: dict[type[PatchbayError], int] = {
     errors.MediaFetchFailed: 424,
     errors.Busy: 429,
     errors.EngineUnavailable: 503,
+    errors.DecoderUnavailable: 503,
     errors.Draining: 503,
     errors.EngineFailed: 502,
     errors.EncoderFailed: 502,

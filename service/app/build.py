@@ -17,7 +17,7 @@ from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
 from service.pipeline.images import ImageReader
 from service.telemetry.metrics import Metrics
 
@@ -47,7 +47,8 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
         min_side=prepared.geometry.facts.min_side,
         max_ratio=prepared.geometry.facts.max_ratio,
     )
-    ingest = Ingest(fetcher, limits)
+    together = RequestLimits(settings.max_request_image_bytes, settings.max_request_image_pixels)
+    ingest = Ingest(fetcher, limits, together)
     ends.push_async_callback(ingest.close)
     return ingest
 
@@ -90,7 +91,7 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     from service.encoder.staging import make_runner
 
     plan, settings = prepared.plan, prepared.settings
-    tower, decode = await _load(prepared, ends)
+    tower, decode = await _load(prepared, ends, metrics)
     encoder = LocalEncoder(
         tower,
         decode,
@@ -112,7 +113,7 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     return encoder
 
 
-async def _load(prepared: Prepared, ends: AsyncExitStack) -> tuple[Tower, DecodePool]:
+async def _load(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> tuple[Tower, DecodePool]:
     """The tower's weights and the decoding processes, side by side."""
     from service.families.loading import choose_tower, load_tower
 
@@ -120,6 +121,7 @@ async def _load(prepared: Prepared, ends: AsyncExitStack) -> tuple[Tower, Decode
     tile_bytes = sum(view.tile_bytes for view in prepared.geometry.largest.views)
     decode = DecodePool(plan.decode_workers, tile_bytes, settings.decode_timeout, settings.max_image_pixels)
     ends.callback(decode.close)
+    metrics.watch_decoder(lambda: decode.losses)
     choice = choose_tower(
         prepared.checkpoint.path,
         device=plan.device,

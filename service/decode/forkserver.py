@@ -6,6 +6,7 @@ Loading torch takes seconds, and an image that kills a worker must not cost them
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +26,21 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 """A worker's whole environment: it inherits nothing of ours."""
-_FORK_SECONDS = 30.0
+_FORK_SECONDS = 10.0
+"""A fork takes milliseconds; a server that is silent for this long is replaced."""
+
+log = logging.getLogger(__name__)
+
+_SCHEDULED = 2
+"""CPUCLOCK_SCHED of the kernel: the time for which it was scheduled, user and system."""
 
 
 class CannotStart(Exception):
     """No worker could be started; no image is to blame."""
+
+
+class _NoAnswer(CannotStart):
+    """The fork server has died, or stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,11 @@ class Worker:
         waiting.register(self._handle, select.POLLIN)
         return bool(waiting.poll(None if seconds is None else seconds * 1000))
 
+    def processor_seconds(self) -> float:
+        """Processor time that it has used. Raises OSError when it has ended."""
+        # clock_getcpuclockid(3): the clock of another process, whose number is its id's complement, shifted
+        return time.clock_gettime(~self.pid << 3 | _SCHEDULED)
+
     def bury(self) -> None:
         """Kills it, waits for its end and closes its descriptors."""
         self.kill()
@@ -81,30 +98,20 @@ class ForkServer:
         self._closed = False
 
     def fork(self, memory: int) -> Worker:
-        """A new worker that writes its tiles into the file `memory`. Raises CannotStart."""
+        """A new worker that writes its tiles into the file `memory`; a server that has died, or does not answer, is
+        replaced first. Raises CannotStart.
+        """
         with self._lock:
-            if self._process is not None and self._process.poll() is not None:
-                self._stop()
-            control = self._control or self._start()
-            try:
-                read_requests, requests = os.pipe()
-                answers, write_answers = os.pipe()
-            except OSError:
-                raise CannotStart("this process may open no more files") from None
-            try:
-                socket.send_fds(control, [b"fork"], [read_requests, write_answers, memory])
-                message, (handle,), _, _ = socket.recv_fds(control, 32, 1)
-                pid = int(message)
-            except (OSError, ValueError):
-                os.close(requests)
-                os.close(answers)
-                self._stop()
-                raise CannotStart("the fork server does not answer") from None
-            finally:
-                os.close(read_requests)
-                os.close(write_answers)
-            os.set_blocking(requests, False)
-            return Worker(pid, handle, requests, answers)
+            if self._control is not None:
+                try:
+                    return self._ask(self._control, memory)
+                except _NoAnswer:
+                    if not self._closed:
+                        log.warning(
+                            "the fork server of the decoding processes does not answer and is replaced"
+                        )
+                    self._stop()
+            return self._ask(self._start(), memory)
 
     def close(self) -> None:
         """Ends the process, and with it all workers."""
@@ -113,6 +120,26 @@ class ForkServer:
             process.kill()  # one that is still loading holds the lock
         with self._lock:
             self._stop()
+
+    def _ask(self, control: socket.socket, memory: int) -> Worker:
+        try:
+            read_requests, requests = os.pipe()
+            answers, write_answers = os.pipe()
+        except OSError:
+            raise CannotStart("this process may open no more files") from None
+        try:
+            socket.send_fds(control, [b"fork"], [read_requests, write_answers, memory])
+            message, (handle,), _, _ = socket.recv_fds(control, 32, 1)
+            pid = int(message)
+        except (OSError, ValueError):
+            os.close(requests)
+            os.close(answers)
+            raise _NoAnswer("the fork server does not answer") from None
+        finally:
+            os.close(read_requests)
+            os.close(write_answers)
+        os.set_blocking(requests, False)
+        return Worker(pid, handle, requests, answers)
 
     def _start(self) -> socket.socket:
         """Returns when the process has loaded its libraries."""

@@ -1,7 +1,8 @@
 """Encoded bytes to RGB pixels, as a viewer would show them: first frame, turned upright, on white.
 
-Pillow decodes; orientation and size come from our own header reader, and a decoder that finds another size is not
-believed. Runs inside the sandboxed worker. Knows nothing of tiles.
+Pillow decodes, and its pixels count where viewers differ: what a GIF's first frame leaves bare of its screen has the
+palette's first colour, or is white where the frame has a transparent one. Orientation and size come from our own header
+reader, and a decoder that finds another size is not believed. Runs inside the sandboxed worker. Knows nothing of tiles.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from service.decode.causes import Cause, Undecodable
 from service.decode.storage import make_room, pixels_of
 from service.domain import ImageFormat
 from service.image_header import jpeg_scans, read_header
@@ -50,23 +52,23 @@ def decode(data: bytes, width: int, height: int) -> Pixels:
     stored (colour profiles are not applied).
 
     `width` and `height` are what the header promised, as displayed. Raises ValueError when the bytes do not hold that
-    image, and whatever Pillow raises.
+    image, and whatever Pillow raises; `causes.cause_of` tells them apart.
     """
     header = read_header(data)
     if (header.width, header.height) != (width, height):
-        raise ValueError("the header gives another size than was announced")
+        raise Undecodable(Cause.SIZE, "the header gives another size than was announced")
     if header.format is ImageFormat.JPEG and jpeg_scans(data) > _MOST_SCANS:
-        raise ValueError("a JPEG of too many scans")
+        raise Undecodable(Cause.SCANS, "a JPEG of too many scans")
     make_room(width, height)
     with _READERS[header.format](io.BytesIO(data)) as image:
         if image.size != (header.stored_width, header.stored_height):
-            raise ValueError("the decoder finds another size than the header")
+            raise Undecodable(Cause.SIZE, "the decoder finds another size than the header")
         image.load()
         pixels = to_rgb(image)
     if header.orientation in _UPRIGHT:
         pixels = pixels.transpose(_UPRIGHT[header.orientation])
     if pixels.size != (width, height):
-        raise ValueError("the decoded image has another size than its header")
+        raise Undecodable(Cause.SIZE, "the decoded image has another size than its header")
     return pixels_of(pixels)
 
 

@@ -1,21 +1,22 @@
 """Encoded images to tiles in a fixed number of sandboxed processes, for asyncio.
 
 Each process decodes one image at a time. Small images overtake large ones, within bounds, and large ones never occupy
-all processes where there are two or more. A caller may leave while it waits. A crash or a hang fails the image that
-caused it and no other. No torch here: the workers import it.
+all processes where there are two or more. A caller may leave while it waits. A worker that dies costs no image: each is
+tried once more, on a new one. No torch here: the workers import it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.decode.deadline_queue import DeadlineQueue
 from service.decode.forkserver import CannotStart, ForkServer, WorkerSpec
-from service.decode.process import Crashed, DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong
+from service.decode.process import DecodeFailed, DecodeProcess, Refused, Tiles, TookTooLong, WorkerLost
 from service.domain import ImageBytes, View
-from service.errors import ConfigurationError, EncoderFailed, InvalidImage, PatchbayError
+from service.errors import ConfigurationError, DecoderUnavailable, EncoderFailed, InvalidImage, PatchbayError
 
 _ABANDONED_SECONDS = 0.5
 """A decoding that nobody waits for any more is killed after this long, unless it has ended by itself."""
@@ -23,6 +24,14 @@ _PATIENCE_PER_PIXEL = 100e-9
 """Seconds for which an image lets others pass, per pixel: many times what decoding and cutting one pixel takes."""
 _LARGE_PIXELS = 4_000_000
 """Images with more pixels never occupy the last process."""
+_RETRY_AFTER = 2.0
+"""Seconds in which a new fork server has loaded its libraries."""
+
+log = logging.getLogger(__name__)
+
+
+class _Closed(Exception):
+    """The pool was closed before the image had its turn."""
 
 
 class DecodePool:
@@ -51,6 +60,8 @@ class DecodePool:
             self._workers, short=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, reserved=reserved
         )
         self._closed = False
+        self.losses = 0
+        """Times that a worker died or stood still while it had an image, or could not be started for one."""
 
     async def start(self) -> None:
         """Starts all workers, so that no image waits for one. Raises ConfigurationError when one does not start."""
@@ -65,23 +76,43 @@ class DecodePool:
     async def tiles(self, image: ImageBytes, views: Sequence[View], path: str) -> Tiles:
         """The tiles of each view, uint8 [n, tile_h, tile_w, 3], in memory of their own.
 
-        Raises InvalidImage with `path` when the bytes cannot be decoded, EncoderFailed when no worker could be
-        started, and ValueError for views that need more than `max_tile_bytes`.
+        Raises InvalidImage with `path` when the bytes cannot be decoded, DecoderUnavailable when two workers were lost
+        over them, EncoderFailed when the pool closes, and ValueError for views that need more than `max_tile_bytes`.
         """
         if (size := sum(view.tile_bytes for view in views)) > self._spec.tile_bytes:
             raise ValueError(f"the tiles have {size} bytes and max_tile_bytes is {self._spec.tile_bytes}")
+        try:
+            try:
+                return await self._turn(image, views)
+            except (CannotStart, WorkerLost) as error:
+                self._lost(error)
+            try:
+                return await self._turn(image, views, fresh=True)
+            except (CannotStart, WorkerLost) as error:
+                self._lost(error)
+                raise
+        except (CannotStart, WorkerLost, DecodeFailed, _Closed) as error:
+            raise self._error_for(error, path) from None
+
+    async def _turn(self, image: ImageBytes, views: Sequence[View], *, fresh: bool = False) -> Tiles:
+        """One try, with a worker that nobody had before where it is to be `fresh`."""
         worker = await self._queue.acquire(_PATIENCE_PER_PIXEL * image.width * image.height)
         if self._closed:
             self._queue.release(worker)
-            raise EncoderFailed("The decoder is shutting down.", param=path)
-        try:
-            return await self._run(worker, image, views)
-        except (CannotStart, DecodeFailed) as error:
-            raise self._error_for(error, path) from None
+            raise _Closed
+        return await self._run(worker, image, views, fresh=fresh)
 
-    async def _run(self, worker: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+    async def _run(
+        self, worker: DecodeProcess, image: ImageBytes, views: Sequence[View], *, fresh: bool
+    ) -> Tiles:
         loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._threads, worker.tiles, image, views)
+
+        def work() -> Tiles:
+            if fresh:
+                worker.bury()
+            return worker.tiles(image, views)
+
+        job = loop.run_in_executor(self._threads, work)
 
         def done(job: asyncio.Future[Tiles]) -> None:
             if not job.cancelled():
@@ -103,20 +134,29 @@ class DecodePool:
         for worker in self._workers:
             worker.close()
 
+    def _lost(self, error: Exception) -> None:
+        """Counts it, and tells the operator, unless the pool itself ends its workers."""
+        if not self._closed:
+            self.losses += 1
+            log.warning("%s while an image needed it", error)
+
     def _error_for(self, error: Exception, path: str) -> PatchbayError:
         match error:
             case _ if self._closed:
                 return EncoderFailed("The decoder is shutting down.", param=path)
-            case CannotStart():
-                return EncoderFailed("No decoding process could be started.", param=path)
+            case CannotStart() | WorkerLost():
+                return DecoderUnavailable(
+                    "The image could not be decoded because the server's decoding processes failed twice; the image is "
+                    "not to blame. Try again.",
+                    retry_after=_RETRY_AFTER,
+                    param=path,
+                )
             case TookTooLong():
                 text = (
                     f"The image takes longer than {self._spec.timeout:g} seconds to decode (decode_timeout)."
                 )
-            case Crashed():
-                text = "The image could not be decoded: the decoder gave up on it."
-            case Refused():
-                text = "The image could not be decoded: its data is damaged or incomplete."
+            case Refused(cause=cause):
+                text = cause.sentence
             case _:
                 raise TypeError(f"unknown outcome {error!r}")
         return InvalidImage(text, param=path)

@@ -17,6 +17,7 @@ from dataclasses import astuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.decode.causes import Cause
 from service.decode.forkserver import CannotStart, ForkServer, Worker, WorkerSpec
 from service.decode.framing import read_message, write_message
 from service.domain import ImageBytes, View
@@ -26,6 +27,11 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 Tiles = list[NDArray[np.uint8]]
 
 
+_LEAST_SHARE = 0.5
+"""An image whose time is up took too long if its worker computed for half of that time. A worker that got less was
+stopped, or the machine has too much to do."""
+
+
 class DecodeFailed(Exception):
     """Base of the ways in which an image can fail to be decoded."""
 
@@ -33,13 +39,17 @@ class DecodeFailed(Exception):
 class Refused(DecodeFailed):
     """The decoder does not accept the bytes, or needs more memory for them than is allowed."""
 
-
-class Crashed(DecodeFailed):
-    """The worker died while it decoded the image."""
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class TookTooLong(DecodeFailed):
     """The image took longer than it may; the worker was killed."""
+
+
+class WorkerLost(Exception):
+    """The worker died, or stood still, while it had the image. Which of the two is to blame cannot be told."""
 
 
 class DecodeProcess:
@@ -74,9 +84,12 @@ class DecodeProcess:
         return worker
 
     def tiles(self, image: ImageBytes, views: Sequence[View]) -> Tiles:
-        """Per view uint8 [n, tile_h, tile_w, 3], in memory of its own. Raises CannotStart or a DecodeFailed."""
+        """Per view uint8 [n, tile_h, tile_w, 3], in memory of its own.
+
+        Raises CannotStart, WorkerLost or a DecodeFailed.
+        """
         worker = self.start()
-        deadline = time.monotonic() + self._spec.timeout
+        began, deadline = _used(worker), time.monotonic() + self._spec.timeout
         request = {
             "width": image.width,
             "height": image.height,
@@ -86,13 +99,16 @@ class DecodeProcess:
             write_message(worker.requests, request, image.data, deadline=deadline)
             answer = self._receive(worker, deadline)
         except TimeoutError:
+            worked = _used(worker) - began
             self.bury()
+            if worked < _LEAST_SHARE * self._spec.timeout:
+                raise WorkerLost("a decoding process stood still") from None
             raise TookTooLong from None
         except (EOFError, OSError, ValueError):
             self.bury()
-            raise Crashed from None
+            raise WorkerLost("a decoding process died") from None
         if answer != "done":
-            raise Refused
+            raise Refused(Cause(answer) if answer in list(Cause) else Cause.DAMAGED)
         return self._copied(views)
 
     def kill(self) -> None:
@@ -102,7 +118,8 @@ class DecodeProcess:
                 self._worker.kill()
 
     def bury(self) -> None:
-        """Ends the worker and waits for its end; only while no other thread talks to it."""
+        """Ends the worker and waits for its end, so that the next image gets a new one; only while no other thread
+        talks to it."""
         with self._lock:
             worker, self._worker = self._worker, None
         if worker is not None:
@@ -125,3 +142,11 @@ class DecodeProcess:
     def _receive(self, worker: Worker, deadline: float) -> str:
         answer, _ = read_message(worker.answers, most_bytes=0, deadline=deadline)
         return str(answer.get("answer"))
+
+
+def _used(worker: Worker) -> float:
+    """Seconds of processor time; none of a worker that has ended."""
+    try:
+        return worker.processor_seconds()
+    except OSError:
+        return 0.0

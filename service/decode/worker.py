@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from service.decode.causes import Cause, cause_of
 from service.decode.framing import read_message, write_message
 from service.decode.pixels import decode
 from service.decode.sandbox import allow_seconds, close_in, die_with_parent
@@ -84,15 +85,16 @@ def _work(requests: int, answers: int, memory: int, parent: int, setup: dict[str
 
 
 def _answer(request: dict[str, Any], data: bytes, max_pixels: int, memory: torch.Tensor) -> str:
+    """`done`, or the cause why not."""
     width, height = request["width"], request["height"]
     if width * height > max_pixels:
-        return "refused"
+        return Cause.SIZE
     views = [_view(*fields) for fields in request["views"]]
     try:
         _write(cut(torch.from_numpy(decode(data, width, height)), views), memory)
-    # whatever the decoder raises on a stranger's bytes, the answer is the same
-    except Exception:
-        return "refused"
+    # whatever a decoder may raise on a stranger's bytes, of its words none leaves the process
+    except Exception as error:
+        return cause_of(error)
     return "done"
 
 

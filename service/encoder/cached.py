@@ -35,7 +35,7 @@ class ImageEncoder(Protocol):
     async def encode(self, job: ImageJob, strand: Strand) -> torch.Tensor:
         """[tokens, width] on the host, in the arena's number format; enters its stages in `strand`.
 
-        Raises InvalidImage (cannot be decoded), EncoderFailed.
+        Raises InvalidImage (cannot be decoded), DecoderUnavailable, EncoderFailed.
         """
         ...
 
@@ -69,7 +69,7 @@ class CachedEncoder:
     async def encode(self, job: ImageJob, timings: StageTimings) -> ArenaLease:
         """A lease on the job's soft tokens; `cached` when the arena had them before this call.
 
-        Raises InvalidImage (cannot be decoded), ArenaFull, EncoderFailed, with the path of this job.
+        Raises InvalidImage (cannot be decoded), DecoderUnavailable, ArenaFull, EncoderFailed, with this job's path.
         """
         if (found := self._arena.lease(job.key)) is not None:
             return found

@@ -30,7 +30,7 @@ class TileSource(Protocol):
     ) -> Sequence[npt.NDArray[np.uint8]]:
         """Per view uint8 [n, tile_height, tile_width, 3], in memory that the caller may keep.
 
-        Raises InvalidImage.
+        Raises InvalidImage and DecoderUnavailable.
         """
         ...
 
@@ -75,7 +75,7 @@ class LocalEncoder:
         )
 
     async def encode(self, job: ImageJob, strand: Strand) -> torch.Tensor:
-        """[tokens, width] on the host. Raises InvalidImage (cannot be decoded), EncoderFailed."""
+        """[tokens, width] on the host. Raises InvalidImage (cannot be decoded), DecoderUnavailable, EncoderFailed."""
         plan = job.plan
         strand.enter("decode", self._clock())
         tiles = await self._decode.tiles(job.image, plan.views, job.path)

@@ -14,7 +14,7 @@ from service.errors import (
     InvalidImage,
     UnsupportedImageFormat,
 )
-from service.image_header import read_header, sniff
+from service.image_header import UnsupportedKind, read_header, sniff
 
 _ALLOWED = "JPEG, PNG, WebP and GIF are accepted"
 _REFUSED_MAGIC = (
@@ -23,11 +23,24 @@ _REFUSED_MAGIC = (
     (4, b"ftypmif1", "HEIF"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (4, b"ftypmsf1", "HEIF"),
+    (4, b"ftyp", "a video, or another file of that container"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x01\x00", "ICO"),
+    (0, b"8BPS", "PSD"),
+    (0, b"%!PS", "PostScript"),
     (0, b"BM", "BMP"),
     (0, b"II*\x00", "TIFF"),
     (0, b"MM\x00*", "TIFF"),
     (0, b"%PDF", "PDF"),
     (0, b"<", "markup, such as SVG or an HTML page"),
+    (0, b"{", "JSON"),
+    (0, b"data:", "a data URL within a data URL"),
+    *(
+        (0, begin, "base64 text, as if encoded twice")
+        for begin in (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"R0lGOD")
+    ),
 )
 
 
@@ -47,8 +60,8 @@ class ImageLimits:
 def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, path: str) -> ImageBytes:
     """The same bytes, with their format and displayed size.
 
-    Raises UnsupportedImageFormat, InvalidImage (broken header), ImageTooLarge, ImageTooSmall and ImageTooNarrow, all
-    with `path`.
+    Raises UnsupportedImageFormat (also for kinds of the four formats that no decoder here knows), InvalidImage (broken
+    header), ImageTooLarge, ImageTooSmall and ImageTooNarrow, all with `path`.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(
@@ -59,8 +72,10 @@ def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, p
         raise UnsupportedImageFormat(f"The image is {_received(data)}; {_ALLOWED}.", param=path)
     try:
         header = read_header(data)
-    except ValueError:
-        raise InvalidImage("The image's header is broken or incomplete.", param=path) from None
+    except UnsupportedKind as error:
+        raise UnsupportedImageFormat(f"The image is {error}.", param=path) from None
+    except ValueError as error:
+        raise InvalidImage(f"The image's header is broken or incomplete: {error}.", param=path) from None
     _check_size(header.width, header.height, limits, path)
     return ImageBytes(data, header.format, header.width, header.height, source)
 

@@ -96,6 +96,12 @@ CATALOGUE = (
         "watched", "encoder_failures", "Images that the encoder failed on, alone or with all of their batch."
     ),
     Definition(
+        "watched",
+        "decode_worker_losses",
+        "Times a decoding process died, stood still or could not be started while an image needed it; such an image is "
+        "tried once more.",
+    ),
+    Definition(
         "counter",
         "handover_retries",
         "Requests whose images were encoded once more, because the engine failed on their handles.",

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from service.errors import ArenaFull, Draining, EngineUnavailable, ImageError, QueueFull
+from service.errors import ArenaFull, DecoderUnavailable, Draining, EngineUnavailable, ImageError, QueueFull
 from service.telemetry.catalogue import CATALOGUE, STAGES, TOTAL, Definition
 
 
@@ -129,6 +129,9 @@ class Metrics:
         self._gauges["encoder_up"].set_function(healthy)
         self._watched["encoder_failures"].read = failures
 
+    def watch_decoder(self, losses: Callable[[], float]) -> None:
+        self._watched["decode_worker_losses"].read = losses
+
     def watch_engine(self, up: Callable[[], bool], restarts: Callable[[], float] = lambda: 0.0) -> None:
         """Nobody restarts an engine that somebody else started."""
         self._gauges["engine_up"].set_function(up)
@@ -159,7 +162,7 @@ class Metrics:
         """Series whose labels are known begin at zero: a rate over what begins with its first event would miss it."""
         for stage in (*STAGES, TOTAL):
             self._histograms["stage_duration_seconds"].labels(stage)
-        for kind in (QueueFull, ArenaFull, EngineUnavailable, Draining):
+        for kind in (QueueFull, ArenaFull, EngineUnavailable, DecoderUnavailable, Draining):
             self._counters["rejections"].labels(kind.code)
         for reason in sorted({kind.code for kind in ImageError.__subclasses__()}):
             self._counters["media_errors"].labels(reason)

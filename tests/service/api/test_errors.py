@@ -31,6 +31,7 @@ STATUS = {
     "QueueFull": 429,
     "ArenaFull": 429,
     "EngineUnavailable": 503,
+    "DecoderUnavailable": 503,
     "Draining": 503,
     "EngineFailed": 502,
     "EncoderFailed": 502,

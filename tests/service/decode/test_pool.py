@@ -9,10 +9,12 @@ import os
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
 import threading
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,11 +25,13 @@ import torch
 from PIL import Image
 
 from service.decode import DecodePool
+from service.decode.causes import Cause
+from service.decode.forkserver import Worker
 from service.decode.pixels import decode
-from service.decode.process import DecodeProcess, Tiles
+from service.decode.process import DecodeProcess, Tiles, WorkerLost, _used
 from service.decode.tiling import cut
 from service.domain import ImageBytes, ImageFormat, View
-from service.errors import ConfigurationError, EncoderFailed, InvalidImage
+from service.errors import ConfigurationError, DecoderUnavailable, EncoderFailed, InvalidImage
 from tests.waiting import DEADLOCK, until
 
 pytestmark = pytest.mark.anyio
@@ -162,31 +166,69 @@ async def test_images_at_once_do_not_mix_and_their_tiles_are_their_own(pool: Dec
     assert np.array_equal(results[0][0], before)
 
 
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with(*chunks: bytes, behind: bool = False) -> bytes:
+    plain = image_bytes(picture(), "PNG").data
+    place = len(plain) - 12 if behind else 33
+    return plain[:place] + b"".join(chunks) + plain[place:]
+
+
+def jpeg_of_many_scans() -> bytes:
+    data = image_bytes(picture(), "JPEG", progressive=True).data
+    begin = data.rindex(b"\xff\xda")
+    return data[:begin] + data[begin:-2] * 100 + data[-2:]
+
+
 CORRUPT = [
-    image_bytes(picture(), "JPEG").data[:2000],
-    image_bytes(picture(), "PNG").data[:2000],
-    image_bytes(picture(), "WEBP").data[:500],
-    image_bytes(picture().convert("P"), "GIF").data[:2000],
-    image_bytes(picture(), "PNG").data.replace(b"IDAT", b"IDAT\xff\xff\xff"),
-    image_bytes(picture(1, 100, 60), "PNG").data,
-    b"\xff\xd8\xff" + bytes(100),
-    b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
-    b"",
+    (image_bytes(picture(), "JPEG").data[:2000], Cause.INCOMPLETE),
+    (image_bytes(picture(), "PNG").data[:2000], Cause.INCOMPLETE),
+    (image_bytes(picture(), "PNG").data[:33], Cause.INCOMPLETE),
+    (image_bytes(picture(), "WEBP").data[:500], Cause.DAMAGED),
+    (image_bytes(picture().convert("P"), "GIF").data[:2000], Cause.INCOMPLETE),
+    (image_bytes(picture(), "PNG").data.replace(b"IDAT", b"IDAT\xff\xff\xff"), Cause.DAMAGED),
+    (png_with(png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**20 + 1)))), Cause.TEXT),
+    (png_with(png_chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2**20 + 1)))), Cause.TEXT),
+    (png_with(*[png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**20)))] * 65), Cause.TEXT),
+    (png_with(png_chunk(b"acTL", struct.pack(">II", 2, 0)), png_chunk(b"fdAT", bytes(9))), Cause.ANIMATION),
+    (png_with(png_chunk(b"fdAT", bytes(9)), behind=True), Cause.ANIMATION),
+    (png_with(png_chunk(b"gAMA", b"")), Cause.CHUNK),
+    (jpeg_of_many_scans(), Cause.SCANS),
+    (image_bytes(picture(1, 104, 64), "PNG").data, Cause.SIZE),
+    (b"\xff\xd8\xff" + bytes(100), Cause.DAMAGED),
+    (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), Cause.DAMAGED),
+    (b"", Cause.DAMAGED),
 ]
 
 
-@pytest.mark.parametrize("data", CORRUPT, ids=range(len(CORRUPT)))
+@pytest.mark.parametrize(("data", "cause"), CORRUPT, ids=range(len(CORRUPT)))
 async def test_damaged_data_fails_in_our_words_and_costs_no_worker(
-    pool: DecodePool, capfd: pytest.CaptureFixture[str], data: bytes
+    pool: DecodePool, capfd: pytest.CaptureFixture[str], data: bytes, cause: Cause
 ) -> None:
     before = pids(pool)
     with pytest.raises(InvalidImage) as caught:
         await pool.tiles(ImageBytes(data, ImageFormat.PNG, 200, 120, "data"), VIEWS, PATH)
-    assert caught.value.message == "The image could not be decoded: its data is damaged or incomplete."
+    assert caught.value.message == cause.sentence
     assert caught.value.param == PATH
     assert caught.value.__cause__ is None
     assert pids(pool) == before
     assert not re.search("0x[0-9a-f]{6,}|PIL|Error", "".join(capfd.readouterr()))
+
+
+async def test_a_worker_that_was_taken_over_can_only_choose_among_our_words(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = DecodeProcess._receive
+
+    def twisted(process: DecodeProcess, worker: Worker, deadline: float) -> str:
+        return receive(process, worker, deadline).replace("done", "buy at http://example.com")
+
+    monkeypatch.setattr(DecodeProcess, "_receive", twisted)
+    with pytest.raises(InvalidImage) as caught:
+        await pool.tiles(image_bytes(picture()), VIEWS, PATH)
+    assert caught.value.message == Cause.DAMAGED.sentence
 
 
 async def test_more_pixels_than_allowed_are_not_decoded_whatever_the_caller_says(pool: DecodePool) -> None:
@@ -201,51 +243,144 @@ async def test_the_largest_allowed_image_of_the_hungriest_kind_fits_the_memory(p
     assert (tiles == [1, 2, 3]).all()
 
 
+def hasty_once(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images have 0.3 seconds until a worker was lost, then as long as they need."""
+    patient, hasty, count = pool._spec, replace(pool._spec, timeout=0.3), pool._lost
+
+    def lost(error: Exception) -> None:
+        pool._workers[0]._spec = patient
+        count(error)
+
+    for holder in (pool, pool._workers[0]):
+        monkeypatch.setattr(holder, "_spec", hasty)
+    monkeypatch.setattr(pool, "_lost", lost)
+
+
 async def test_an_image_that_takes_too_long_is_ended_and_the_worker_replaced(
     lone: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker stands still, so that no machine is fast enough to answer in time."""
+    """The worker stands still, so that no machine is fast enough; its clock says that it computed for all that time."""
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGSTOP)
-    hasty = replace(lone._spec, timeout=0.3)
-    for holder in (lone, lone._workers[0]):
-        monkeypatch.setattr(holder, "_spec", hasty)
+    hasty_once(lone, monkeypatch)
+    readings = iter((5.0, 5.2))
+    monkeypatch.setattr(Worker, "processor_seconds", lambda worker: next(readings))
+    before = lone.losses
     with pytest.raises(InvalidImage, match=r"longer than 0\.3 seconds .*decode_timeout") as caught:
         await lone.tiles(image_bytes(picture()), VIEWS, PATH)
     assert caught.value.param == PATH
     await until(lambda: gone(pid))
     assert pids(lone) == []
+    assert lone.losses == before
 
 
-async def test_a_crash_is_one_images_fault_and_the_next_gets_a_new_worker(lone: DecodePool) -> None:
+async def test_a_worker_that_was_stopped_is_not_the_images_fault(
+    lone: DecodePool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
+    hasty_once(lone, monkeypatch)
+    before = lone.losses
+    image = image_bytes(picture())
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
+    assert gone(pid) and pids(lone) != [pid]
+    assert lone.losses == before + 1
+    assert caplog.messages == ["a decoding process stood still while an image needed it"]
+
+
+async def test_a_worker_tells_how_much_it_computed(lone: DecodePool) -> None:
+    worker = lone._workers[0]._worker
+    assert worker is not None
+    before = worker.processor_seconds()
+    await lone.tiles(image_bytes(picture(1, 3000, 2400)), VIEWS, PATH)
+    assert 0 < before < worker.processor_seconds()
+    os.kill(worker.pid, signal.SIGKILL)
+    await until(lambda: gone(worker.pid))
+    assert _used(worker) == 0
+
+
+async def test_a_worker_that_dies_over_an_image_is_replaced_and_the_image_tried_again(
+    lone: DecodePool,
+) -> None:
+    (pid,) = pids(lone)
+    before = lone.losses
     os.kill(pid, signal.SIGSTOP)
     image = image_bytes(picture())
     task = asyncio.ensure_future(lone.tiles(image, VIEWS, PATH))
     await until(lambda: unread(lone) > 0)
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(InvalidImage, match="gave up on it") as caught:
-        await task
-    assert caught.value.param == PATH
-    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
+    assert same(await task, expected(image))
     assert pids(lone) != [pid]
+    assert lone.losses == before + 1
 
 
-async def test_a_worker_that_died_between_images_costs_nobody_an_image(lone: DecodePool) -> None:
+async def test_two_deaths_are_the_servers_fault_and_the_next_image_gets_a_new_worker(
+    lone: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, before = DecodeProcess.start, lone.losses
+
+    def stillborn(process: DecodeProcess) -> Worker:
+        worker = start(process)
+        worker.kill()
+        worker.ended(None)
+        return worker
+
+    image = image_bytes(picture())
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodeProcess, "start", stillborn)
+        with pytest.raises(DecoderUnavailable, match="image is not to blame") as caught:
+            await lone.tiles(image, VIEWS, PATH)
+    assert caught.value.param == PATH and caught.value.retry_after > 0
+    assert lone.losses == before + 2
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
+
+
+async def test_the_second_try_has_a_worker_that_nobody_had(
+    lone: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[Worker | None] = []
+
+    def losing(process: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
+        met.append(process._worker)
+        raise WorkerLost("gone")
+
+    monkeypatch.setattr(DecodeProcess, "tiles", losing)
+    with pytest.raises(DecoderUnavailable):
+        await lone.tiles(image_bytes(picture()), VIEWS, PATH)
+    assert met[0] is not None and met[1:] == [None]
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["noticed", "at-once"])
+async def test_a_worker_that_died_between_images_costs_nobody_an_image(lone: DecodePool, wait: bool) -> None:
     (pid,) = pids(lone)
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: gone(pid))
+    await until(lambda: not wait or gone(pid))
     image = image_bytes(picture())
     assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
 
 
-async def test_a_fork_server_that_died_is_started_again(lone: DecodePool) -> None:
+@pytest.mark.parametrize("wait", [True, False], ids=["noticed", "at-once"])
+async def test_a_fork_server_that_died_is_started_again(lone: DecodePool, wait: bool) -> None:
     (pid,) = pids(lone)
     assert lone._server._process is not None
     lone._server._process.kill()
-    await until(lambda: gone(pid))
+    await until(lambda: not wait or gone(pid))
     image = image_bytes(picture())
     assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
+
+
+async def test_a_fork_server_that_stands_still_is_replaced(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    server, control = lone._server._process, lone._server._control
+    assert server is not None and control is not None
+    server.send_signal(signal.SIGSTOP)
+    control.settimeout(0.05)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: gone(pid))
+    image, before = image_bytes(picture()), lone.losses
+    assert same(await lone.tiles(image, VIEWS, PATH), expected(image))
+    assert lone._server._process is not server
+    assert lone.losses == before, "that is no try of the image's"
 
 
 async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone: DecodePool) -> None:
@@ -328,7 +463,7 @@ async def test_workers_that_do_not_start_are_a_fault_of_the_machine_not_of_the_i
     pool = DecodePool(1, TILE_BYTES, timeout=DEADLOCK, max_pixels=MAX_PIXELS, startup_timeout=0.0)
     with pytest.raises(ConfigurationError, match="do not start"):
         await pool.start()
-    with pytest.raises(EncoderFailed, match="could be started") as caught:
+    with pytest.raises(DecoderUnavailable, match="not to blame") as caught:
         await pool.tiles(image_bytes(picture()), VIEWS, PATH)
     assert caught.value.param == PATH
     pool.close()
@@ -358,10 +493,12 @@ async def test_workers_inherit_no_environment_and_no_room_for_one_is_told(
     monkeypatch.setenv("PATCHBAY_API_KEYS", "secret")
     monkeypatch.setattr(subprocess, "Popen", full)
     pool = DecodePool(1, TILE_BYTES)
-    with pytest.raises(EncoderFailed, match="could be started"):
+    with pytest.raises(DecoderUnavailable):
         await pool.tiles(image_bytes(picture()), VIEWS, PATH)
     pool.close()
-    assert [set(env) for env in given] == [{"PYTHONPATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LANG"}]
+    assert [set(env) for env in given] == [
+        {"PYTHONPATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LANG"}
+    ] * 2
 
 
 def test_workers_end_with_a_parent_that_was_killed() -> None:

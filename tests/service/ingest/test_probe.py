@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -59,9 +60,18 @@ def test_size_is_the_displayed_one() -> None:
         (b"\xff\x4f\xff\x51\0\0", "JPEG 2000"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"%PDF-1.7", "PDF"),
-        (b"8BPS\0\1", "an unknown format"),
-        (b"%!PS-Adobe", "an unknown format"),
-        (b"\0\0\1\0\1\0", "an unknown format"),
+        (b"\0\0\0\x1cftypmsf1", "HEIF"),
+        (b"\0\0\0\x20ftypisom", "a video"),
+        (b"\0\0\0\x0cJXL \r\n", "JPEG XL"),
+        (b"8BPS\0\1", "PSD"),
+        (b"%!PS-Adobe", "PostScript"),
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b'{"error":', "JSON"),
+        (b"data:image/png;base64,", "a data URL within a data URL"),
+        (base64.b64encode(encoded("PNG", (4, 4))), "base64 text, as if encoded twice"),
+        (base64.b64encode(encoded("JPEG", (4, 4))), "base64 text, as if encoded twice"),
+        (base64.b64encode(encoded("WEBP", (4, 4))), "base64 text, as if encoded twice"),
+        (base64.b64encode(encoded("GIF", (4, 4))), "base64 text, as if encoded twice"),
         (b"SIMPLE  = T", "an unknown format"),
     ],
 )
@@ -73,8 +83,17 @@ def test_other_formats_are_refused_by_their_magic(data: bytes, words: str) -> No
 
 
 def test_a_broken_header_is_told_in_our_words() -> None:
-    with pytest.raises(InvalidImage, match="header is broken") as caught:
+    words = "header is broken or incomplete: the file ends within its header"
+    with pytest.raises(InvalidImage, match=words) as caught:
         look(encoded("PNG", (4, 4))[:20])
+    assert caught.value.param == PATH
+
+
+def test_a_sound_jpeg_that_no_decoder_here_knows_is_told_by_its_kind() -> None:
+    data = bytearray(encoded("JPEG", (4, 4)))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(UnsupportedImageFormat, match="is a JPEG of 12 bits per sample; JPEGs of 8") as caught:
+        look(bytes(data))
     assert caught.value.param == PATH
 
 

@@ -13,6 +13,7 @@ COUNTERS = {
     "cache_requests": {"result"},
     "cache_evictions": set(),
     "encoder_failures": set(),
+    "decode_worker_losses": set(),
     "handover_retries": set(),
     "cancelled": {"stage"},
     "media_errors": {"reason"},
@@ -98,6 +99,7 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("cache_capacity_bytes") == 8192
     assert harness.value("encoder_up") == 1
     assert harness.value("encoder_failures_total") == 4
+    assert harness.value("decode_worker_losses_total") == 1
     assert harness.value("encoder_info", device="cuda", kernels="triton", body="transformers") == 1
     assert harness.value("inflight_limit") == 64
     assert harness.value("visual_tokens_limit") == 9000
@@ -126,12 +128,18 @@ def test_every_stage_is_there_before_it_happens(harness: Harness) -> None:
 def test_what_alerts_count_is_there_before_it_happens(harness: Harness) -> None:
     for reason in ("url_not_allowed", "media_fetch_failed", "invalid_image"):
         assert harness.value("media_errors_total", reason=reason) == 0
-    for reason in ("queue_full", "visual_tokens_exhausted", "engine_unavailable", "draining"):
+    for reason in (
+        "queue_full",
+        "visual_tokens_exhausted",
+        "engine_unavailable",
+        "decoder_unavailable",
+        "draining",
+    ):
         assert harness.value("rejections_total", reason=reason) == 0
     for stage in ("body", "waiting", "streaming"):
         assert harness.value("cancelled_total", stage=stage) == 0
-    for name in ("cache_evictions_total", "encoder_failures_total", "engine_restarts_total"):
-        assert harness.value(name) == 0
+    for name in ("cache_evictions", "encoder_failures", "decode_worker_losses", "engine_restarts"):
+        assert harness.value(f"{name}_total") == 0
 
 
 def test_two_do_not_meet() -> None:
