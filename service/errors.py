@@ -26,7 +26,32 @@ PatchbayError
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class FetchCause(StrEnum):
+    """Why an image could not be had from its URL: the same words in an error, in the log and in the metric's label."""
+
+    DNS = "dns"
+    """The host's name has no address."""
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    """It did not come whole within `fetch_timeout`."""
+    TOO_SLOW = "too_slow"
+    """Its bytes came more slowly than any server may send them."""
+    STATUS_4XX = "4xx"
+    STATUS_5XX = "5xx"
+    STATUS_OTHER = "other_status"
+    REDIRECT = "redirect"
+    """One too many, or to nowhere."""
+    REFUSED = "refused"
+    """By our own guard: the address is not allowed."""
+    PROTOCOL = "protocol"
+    """No valid HTTP, or the connection was closed early."""
+    ENCODING = "encoding"
+    """A Content-Encoding that is not decoded, or not what it says."""
 
 
 class PatchbayError(Exception):
@@ -35,6 +60,8 @@ class PatchbayError(Exception):
     code: ClassVar[str] = "internal_error"
     type: ClassVar[str] = "server_error"
     retryable: ClassVar[bool] = False
+    cause: FetchCause | None = None
+    """Where an image could not be had from its URL."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -108,10 +135,22 @@ class TooManyImages(ImageError):
 class URLNotAllowed(ImageError):
     code = "url_not_allowed"
 
+    def __init__(
+        self, message: str, *, cause: FetchCause = FetchCause.REFUSED, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.cause = cause
+
 
 class MediaFetchFailed(ImageError):
     code = "media_fetch_failed"
     retryable = True
+
+    def __init__(
+        self, message: str, *, cause: FetchCause = FetchCause.PROTOCOL, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.cause = cause
 
 
 class Busy(PatchbayError):

@@ -172,6 +172,12 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Seconds in which its server must have answered."
     )
     fetch_redirects: int = Field(3, ge=0, le=10, description="Redirects followed; each hop is checked anew.")
+    fetch_user_agent: str | None = Field(
+        None,
+        pattern=r"^[!-~]([ -~]{0,254}[!-~])?$",
+        description="User-Agent header with which images are fetched: printable ASCII. Some hosts serve only those "
+        "that name a page or an address to write to. Default: patchbay/ and the version.",
+    )
     allow_private_urls: bool = Field(
         False,
         description="Also fetch images from private and loopback addresses. A hole into your network: know why.",

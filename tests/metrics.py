@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.errors import FetchCause
 from service.telemetry.metrics import Metrics
 
 
@@ -30,6 +31,7 @@ def happens(metrics: Metrics) -> None:
     metrics.cancelled("waiting")
     metrics.media_error("url_not_allowed")
     metrics.media_error("media_fetch_failed")
+    metrics.fetch_failed(FetchCause.DNS)
     metrics.image(format="png", source="url", detail="high", pixels=640 * 480, tokens=160)
     metrics.cache(hit=True)
     metrics.batch(items=3, patches=192, seconds=0.25)

@@ -36,6 +36,8 @@ def log_access(
     }
     if exchange.error:
         fields["error"] = exchange.error
+    if exchange.cause:
+        fields["cause"] = exchange.cause
     if exchange.model:
         fields |= _of_a_model(shares, exchange)
     log.log(

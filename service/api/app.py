@@ -74,7 +74,7 @@ def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[F
     @api.exception_handler(PatchbayError)
     async def refuse(request: Request, error: PatchbayError) -> Response:
         exchange = exchange_of(request.scope)
-        exchange.error = error.code
+        exchange.failed(error)
         return error_response(explain(error, exchange.request_id, metrics))
 
     @api.exception_handler(HTTPException)

@@ -48,11 +48,12 @@ def status_of(error: PatchbayError) -> int:
 
 
 def error_object(error: PatchbayError) -> dict[str, Any]:
-    """OpenAI's error object. https://platform.openai.com/docs/guides/error-codes"""
+    """OpenAI's error object, and in it the cause where an image could not be had from its URL. https://platform.openai.com/docs/guides/error-codes"""
     kind, code = error.type, error.code
     if isinstance(error, EngineRejected):
         kind, code = error.engine_type or kind, error.engine_code or code
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code}}
+    told = {"message": error.message, "type": kind, "param": error.param, "code": code}
+    return {"error": told if error.cause is None else {**told, "cause": error.cause}}
 
 
 def error_response(error: PatchbayError) -> JSONResponse:
@@ -84,6 +85,8 @@ def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayErro
             metrics.rejected(error.code)
         case ImageError():
             metrics.media_error(error.code)
+            if error.cause is not None:
+                metrics.fetch_failed(error.cause)
         case PatchbayError():
             pass
         case _:

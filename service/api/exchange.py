@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from service.api.completion import Outcome
 from service.domain import Record
+from service.errors import PatchbayError
 from service.telemetry.spans import RequestSpan
 
 KEY = "patchbay.exchange"
@@ -42,9 +43,14 @@ class Exchange:
     """The outcome where it differs from the status line: late failures of a stream, clients that disconnected."""
     error: str = ""
     """The code of the error with which it ended."""
+    cause: str = ""
+    """Why an image could not be had from its URL, if that was the error."""
     client_left: bool = False
     span: RequestSpan | None = None
     """None where tracing is off."""
+
+    def failed(self, error: PatchbayError) -> None:
+        self.error, self.cause = error.code, error.cause or ""
 
 
 def begin(scope: Scope) -> Exchange:

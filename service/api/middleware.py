@@ -48,7 +48,7 @@ class Exchanges:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             told = explain(error, exchange.request_id, self._metrics)
-            exchange.error = told.code
+            exchange.failed(told)
             if started:
                 # too late for a status: the server logs what is raised and closes the connection, which the client sees
                 raise BrokenOff(f"request {exchange.request_id} failed in the middle of its answer") from None

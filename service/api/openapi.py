@@ -253,6 +253,11 @@ def _error() -> Document:
                 "description": "JSON path of the field that the error is about.",
             },
             "code": _STRING,
+            "cause": {
+                "enum": list(errors.FetchCause),
+                "description": "Only of `url_not_allowed` and `media_fetch_failed`: why the image could not be "
+                "had from its URL.",
+            },
         },
         *("message", "type", "param", "code"),
     )

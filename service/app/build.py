@@ -17,7 +17,7 @@ from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
 from service.engine.supervisor import EngineState, EngineSupervisor, Pace
-from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
+from service.ingest import USER_AGENT, Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
 from service.pipeline.images import ImageReader
 from service.telemetry.metrics import Metrics
 
@@ -40,6 +40,7 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
             connect_timeout=settings.fetch_connect_timeout,
             redirects=settings.fetch_redirects,
         ),
+        user_agent=settings.fetch_user_agent or USER_AGENT,
     )
     limits = ImageLimits(
         max_bytes=settings.max_image_bytes,

@@ -1,7 +1,7 @@
 """Image URLs to bytes: the only connections that Patchbay makes to addresses chosen by clients.
 
 Every hop is checked by the guard; total time, size and minimum speed are limited; the text of the other server's
-answers never reaches the client.
+answers never reaches the client. What is not protected by that is taken as browsers take it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from service import __version__
 from service.domain import ImageRef
-from service.errors import ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
+from service.errors import FetchCause, ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
+from service.ingest.encoding import BadEncoding, Inflater, decoder
 from service.ingest.guard import GuardedResolver, Lookup, ParsedURL, URLPolicy, check_url, follow
 
+_SUCCESSES = frozenset({200, 203})
+"""203: a proxy on the way has changed something."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADERS = {"User-Agent": "patchbay", "Accept": "image/*", "Accept-Encoding": "identity"}
 _CHUNK = 256 * 1024
+USER_AGENT = f"patchbay/{__version__}"
+
+TakeBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +49,20 @@ class Fetcher:
     """Fetches images. Needs a running event loop from the first fetch on, and `close` at the end."""
 
     def __init__(
-        self, policy: URLPolicy, limits: FetchLimits, *, lookup: Lookup = socket.getaddrinfo
+        self,
+        policy: URLPolicy,
+        limits: FetchLimits,
+        *,
+        user_agent: str = USER_AGENT,
+        lookup: Lookup = socket.getaddrinfo,
     ) -> None:
         self._policy = policy
         self._limits = limits
+        self._headers = {"User-Agent": user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
         self._resolver = GuardedResolver(policy, lookup)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, ref: ImageRef, take_bytes: Callable[[int], None] = lambda count: None) -> bytes:
+    async def fetch(self, ref: ImageRef, take_bytes: TakeBytes = lambda count: None) -> bytes:
         """The body behind `ref.url`; `take_bytes` is told of its bytes as they come, and may raise an ImageError.
 
         Raises URLNotAllowed, MediaFetchFailed and ImageTooLarge, all with `ref.path`.
@@ -64,21 +76,22 @@ class Fetcher:
             raise
         # aiohttp's connect timeout is a TimeoutError too, so its errors come first
         except aiohttp.ClientError as error:
-            raise MediaFetchFailed(_failure(error), param=ref.path) from None
+            raise _failure(error, ref.path) from None
         except TimeoutError:
             raise MediaFetchFailed(
                 f"The image was not delivered within {self._limits.timeout:g} seconds (fetch_timeout).",
+                cause=FetchCause.TIMEOUT,
                 param=ref.path,
             ) from None
         except (OSError, ValueError) as error:
-            raise MediaFetchFailed(_failure(error), param=ref.path) from None
+            raise _failure(error, ref.path) from None
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
         await self._resolver.close()
 
-    async def _follow(self, url: ParsedURL, path: str, take_bytes: Callable[[int], None]) -> bytes:
+    async def _follow(self, url: ParsedURL, path: str, take_bytes: TakeBytes) -> bytes:
         for _ in range(self._limits.redirects + 1):
             async with self._open().get(url.url, allow_redirects=False) as response:
                 location = response.headers.get("Location")
@@ -86,30 +99,48 @@ class Fetcher:
                     return await self._body(response, take_bytes)
                 url = follow(location, url, self._policy, path)
         raise URLNotAllowed(
-            f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects)."
+            f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects).",
+            cause=FetchCause.REDIRECT,
         )
 
-    async def _body(self, response: aiohttp.ClientResponse, take_bytes: Callable[[int], None]) -> bytes:
-        if response.status != 200:
-            raise MediaFetchFailed(f"The image's server answered with a {response.status // 100}xx status.")
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise MediaFetchFailed("The image's server sent a compressed body although it was not asked to.")
+    async def _body(self, response: aiohttp.ClientResponse, take_bytes: TakeBytes) -> bytes:
+        if response.status not in _SUCCESSES:
+            raise _refused(response.status)
+        try:
+            body = await self._decoded(response, take_bytes)
+        except BadEncoding as error:
+            raise MediaFetchFailed(
+                f"The image's server sent a body {error}.", cause=FetchCause.ENCODING
+            ) from None
+        return body
+
+    async def _decoded(self, response: aiohttp.ClientResponse, take_bytes: TakeBytes) -> bytes:
+        """Raises BadEncoding, MediaFetchFailed and whatever `take_bytes` raises."""
+        encoding = decoder(response.headers.getall("Content-Encoding", ()), self._limits.max_bytes)
         if (response.content_length or 0) > self._limits.max_bytes:
             raise self._too_large()
         start = asyncio.get_running_loop().time() + self._limits.slow_grace
-        body = bytearray()
-        while True:
-            try:
-                async with asyncio.timeout_at(start + len(body) / self._limits.min_rate):
-                    chunk = await response.content.read(_CHUNK)
-            except TimeoutError:
-                raise MediaFetchFailed("The image's server sent the image too slowly.") from None
-            if not chunk:
-                return bytes(body)
-            body += chunk
-            if len(body) > self._limits.max_bytes:
+        body, received = bytearray(), 0
+        while piece := await self._read(response, start + received / self._limits.min_rate):
+            received += len(piece)
+            if isinstance(encoding, Inflater):
+                # a piece may become all that is allowed
+                piece = await asyncio.to_thread(encoding.feed, piece)
+            body += piece
+            if max(len(body), received) > self._limits.max_bytes:
                 raise self._too_large()
-            take_bytes(len(chunk))
+            take_bytes(len(piece))
+        encoding.end()
+        return bytes(body)
+
+    async def _read(self, response: aiohttp.ClientResponse, deadline: float) -> bytes:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await response.content.read(_CHUNK)
+        except TimeoutError:
+            raise MediaFetchFailed(
+                "The image's server sent the image too slowly.", cause=FetchCause.TOO_SLOW
+            ) from None
 
     def _too_large(self) -> ImageTooLarge:
         return ImageTooLarge(
@@ -126,7 +157,7 @@ class Fetcher:
                     limit_per_host=self._limits.connections_per_host,
                 ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_timeout),
-                headers=_HEADERS,
+                headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
@@ -134,10 +165,27 @@ class Fetcher:
         return self._session
 
 
-def _failure(error: Exception) -> str:
+def _refused(status: int) -> MediaFetchFailed:
+    """A status that is no success. Of the answer's text the client learns nothing, as it may be anybody's."""
+    if status in _REDIRECTS:
+        return MediaFetchFailed(
+            f"The image's server answered with status {status}, a redirect, and did not say where to.",
+            cause=FetchCause.REDIRECT,
+        )
+    classes = {4: FetchCause.STATUS_4XX, 5: FetchCause.STATUS_5XX}
+    return MediaFetchFailed(
+        f"The image's server answered with status {status}.",
+        cause=classes.get(status // 100, FetchCause.STATUS_OTHER),
+    )
+
+
+def _failure(error: Exception, path: str) -> MediaFetchFailed:
     """Our own sentence for an error of aiohttp, whose text may contain addresses."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return "A secure connection to the image's server could not be established."
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
-        return "The image's server could not be reached."
-    return "The image's server closed the connection early or did not answer with valid HTTP."
+        text, cause = "A secure connection to the image's server could not be established.", FetchCause.TLS
+    elif isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
+        text, cause = "The image's server could not be reached.", FetchCause.CONNECT
+    else:
+        text = "The image's server closed the connection early or did not answer with valid HTTP."
+        cause = FetchCause.PROTOCOL
+    return MediaFetchFailed(text, cause=cause, param=path)

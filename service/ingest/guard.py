@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from service.errors import MediaFetchFailed, URLNotAllowed
+from service.errors import FetchCause, MediaFetchFailed, URLNotAllowed
 from service.ingest.addresses import may_contact
 
 _LONGEST_URL = 8192
@@ -53,38 +53,43 @@ class ParsedURL:
     port: int
 
 
-def check_url(url: str, policy: URLPolicy, path: str) -> ParsedURL:
+def check_url(url: str, policy: URLPolicy, path: str, *, what: str = "The image URL") -> ParsedURL:
     """Parses `url` and refuses what must not be fetched. The addresses of a host name are checked on resolution.
 
-    Raises URLNotAllowed with `path`.
+    `what` it is begins the sentences. Raises URLNotAllowed with `path`.
     """
     parts = _PARTS.match(url) if _clean(url) else None
     if parts is None:
         raise URLNotAllowed(
-            "The image URL is malformed: expected http:// or https:// and a host, at most "
+            f"{what} is malformed: expected http:// or https:// and a host, at most "
             f"{_LONGEST_URL} characters, without spaces, control characters or backslashes.",
             param=path,
         )
     if parts["scheme"].lower() not in ("http", "https"):
-        raise URLNotAllowed("Image URLs must be http, https or data URLs.", param=path)
+        raise URLNotAllowed(f"{what} is none of the kinds that are allowed: http, https or data.", param=path)
     if "@" in parts["authority"]:
-        raise URLNotAllowed("Image URLs must not contain a user name or password.", param=path)
+        raise URLNotAllowed(f"{what} contains a user name or password, which is not allowed.", param=path)
     parsed = _parse(url) if _AUTHORITY.fullmatch(parts["authority"]) else None
     if parsed is None:
-        raise URLNotAllowed("The image URL's host or port is malformed.", param=path)
+        raise URLNotAllowed(f"{what} has a malformed host or port.", param=path)
     _check_destination(parsed, policy, path)
     return parsed
 
 
 def follow(location: str, base: ParsedURL, policy: URLPolicy, path: str) -> ParsedURL:
-    """The target of a redirect, checked like the first URL. Raises URLNotAllowed with `path`."""
+    """The target of a redirect, checked like the first URL; blanks are taken as browsers take them: those around it
+    go, those within are percent-encoded. Raises URLNotAllowed with `path`.
+    """
+    location = location.strip(" ").replace(" ", "%20")
     try:
         target = str(base.url.join(URL(location, encoded=location.isascii()))) if _clean(location) else ""
     except ValueError:
         target = ""
-    parsed = check_url(target, policy, path)
+    parsed = check_url(target, policy, path, what="The target to which the image URL redirects")
     if base.url.scheme == "https" and parsed.url.scheme == "http":
-        raise URLNotAllowed("The image URL redirects from https to http.", param=path)
+        raise URLNotAllowed(
+            "The image URL redirects from https to http.", cause=FetchCause.REDIRECT, param=path
+        )
     return parsed
 
 
@@ -177,7 +182,7 @@ class GuardedResolver(AbstractResolver):
         except (OSError, UnicodeError):
             found = []
         if not found:
-            raise MediaFetchFailed("The image URL's host name could not be resolved.")
+            raise MediaFetchFailed("The image URL's host name could not be resolved.", cause=FetchCause.DNS)
         addresses = [str(answer[4][0]) for answer in found]
         if not all(may_contact(address, allow_private=self._policy.allow_private) for address in addresses):
             raise _not_public(None)

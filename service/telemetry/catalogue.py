@@ -70,6 +70,12 @@ CATALOGUE = (
     ),
     Definition(
         "counter",
+        "fetch_failures",
+        "Images that could not be had from their URL, by cause; each is a media error too.",
+        labels=("cause",),
+    ),
+    Definition(
+        "counter",
         "images",
         "Images accepted, with the level of detail that was applied.",
         labels=("format", "source", "detail"),

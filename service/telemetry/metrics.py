@@ -13,7 +13,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from service.errors import ArenaFull, DecoderUnavailable, Draining, EngineUnavailable, ImageError, QueueFull
+from service.errors import (
+    ArenaFull,
+    DecoderUnavailable,
+    Draining,
+    EngineUnavailable,
+    FetchCause,
+    ImageError,
+    QueueFull,
+)
 from service.telemetry.catalogue import CATALOGUE, STAGES, TOTAL, Definition
 
 
@@ -70,6 +78,9 @@ class Metrics:
 
     def media_error(self, reason: str) -> None:
         self._counters["media_errors"].labels(reason).inc()
+
+    def fetch_failed(self, cause: FetchCause) -> None:
+        self._counters["fetch_failures"].labels(cause).inc()
 
     def image(self, *, format: str, source: str, detail: str, pixels: int, tokens: int) -> None:
         """One image that was accepted, with the level of detail that was applied."""
@@ -166,6 +177,8 @@ class Metrics:
             self._counters["rejections"].labels(kind.code)
         for reason in sorted({kind.code for kind in ImageError.__subclasses__()}):
             self._counters["media_errors"].labels(reason)
+        for cause in FetchCause:
+            self._counters["fetch_failures"].labels(cause)
         for stage in ("body", "waiting", "streaming"):
             self._counters["cancelled"].labels(stage)
         for result in ("hit", "miss"):

@@ -105,7 +105,8 @@ class ChatResponse(Response):
             if exchange.details:
                 await stream.write(last.followed_by_details(exchange.record) + DONE)
         if stream.failure is not None:
-            exchange.status, exchange.error = status_of(stream.failure), stream.failure.code
+            exchange.status = status_of(stream.failure)
+            exchange.failed(stream.failure)
 
 
 async def _relay(reply: ChatReply, stream: EventStream, progress: Progress, exchange: Exchange) -> Event:

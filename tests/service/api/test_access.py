@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.sse import DONE
 from service.domain import ChatRequest
-from service.errors import EngineFailed, EngineUnavailable
+from service.errors import EngineFailed, EngineUnavailable, FetchCause, MediaFetchFailed
 from service.families import load_geometry
 from service.pipeline.admission import Admission
 from service.pipeline.chat import Pipeline
@@ -108,7 +108,7 @@ async def test_an_answer_is_told_with_its_images_stages_and_tokens() -> None:
     ]
     assert line["usage"] == {"prompt_tokens": 9, "completion_tokens": 3}
     assert line["finish_reasons"] == ["stop"]
-    assert line["client_left"] is False and "error" not in line
+    assert line["client_left"] is False and not {"error", "cause"} & set(line)
 
 
 async def test_a_stream_is_told_like_any_other() -> None:
@@ -137,6 +137,13 @@ async def test_a_failure_is_told_by_its_code(
     line, harness = await line_of(reply, stream=stream)
     assert (line["status"], line["error"], line["model"]) == (status, error, "demo")
     assert harness.metric("requests_total", route=ROUTE, model="demo", code=str(status)) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_cause_of_a_failed_fetch_is_told(stream: bool) -> None:
+    line, harness = await line_of(MediaFetchFailed("no address", cause=FetchCause.DNS), stream=stream)
+    assert (line["status"], line["error"], line["cause"]) == (424, "media_fetch_failed", "dns")
+    assert harness.metric("fetch_failures_total", cause="dns") == 1
 
 
 async def test_a_client_that_left_is_told() -> None:

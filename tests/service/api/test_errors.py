@@ -58,9 +58,10 @@ def test_every_error_has_its_status() -> None:
 def test_openai_s_error_object(error: PatchbayError) -> None:
     response = error_response(error)
     assert response.status_code == STATUS[type(error).__name__]
-    assert json.loads(response.body) == {
-        "error": {"message": "why", "type": error.type, "param": None, "code": error.code}
-    }
+    told = {"message": "why", "type": error.type, "param": None, "code": error.code}
+    if isinstance(error, errors.URLNotAllowed | errors.MediaFetchFailed):
+        told["cause"] = error.cause
+    assert json.loads(response.body) == {"error": told}
 
 
 @pytest.mark.parametrize("seconds, header", [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (60, "60")])
@@ -130,4 +131,6 @@ def test_refusals_are_counted() -> None:
 
     assert counted("rejections", "queue_full") == counted("rejections", "visual_tokens_exhausted") == 1
     assert counted("media_errors", "url_not_allowed") == 1
+    assert registry.get_sample_value("patchbay_fetch_failures_total", {"cause": "refused"}) == 1
+    assert registry.get_sample_value("patchbay_fetch_failures_total", {"cause": "dns"}) == 0
     assert counted("rejections", "url_not_allowed") is None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from service import __version__
 from service.domain import Detail, ImageRef
-from service.errors import ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
+from service.errors import FetchCause, ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
+from service.ingest.encoding import decoder
 from service.ingest.fetch import Fetcher, FetchLimits
 from service.ingest.guard import URLPolicy
 from tests.waiting import LoopClock
@@ -106,9 +109,11 @@ def redirect(*locations: str) -> Answer:
 
 @asynccontextmanager
 async def fetching(
-    policy: URLPolicy = OPEN, lookup: Any = None, **limits: Any
+    policy: URLPolicy = OPEN, lookup: Any = None, agent: str | None = None, **limits: Any
 ) -> AsyncIterator[Callable[[str], Any]]:
-    fetcher = Fetcher(policy, FetchLimits(**limits), **({"lookup": lookup} if lookup else {}))
+    given = {"lookup": lookup, "user_agent": agent}
+    options: Any = {name: value for name, value in given.items() if value is not None}
+    fetcher = Fetcher(policy, FetchLimits(**limits), **options)
     try:
         yield lambda url: fetcher.fetch(ImageRef(url, Detail.AUTO, 0, 0, PATH))
     finally:
@@ -116,11 +121,16 @@ async def fetching(
 
 
 async def refused(
-    fetch: Callable[[str], Any], url: str, error: type[ImageError], words: str | None = None
+    fetch: Callable[[str], Any],
+    url: str,
+    error: type[ImageError],
+    words: str | None = None,
+    cause: FetchCause | None = None,
 ) -> None:
     with pytest.raises(error, match=words) as caught:
         await fetch(url)
     assert caught.value.param == PATH
+    assert cause is None or caught.value.cause is cause
     assert not re.search(r"0x[0-9a-f]{6,}|Errno|127\.0\.0\.1", caught.value.message)
 
 
@@ -189,7 +199,7 @@ CANARY_URLS = [
 async def test_no_connection_reaches_a_private_address(url: str) -> None:
     lookup, _ = resolving_to("127.0.0.1")
     async with serving(reply(b"secret")) as canary, fetching(URLPolicy(), lookup) as fetch:
-        await refused(fetch, url.format(port=canary.port), URLNotAllowed)
+        await refused(fetch, url.format(port=canary.port), URLNotAllowed, cause=FetchCause.REFUSED)
     assert canary.connections == 0
 
 
@@ -226,7 +236,8 @@ async def test_redirects_are_followed_up_to_their_number() -> None:
     async with serving(redirect(*chain)) as server, fetching(redirects=3) as fetch:
         assert await fetch(server.url("/1")) == b"image"
         before = len(server.requests)
-        await refused(fetch, server.url("/0"), URLNotAllowed, "more than 3 times .*fetch_redirects")
+        words = "more than 3 times .*fetch_redirects"
+        await refused(fetch, server.url("/0"), URLNotAllowed, words, FetchCause.REDIRECT)
         assert len(server.requests) == before + 4
 
 
@@ -265,36 +276,143 @@ async def test_a_redirect_may_not_change_to_a_port_outside_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "words", "cause"),
     [
-        (reply(b"secret", "404 Not Found"), "4xx status"),
-        (reply(b"secret", "503 Unavailable"), "5xx status"),
-        (reply(b"secret", "206 Partial Content"), "2xx status"),
-        (reply(b"", "302 Found"), "3xx status"),
-        (reply(b"secret", "200 OK", "Content-Encoding: gzip"), "compressed"),
-        (raw(b"secret, no HTTP\r\n\r\n", close=True), "answer with valid HTTP"),
-        (raw(b"", close=True), "closed the connection early"),
+        (reply(b"secret", "401 Unauthorized"), "answered with status 401", "4xx"),
+        (reply(b"secret", "404 secret"), "answered with status 404", "4xx"),
+        (reply(b"secret", "429 Too Many Requests"), "answered with status 429", "4xx"),
+        (reply(b"secret", "503 Unavailable"), "answered with status 503", "5xx"),
+        (reply(b"secret", "206 Partial Content"), "answered with status 206", "other_status"),
+        (reply(b"", "304 Not Modified"), "answered with status 304", "other_status"),
+        (reply(b"", "302 Found"), "answered with status 302, a redirect", "redirect"),
+        (raw(b"secret, no HTTP\r\n\r\n", close=True), "answer with valid HTTP", "protocol"),
+        (raw(b"", close=True), "closed the connection early", "protocol"),
         (
             raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsecret", close=True),
             "closed the connection early",
+            "protocol",
         ),
-        (raw(b"HTTP/1.1 200 OK\r\nX: " + b"secret" * 20_000, close=True), "answer with valid HTTP"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nsecret", close=True), "answer with valid HTTP"),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nX: " + b"secret" * 20_000, close=True),
+            "answer with valid HTTP",
+            "protocol",
+        ),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nsecret", close=True),
+            "answer with valid HTTP",
+            "protocol",
+        ),
     ],
 )
-async def test_a_server_that_does_not_deliver_is_told_in_our_words(answer: Answer, words: str) -> None:
+async def test_a_server_that_does_not_deliver_is_told_in_our_words(
+    answer: Answer, words: str, cause: str
+) -> None:
     async with serving(answer) as server, fetching() as fetch:
         with pytest.raises(MediaFetchFailed, match=words) as caught:
             await fetch(server.url())
     assert caught.value.param == PATH and caught.value.code == "media_fetch_failed"
+    assert caught.value.cause == cause
     assert "secret" not in caught.value.message
+
+
+async def test_a_body_that_a_proxy_has_changed_is_a_body() -> None:
+    async with serving(reply(b"image", "203 Non-Authoritative Information")) as server, fetching() as fetch:
+        assert await fetch(server.url()) == b"image"
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "identity", "utf-8", "base64", "aws-chunked", "binary", "none", "identity, aws-chunked", "?"],
+)
+async def test_a_label_that_encodes_nothing_changes_nothing(label: str) -> None:
+    header = f"Content-Encoding: {label}"
+    async with serving(reply(b"image", "200 OK", header)) as server, fetching() as fetch:
+        assert await fetch(server.url()) == b"image"
+
+
+BODY = bytes(range(256)) * 2000
+
+
+def deflated(data: bytes, window: int) -> bytes:
+    packer = zlib.compressobj(wbits=window)
+    return packer.compress(data) + packer.flush()
+
+
+GZIP, ZLIB, RAW = 31, 15, -15
+
+
+@pytest.mark.parametrize(
+    ("label", "window"),
+    [("gzip", GZIP), ("X-GZip", GZIP), ("deflate", ZLIB), ("deflate", RAW), ("aws-chunked,gzip", GZIP)],
+)
+async def test_a_compressed_body_is_decompressed_although_it_was_not_asked_for(
+    label: str, window: int
+) -> None:
+    packed = deflated(BODY, window)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in packed)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {label}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    in_single_bytes = raw(head.encode() + chunks + b"0\r\n\r\n")
+    for answer in (reply(packed, "200 OK", f"Content-Encoding: {label}"), in_single_bytes):
+        async with serving(answer) as server, fetching(max_bytes=len(BODY)) as fetch:
+            assert await fetch(server.url()) == BODY
+
+
+async def test_a_bomb_is_inflated_no_further_than_the_bound() -> None:
+    bomb = deflated(bytes(200_000_000), GZIP)
+    assert len(bomb) < 200_000
+    taken: list[int] = []
+    async with serving(reply(bomb, "200 OK", "Content-Encoding: gzip")) as server:
+        fetcher = Fetcher(OPEN, FetchLimits(max_bytes=1_000_000))
+        with pytest.raises(ImageTooLarge, match="1000000 bytes .*max_image_bytes") as caught:
+            await fetcher.fetch(ImageRef(server.url(), Detail.AUTO, 0, 0, PATH), taken.append)
+        await fetcher.close()
+    assert caught.value.param == PATH
+    assert sum(taken) <= 1_000_000
+
+
+def test_an_inflater_gives_one_byte_more_than_the_bound_and_stops() -> None:
+    inflater = decoder(["gzip"], 1000)
+    assert len(inflater.feed(deflated(bytes(10_000_000), GZIP))) == 1001
+    assert inflater.feed(b"more") == b""
+
+
+@pytest.mark.parametrize(
+    ("label", "body", "words"),
+    [
+        ("br", b"secret", "Content-Encoding br, although it was not asked to compress"),
+        ("zstd", b"secret", "Content-Encoding zstd"),
+        ("gzip, gzip", b"secret", "compressed more than once"),
+        ("gzip", b"secret", r"not what its Content-Encoding \(gzip\) says"),
+        ("gzip", deflated(BODY, GZIP)[:-9], "ends too early"),
+        ("gzip", b"\x1f", "ends too early"),
+        ("deflate", b"", "ends too early"),
+    ],
+)
+async def test_an_encoding_that_cannot_be_decoded_is_named(label: str, body: bytes, words: str) -> None:
+    async with serving(reply(body, "200 OK", f"Content-Encoding: {label}")) as server, fetching() as fetch:
+        await refused(fetch, server.url(), MediaFetchFailed, words, FetchCause.ENCODING)
+
+
+async def test_it_names_itself_and_its_version_unless_it_is_told_a_name() -> None:
+    contact = "patchbay (+https://example.com/bot; bot@example.com)"
+    async with serving(reply(b"x")) as server:
+        for agent, sent in ((None, f"patchbay/{__version__}"), (contact, contact)):
+            async with fetching(agent=agent) as fetch:
+                await fetch(server.url())
+            assert f"\r\nUser-Agent: {sent}\r\n".encode() in server.requests[-1]
+
+
+async def test_blanks_in_a_redirect_are_taken_as_browsers_take_them() -> None:
+    async with serving(redirect("/my image.png")) as server, fetching() as fetch:
+        assert await fetch(server.url("/0")) == b"image"
+    assert server.requests[-1].startswith(b"GET /my%20image.png HTTP/1.1\r\n")
 
 
 async def test_a_server_that_is_not_there_is_a_failed_fetch() -> None:
     async with serving() as server:
         url = server.url()
     async with fetching() as fetch:
-        await refused(fetch, url, MediaFetchFailed, "could not be reached")
+        await refused(fetch, url, MediaFetchFailed, "could not be reached", FetchCause.CONNECT)
 
 
 async def test_a_server_without_tls_is_told_so() -> None:
@@ -307,7 +425,9 @@ async def test_a_server_without_tls_is_told_so() -> None:
 
         tls = await asyncio.start_server(plain, "127.0.0.1", 0)
         port = tls.sockets[0].getsockname()[1]
-        await refused(fetch, f"https://127.0.0.1:{port}/", MediaFetchFailed, "secure connection")
+        await refused(
+            fetch, f"https://127.0.0.1:{port}/", MediaFetchFailed, "secure connection", FetchCause.TLS
+        )
         tls.close()
     assert server.connections == 0
 
@@ -350,7 +470,9 @@ async def test_silence_ends_at_the_deadline() -> None:
 
     async with serving(silent) as server, fetching(timeout=60) as fetch:
         clock = LoopClock()
-        fetching_it = refused(fetch, server.url(), MediaFetchFailed, "within 60 seconds .*fetch_timeout")
+        fetching_it = refused(
+            fetch, server.url(), MediaFetchFailed, "within 60 seconds .*fetch_timeout", FetchCause.TIMEOUT
+        )
         task = asyncio.create_task(fetching_it)
         await asked.wait()
         clock.advance(61)
@@ -374,7 +496,7 @@ async def test_the_deadline_covers_all_hops_and_the_name() -> None:
 async def test_a_drip_is_given_up_long_before_the_deadline() -> None:
     drip = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(10))
     async with serving(drip) as server, fetching(timeout=3600, slow_grace=0.05) as fetch:
-        await refused(fetch, server.url(), MediaFetchFailed, "too slowly")
+        await refused(fetch, server.url(), MediaFetchFailed, "too slowly", FetchCause.TOO_SLOW)
         await server.gone.wait()
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from service.errors import MediaFetchFailed, URLNotAllowed
+from service.errors import FetchCause, MediaFetchFailed, URLNotAllowed
 from service.ingest.addresses import may_contact
 from service.ingest.guard import GuardedResolver, ParsedURL, URLPolicy, check_url, follow
 
@@ -239,6 +239,10 @@ def test_whatever_passes_has_one_host_for_every_reader(rest: str, prefixed: bool
         ("//other.com/x", "https://other.com/x"),
         ("https://other.com:8443/x#f", "https://other.com:8443/x"),
         ("/ü", "https://good.com/%C3%BC"),
+        ("/my image.png?a b", "https://good.com/my%20image.png?a%20b"),
+        ("/my%2Fown image.png", "https://good.com/my%2Fown%20image.png"),
+        ("https://other.com/an ü", "https://other.com/an%20%C3%BC"),
+        ("  /x  ", "https://good.com/x"),
     ],
 )
 def test_redirects_are_taken_relative_to_where_they_came_from(location: str, target: str) -> None:
@@ -257,8 +261,9 @@ def test_redirects_are_taken_relative_to_where_they_came_from(location: str, tar
         "https://good.com\\@evil.com/",
         "https://2130706433/",
         "https://good.com:99999/",
-        " /x",
         "/x\r\nHost: evil",
+        "https://go od.com/",
+        "/x\u3000y",
         "/\udc80",
         "http://good.com/plain",
     ],
@@ -267,6 +272,17 @@ def test_redirects_are_checked_like_first_urls(location: str) -> None:
     with pytest.raises(URLNotAllowed) as caught:
         follow(location, check("https://good.com/a/"), PUBLIC, PATH)
     assert caught.value.param == PATH
+    assert caught.value.cause in (FetchCause.REFUSED, FetchCause.REDIRECT)
+
+
+def test_a_redirects_target_is_not_called_the_clients_url() -> None:
+    for location, words in (
+        ("/x\ty", "The target to which the image URL redirects is malformed"),
+        ("ftp://good.com/", "The target to which the image URL redirects is none of the kinds"),
+        ("https://-good.com/", "The target to which the image URL redirects has a malformed host or port"),
+    ):
+        with pytest.raises(URLNotAllowed, match=words):
+            follow(location, check("https://good.com/a/"), PUBLIC, PATH)
 
 
 def test_a_redirect_may_leave_http_for_https_but_not_the_allowed_ports() -> None:
@@ -354,4 +370,5 @@ async def test_a_name_without_an_address_is_a_failed_fetch(failure: Any) -> None
     async with resolving(PUBLIC, failure) as resolver:
         with pytest.raises(MediaFetchFailed, match="could not be resolved") as caught:
             await resolver.resolve("nowhere.example", 80)
+    assert caught.value.cause is FetchCause.DNS
     assert "secret" not in caught.value.message

@@ -1,6 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from service.errors import FetchCause
 from service.telemetry.catalogue import STAGES, TOTAL
 from service.telemetry.metrics import Metrics
 from tests.metrics import happens, stands
@@ -17,6 +18,7 @@ COUNTERS = {
     "handover_retries": set(),
     "cancelled": {"stage"},
     "media_errors": {"reason"},
+    "fetch_failures": {"cause"},
     "encoder_busy_seconds": set(),
     "engine_restarts": set(),
 }
@@ -91,6 +93,7 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("time_to_first_token_seconds_sum") == 0.3
     assert harness.value("inter_token_latency_seconds_sum") == 0.02
     assert harness.value("handover_retries_total") == 1
+    assert harness.value("fetch_failures_total", cause="dns") == 1
     assert harness.value("cache_evictions_total") == 6
     assert harness.value("engine_restarts_total") == 2
     assert (harness.value("engine_up"), harness.value("starting"), harness.value("draining")) == (1, 0, 0)
@@ -136,6 +139,8 @@ def test_what_alerts_count_is_there_before_it_happens(harness: Harness) -> None:
         "draining",
     ):
         assert harness.value("rejections_total", reason=reason) == 0
+    for cause in FetchCause:
+        assert harness.value("fetch_failures_total", cause=cause) == 0
     for stage in ("body", "waiting", "streaming"):
         assert harness.value("cancelled_total", stage=stage) == 0
     for name in ("cache_evictions", "encoder_failures", "decode_worker_losses", "engine_restarts"):
