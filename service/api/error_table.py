@@ -18,7 +18,7 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.ModelNotFound: "the model is not one that is served here",
     errors.ContextLengthExceeded: "images and text exceed the model's context; the message gives each image's tokens",
     errors.ImageError: "something is wrong with an image; `param` is its path",
-    errors.InvalidDataURL: "a data URL is malformed, or is not a base64-encoded image",
+    errors.InvalidDataURL: "a data URL is not a base64-encoded image; the message says which rule it breaks",
     errors.UnsupportedImageFormat: "an image is not a JPEG, PNG, WebP or GIF, or is a JPEG of a rare kind",
     errors.ImageTooLarge: "an image has more bytes than `max_image_bytes` or more pixels than `max_image_pixels`, or "
     "all images of the request together have more than `max_request_image_bytes` or `max_request_image_pixels`",

@@ -8,6 +8,7 @@ from service.api.chat.fields import NO_EFFECT, REFUSED
 from service.api.error_table import WHEN, by_status
 from service.api.limits import RequestLimits
 from service.api.openapi import REF, document
+from service.errors import FetchCause
 
 HEAD = """# API
 
@@ -66,10 +67,31 @@ No other field is accepted, at any depth: a misspelt field is refused, not ignor
 """
 
 
+IMAGES = """
+## Images
+
+An image is an http(s) URL or a data URL: JPEG with 8 bits per sample, PNG, WebP or GIF. Its bytes decide which, not the
+type that is declared, and of an animation the first frame counts. It is turned upright as Pillow's
+`ImageOps.exif_transpose` turns it: by the orientation in EXIF, or, where EXIF has none, in XMP. Transparency is
+composed on white. What a GIF's first frame leaves bare of its screen has the palette's first colour, and a frame that
+reaches beyond the screen enlarges it.
+
+**Data URLs** are read by the rule of browsers: white space, percent-encoded or not, and missing padding do not matter.
+The letters of base64url are read too, and the type may be absent, `image` or `application/octet-stream`.
+
+**URLs** are fetched by Patchbay. Bodies that a server compresses with gzip or deflate are decompressed, and a
+`Content-Encoding` that encodes nothing is passed over. Where an image cannot be had, the error's `cause` says why:
+{causes}.
+
+Each image is bounded by `max_image_bytes` and `max_image_pixels`, and all images of one request together by
+`max_request_image_bytes` and `max_request_image_pixels`; nothing is decoded before both are known.
+"""
+
+
 def api_page() -> str:
     spec = document()
     return "".join(
-        (HEAD, _endpoints(spec), ASKING, FIELDS, _fields(spec), _left_out(), _errors()),
+        (HEAD, _endpoints(spec), ASKING, FIELDS, _fields(spec), _left_out(), _images(), _errors()),
     )
 
 
@@ -137,6 +159,10 @@ def _left_out() -> str:
     )
 
 
+def _images() -> str:
+    return IMAGES.format(causes=", ".join(f"`{cause}`" for cause in FetchCause))
+
+
 def _errors() -> str:
     rows = "".join(
         f"| {status} | `{kind.code}` | `{kind.type}` | {WHEN[kind]} |\n"
@@ -144,7 +170,8 @@ def _errors() -> str:
         for kind in kinds
     )
     return (
-        "\n## Errors\n\nThe body is OpenAI's error object: `message`, `type`, `param`, `code`. Answers with status "
-        "429 or 503 carry the header `Retry-After`, in seconds.\n\n"
+        "\n## Errors\n\nThe body is OpenAI's error object: `message`, `type`, `param`, `code`, and `cause` where an "
+        "image could not be had from its URL. Answers with status 429 or 503 carry the header `Retry-After`, in "
+        "seconds.\n\n"
         "| status | code | type | when |\n|---|---|---|---|\n" + rows
     )
