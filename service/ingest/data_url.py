@@ -10,6 +10,7 @@ RFC 4648 §5.
 
 from __future__ import annotations
 
+import binascii
 import re
 from contextlib import suppress
 
@@ -25,13 +26,12 @@ _LONGEST_QUOTE = 40
 
 _BLANKS = b" \t\n\f\r"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_ESCAPES = {
-    f"%{ord(character):02{case}}".encode(): character.encode()
-    for character in "+/=-_ \t\n\f\r"
-    for case in "xX"
-}
-"""What percent-encoding makes of base64 and of white space; letters and digits stay as they are."""
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+
+_TO_QUOTED_PRINTABLE = bytes.maketrans(b"%=", b"=\x80")
+_FROM_QUOTED_PRINTABLE = bytes.maketrans(b"\x80", b"=")
+_PIECE = 2**20
+"""Bytes that are percent-decoded in one call, which other threads wait for."""
 
 
 def decode_data_url(url: str, *, max_bytes: int, path: str) -> bytes:
@@ -77,32 +77,54 @@ def _forgiving(payload: str, max_bytes: int, path: str) -> bytes:
         text = payload.encode("ascii")
     except UnicodeEncodeError:
         raise _invalid("it holds a character that is not ASCII", path) from None
-    if b"%" in text:
-        for escape, character in _ESCAPES.items():
-            text = text.replace(escape, character)
     text = text.translate(_URL_SAFE, _BLANKS)
+    if b"%" in text:
+        text = _percent_decoded(text).translate(_URL_SAFE, _BLANKS)
     letters = text.rstrip(b"=")
     if (size := len(letters) * 3 // 4) > max_bytes:
         raise ImageTooLarge(
             f"The image has {size} bytes; at most {max_bytes} are allowed (max_image_bytes).", param=path
         )
-    _check_letters(letters, len(text) - len(letters), path)
-    return pybase64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    missing, padding = -len(letters) % 4, len(text) - len(letters)
+    if missing < 3 and padding in (0, missing):
+        with suppress(ValueError):
+            return pybase64.b64decode(letters + b"=" * missing, validate=True)
+    raise _invalid(_reason(letters, padding), path)
 
 
-def _check_letters(letters: bytes, padding: int, path: str) -> None:
+def _percent_decoded(text: bytes) -> bytes:
+    """ASCII without white space; comes back as it is when a percent sign in it encodes no ASCII character."""
+    pieces, begin = [], 0
+    while begin < len(text):
+        end = begin + _PIECE
+        # no escape is cut
+        if end < len(text) and (cut := text.rfind(b"%", end - 2, end)) >= 0:
+            end = cut
+        # quoted-printable is percent-encoding by another sign, and the one that the standard library decodes in C
+        piece = text[begin:end].translate(_TO_QUOTED_PRINTABLE)
+        plain = binascii.a2b_qp(piece)
+        padding, plain = plain.count(b"\x80"), plain.translate(_FROM_QUOTED_PRINTABLE)
+        whole = len(piece) - len(plain) == 2 * piece.count(b"=")
+        if not whole or padding != piece.count(b"\x80") or not plain.isascii():
+            return text
+        pieces.append(plain)
+        begin = end
+    return b"".join(pieces)
+
+
+def _reason(letters: bytes, padding: int) -> str:
+    """Which rule a payload breaks that could not be decoded."""
     if (found := _NO_BASE64.search(letters)) is not None:
-        if found[0] == b"=":
-            raise _invalid("it has padding (=) before its end", path)
-        if found[0] == b"%":
-            raise _invalid("it has a percent sign that encodes none of + / = - _ and white space", path)
-        raise _invalid(f"it holds the character {ascii(found[0].decode('ascii'))}", path)
+        match found[0]:
+            case b"=":
+                return "it has padding (=) before its end"
+            case b"%":
+                return "it has a percent sign that encodes no ASCII character"
+            case other:
+                return f"it holds the character {ascii(other.decode('latin-1'))}"
     if len(letters) % 4 == 1:
-        raise _invalid(f"no data has {len(letters)} characters in base64; it may have been cut off", path)
-    if padding and padding != -len(letters) % 4:
-        raise _invalid(
-            f"it ends with {padding} padding characters (=) where {-len(letters) % 4} belong", path
-        )
+        return f"no data has {len(letters)} characters in base64; it may have been cut off"
+    return f"it ends with {padding} padding characters (=) where {-len(letters) % 4} belong"
 
 
 def _invalid(why: str, path: str) -> InvalidDataURL:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import pybase64
 import pytest
@@ -60,8 +60,12 @@ def test_heads_that_are_taken(head: str) -> None:
         ("data:" + "x" * 99 + ";base64,AAEC", r"declares the type 'x{40}\\u2026'"),
         ("data:image/png,%89PNG", "other data is not accepted"),
         ("data:image/png;base64;charset=x,AAEC", "other data is not accepted"),
-        ("data:image/png;base64,AAE%41", "percent sign that encodes none"),
-        ("data:image/png;base64,AAE%", "percent sign"),
+        ("data:image/png;base64,AAE%", "percent sign that encodes no ASCII character"),
+        ("data:image/png;base64,AAE%4", "percent sign"),
+        ("data:image/png;base64,A%%41", "percent sign"),
+        ("data:image/png;base64,AAE%80", "percent sign"),
+        ("data:image/png;base64,AAE%2540", "holds the character '%'|percent sign"),
+        ("data:image/png;base64,AAE%40", "holds the character '@'"),
         ("data:image/png;base64,AAECA", "no data has 5 characters in base64; it may have been cut off"),
         ("data:image/png;base64,AAE==", r"2 padding characters \(=\) where 1 belong"),
         ("data:image/png;base64,AAEC=", r"1 padding characters \(=\) where 0 belong"),
@@ -103,6 +107,16 @@ WRITERS: dict[str, Callable[[bytes], str]] = {
 @given(st.binary(max_size=300))
 def test_what_clients_make_of_base64_comes_back(writer: str, data: bytes) -> None:
     assert decode("data:image/png;base64," + WRITERS[writer](data)) == data
+
+
+@given(st.text("A%=+/-_ 0248dDfF\n", max_size=40), st.integers(3, 9))
+def test_percent_signs_are_decoded_as_the_standard_library_decodes_them(text: str, piece: int) -> None:
+    packed = "".join(text.split()).encode()
+    expected = unquote_to_bytes(packed)
+    valid = not re.search(rb"%(?![0-9A-Fa-f]{2})", packed) and expected.isascii()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(data_url, "_PIECE", piece)
+        assert data_url._percent_decoded(packed) == (expected if valid else packed)
 
 
 def test_what_is_written_by_the_book_is_decoded_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
