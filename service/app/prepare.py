@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
-from service.arena import ArenaSpec
+from service.arena import ArenaSpec, arena_name
 from service.checkpoint.summary import Checkpoint
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError, InvalidRequest
@@ -60,7 +59,7 @@ def prepare(settings: Settings) -> Prepared:
     plan = make_plan(machine, need_of(checkpoint, geometry, dtype), wish_of(settings))
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
-    arena_path = str(settings.arena_dir / f"patchbay-{settings.port}-{os.getuid()}.arena")
+    arena_path = str(settings.arena_dir / arena_name(settings.port))
     width = row_width(checkpoint, geometry)
     spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, geometry.max_tokens)
     handles = HandlesSpec(arena_path, width, geometry.max_tokens, geometry.facts.architecture)

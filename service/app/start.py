@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from service.app.build import make_cache, make_encoder, make_engine, make_reader
 from service.app.prepare import Prepared
 from service.app.selfcheck import self_check
-from service.arena import ArenaStore
+from service.arena import ArenaStore, remove_orphans
 from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
 from service.engine.supervisor import EngineSupervisor
@@ -58,6 +58,7 @@ class Start:
         return self.life.unavailable().retry_after if self.life is not None else 5.0
 
     def _open_arena(self) -> ArenaStore:
+        remove_orphans(str(self._prepared.settings.arena_dir))
         arena = ArenaStore(self._prepared.arena_path, self._prepared.arena_spec)
         self._ends.callback(arena.close)
         return arena

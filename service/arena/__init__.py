@@ -1,11 +1,13 @@
 """Soft tokens in shared memory: pooled, paged, content-addressed, with leases.
 
 One file (in /dev/shm) is written by the encoder's process and mapped read-only by the engine's processes.
-`layout` is the form of the file, `store` the one writer, `reader` the engine's side, `values` the check of
-what was read. Standard library and numpy only. Knows nothing of images, requests, vLLM or torch.
+`layout` is the form of the file, `store` the one writer, `reader` the engine's side, `values` the check of what was
+read, `orphans` the removal of files whose owner was killed. Standard library and numpy only. Knows nothing of images,
+requests, vLLM or torch.
 """
 
 from service.arena.layout import ARENA_VERSION, ArenaMismatch, ArenaSpec
+from service.arena.orphans import arena_name, remove_orphans
 from service.arena.reader import ArenaReader, Entry, StaleEntry
 from service.arena.store import ArenaLease, ArenaStats, ArenaStore
 
@@ -19,4 +21,6 @@ __all__ = [
     "ArenaStore",
     "Entry",
     "StaleEntry",
+    "arena_name",
+    "remove_orphans",
 ]

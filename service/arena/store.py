@@ -19,7 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.arena.layout import ArenaSpec, Bytes, Columns, key_words, write_header
+from service.arena.orphans import names
 from service.errors import ArenaFull, ConfigurationError
+
+LOCK_TRIES, LOCK_PAUSE = 10, 0.05
+"""How often, and after how many seconds again, a file is found locked until its owner counts as alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +259,20 @@ class ArenaStore:
 
 def _create(path: str, spec: ArenaSpec) -> tuple[int, mmap.mmap]:
     """A new, locked file under `path`, with all its memory reserved: a full /dev/shm fails here, not at a write."""
-    _refuse_living_owner(path)
+    previous = _hold_previous(path)
     try:
-        descriptor, fresh = tempfile.mkstemp(prefix=os.path.basename(path), dir=os.path.dirname(path) or ".")
+        return _replace(path, spec)
+    finally:
+        if previous is not None:
+            os.close(previous)
+
+
+def _replace(path: str, spec: ArenaSpec) -> tuple[int, mmap.mmap]:
+    try:
+        descriptor, fresh = _locked_file(path)
     except OSError as error:
         raise _no_room(path, spec, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.posix_fallocate(descriptor, 0, spec.bytes_needed)
         buffer = mmap.mmap(descriptor, spec.bytes_needed, mmap.MAP_SHARED | mmap.MAP_POPULATE)
         write_header(buffer, spec, identity=secrets.randbits(63))
@@ -274,6 +285,16 @@ def _create(path: str, spec: ArenaSpec) -> tuple[int, mmap.mmap]:
     return descriptor, buffer
 
 
+def _locked_file(path: str) -> tuple[int, str]:
+    """A new file beside `path` under a name of its own."""
+    while True:
+        descriptor, fresh = tempfile.mkstemp(prefix=os.path.basename(path), dir=os.path.dirname(path) or ".")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if names(fresh, descriptor):
+            return descriptor, fresh
+        os.close(descriptor)  # taken for an orphan before it was locked
+
+
 def _no_room(path: str, spec: ArenaSpec, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"the arena needs {spec.bytes_needed} bytes of shared memory at {path}: {error.strerror}. "
@@ -281,26 +302,29 @@ def _no_room(path: str, spec: ArenaSpec, error: OSError) -> ConfigurationError:
     )
 
 
-def _refuse_living_owner(path: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigurationError(
-            f"another process uses the arena at {path}; give each server a path of its own"
-        ) from None
-    finally:
+def _hold_previous(path: str) -> int | None:
+    """The file that a dead process left, locked so that nobody else removes what is put in its place. None: no file.
+
+    Raises ConfigurationError when its owner lives.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # an owner holds it for its life, whoever removes an orphan for an instant
+            os.close(descriptor)
+            time.sleep(LOCK_PAUSE)
+            continue
+        if names(path, descriptor):
+            return descriptor
         os.close(descriptor)
+    raise ConfigurationError(f"another process uses the arena at {path}; give each server a path of its own")
 
 
 def _remove(path: str, descriptor: int) -> None:
-    ours = os.fstat(descriptor)
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return
-    if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+    if names(path, descriptor):
         os.unlink(path)

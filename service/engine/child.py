@@ -63,7 +63,8 @@ class Child:
 
     @classmethod
     async def _start(cls, launch: Launch, grace: float) -> Child:
-        command = [sys.executable, "-I", "-S", reaper.__file__, str(grace), *launch.argv]
+        removing = [word for file in launch.leftovers for word in ("--remove", file)]
+        command = [sys.executable, "-I", "-S", reaper.__file__, *removing, str(grace), *launch.argv]
         read_end, write_end = os.pipe()
         try:
             output, reader = await _reader(read_end)

@@ -100,6 +100,8 @@ class Launch:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
+    leftovers: tuple[str, ...] = ()
+    """Files that whoever starts it holds locked, and that are to be removed should it be killed."""
 
 
 def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
@@ -109,7 +111,8 @@ def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
     """
     environment = {name: value for name, value in inherited.items() if not name.startswith(NOT_INHERITED)}
     argv = (sys.executable, "-m", SERVER, *_flags(spec), *spec.extra_args)
-    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec)})
+    leftovers = (spec.handles.arena_path,) if spec.handles is not None else ()
+    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec)}, leftovers)
 
 
 def describe(spec: EngineSpec) -> str:

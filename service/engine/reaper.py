@@ -1,4 +1,4 @@
-"""Runs a command that must not outlive whoever started it: `python -I -S reaper.py GRACE COMMAND…`.
+"""Runs a command that must not outlive whoever started it: `python -I -S reaper.py [--remove FILE]… GRACE COMMAND…`.
 
 vLLM is a tree of processes, and killing its root leaves the others running. The reaper runs the command in its own
 process group and watches two things: the command, and its own standard input, a pipe whose other end the starter
@@ -6,12 +6,15 @@ holds and which therefore closes when the starter ends, even by `kill -9`. When 
 tree is asked to stop, and killed GRACE seconds later. The reaper itself exits last, with the command's exit status
 (128 + n for signal n): once it has exited, no process of the tree is left.
 
+The starter keeps each FILE locked (`man 2 flock`) while it lives. If it was killed, the reaper removes what it left.
+
 A program of its own that uses the standard library only. On Linux orphaned descendants become its children
 (PR_SET_CHILD_SUBREAPER, `man 2 prctl`).
 """
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import selectors
 import signal
@@ -20,6 +23,8 @@ import time
 
 PR_SET_CHILD_SUBREAPER = 36
 STOPPING = {signal.SIGTERM, signal.SIGINT}
+LOCK_TRIES, LOCK_PAUSE = 20, 0.05
+"""For a starter that is dying: its pipe may close a moment before its files do."""
 
 
 class Reaper:
@@ -28,6 +33,7 @@ class Reaper:
         self.command: int | None = None
         """Process id of the command while it runs."""
         self.status = 0
+        self.starter_gone = False
         self.deadline: float | None = None
         """When the tree will be killed, once it has been asked to stop."""
 
@@ -43,6 +49,7 @@ class Reaper:
                 ready = {key.fileobj for key, _ in events.select(self.seconds_left())}
                 if sys.stdin in ready and not os.read(sys.stdin.fileno(), 4096):
                     events.unregister(sys.stdin)
+                    self.starter_gone = True
                     self.stop()
                 if signals in ready and STOPPING & set(os.read(signals, 4096)):
                     self.stop()
@@ -92,6 +99,21 @@ def kill_group() -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def remove_orphan(path: str) -> None:
+    """Removes a file that nobody holds locked. Only the holder of a file's lock may change what its path names."""
+    for _ in range(LOCK_TRIES):
+        try:
+            with open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    os.unlink(path)
+            return
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        except FileNotFoundError:
+            return
+
+
 def wakeup() -> int:
     """A file descriptor from which signal numbers can be read as they arrive."""
     woken, wake = os.pipe()
@@ -103,12 +125,21 @@ def wakeup() -> int:
 
 
 def main() -> None:
-    grace, *command = sys.argv[1:]
+    arguments, files = sys.argv[1:], []
+    while arguments[0] == "--remove":
+        files.append(arguments[1])
+        del arguments[:2]
+    grace, *command = arguments
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # the whole group will be killed, so it must be ours alone
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    sys.exit(Reaper(float(grace)).run(command))
+    reaper = Reaper(float(grace))
+    status = reaper.run(command)
+    if reaper.starter_gone:
+        for file in files:
+            remove_orphan(file)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

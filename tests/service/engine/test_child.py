@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +58,32 @@ async def test_an_end_that_is_cancelled_ends_everything_first() -> None:
         await ending
     assert child._process.returncode is not None
     assert child._output.is_closing()
+
+
+STARTER = """
+import asyncio, sys
+from service.arena import ArenaSpec, ArenaStore
+from service.engine.child import Child
+from service.engine.launcher import Launch
+
+async def main():
+    store = ArenaStore(sys.argv[1], ArenaSpec(3, "float32", 4, 6, 5, 3))
+    argv = (sys.executable, "-S", "-c", "import signal; signal.pause()")
+    child = await Child.start(Launch(argv, {}, leftovers=(sys.argv[1],)), grace=60)
+    print("ready", flush=True)
+    await child.wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_the_arena_of_a_killed_gateway_is_removed(tmp_path: Path) -> None:
+    arena = tmp_path / "arena"
+    starter = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STARTER, str(arena)), stdout=asyncio.subprocess.PIPE
+    )
+    assert starter.stdout is not None and await starter.stdout.readline() == b"ready\n"
+    assert arena.exists()
+    starter.kill()
+    await starter.communicate()
+    await until(lambda: not arena.exists(), pause=0.01)

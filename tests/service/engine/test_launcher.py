@@ -187,3 +187,8 @@ def test_the_description_is_a_command_that_a_shell_takes() -> None:
     words = shlex.split(describe(made))
     assert words[0] == "env" and "OMP_NUM_THREADS=1" in words
     assert tuple(words[-len(launch(made, {}).argv) :]) == launch(made, {}).argv
+
+
+def test_the_arena_is_what_a_killed_gateway_leaves() -> None:
+    assert launch(spec(), {}).leftovers == ("/dev/shm/a.arena",)
+    assert launch(spec(handles=None, tower="present"), {}).leftovers == ()

@@ -6,6 +6,7 @@ Every process of a tree holds the write end of one pipe, so the pipe ends exactl
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -35,7 +36,7 @@ DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 class Tree:
     """A command under a reaper with one child of its own; neither ends by itself unless told to."""
 
-    def __init__(self, prepare: str, then: str, deaf: str, grace: float) -> None:
+    def __init__(self, prepare: str, then: str, deaf: str, grace: float, flags: tuple[str, ...]) -> None:
         self._alive, alive = os.pipe()
         forever, self._never_written = os.pipe()
         grandchild = GRANDCHILD.format(deaf=deaf or "pass", forever=forever)
@@ -43,7 +44,18 @@ class Tree:
         fds = (alive, forever)
         code = TREE.format(deaf=deaf, grandchild=grandchild, fds=fds, prepare=prepare, then=then)
         self.reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", reaper.__file__, str(grace), sys.executable, "-S", "-c", code],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                reaper.__file__,
+                *flags,
+                str(grace),
+                sys.executable,
+                "-S",
+                "-c",
+                code,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(alive, forever),
@@ -78,8 +90,8 @@ MakeTree = Callable[..., Tree]
 def tree() -> Iterator[MakeTree]:
     made: list[Tree] = []
 
-    def make(*, prepare: str = "", then: str = "", deaf: str = "", grace: float = 60.0) -> Tree:
-        made.append(Tree(prepare, then, deaf, grace))
+    def make(*flags: str, prepare: str = "", then: str = "", deaf: str = "", grace: float = 60.0) -> Tree:
+        made.append(Tree(prepare, then, deaf, grace, flags))
         return made[-1]
 
     yield make
@@ -92,6 +104,25 @@ def test_everybody_ends_with_the_starter(tree: MakeTree) -> None:
     started.reaper.stdin.close()  # what the kernel does for a starter that was killed
     started.wait_until_nobody_is_left()
     assert started.status() == 128 + signal.SIGTERM
+
+
+def test_what_a_killed_starter_left_is_removed(tree: MakeTree, tmp_path: Path) -> None:
+    orphan, held, kept = (tmp_path / name for name in ("orphan", "held", "kept"))
+    for path in (orphan, held, kept):
+        path.touch()
+    with held.open() as others:
+        fcntl.flock(others, fcntl.LOCK_EX)
+        started = tree("--remove", str(orphan), "--remove", str(tmp_path / "absent"), "--remove", str(held))
+        started.reaper.stdin.close()
+        assert started.status() == 128 + signal.SIGTERM
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["held", "kept"]
+
+
+def test_what_a_living_starter_has_stays(tree: MakeTree, tmp_path: Path) -> None:
+    path = tmp_path / "arena"
+    path.touch()
+    assert tree("--remove", str(path), then="os._exit(3)").status() == 3
+    assert path.exists()
 
 
 def test_those_who_do_not_listen_are_killed_after_the_grace(tree: MakeTree) -> None:
