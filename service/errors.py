@@ -5,6 +5,9 @@ PatchbayError
 │   ├── InvalidRequest           a field is missing, unknown, or out of range
 │   ├── BodyTooLarge             the body has too many bytes
 │   ├── BodyTimeout              the body arrived too slowly
+│   ├── HeadersTooLarge          the headers have too many bytes, or are too many
+│   ├── HeadersTimeout           the headers arrived too slowly
+│   ├── MalformedRequest         what arrived is not HTTP/1.1
 │   ├── Unauthorized             no API key, or one that is not accepted
 │   ├── ModelNotFound            the model is not served here
 │   ├── ContextLengthExceeded    images and text do not fit into the model's context
@@ -15,7 +18,7 @@ PatchbayError
 │       ├── URLNotAllowed        the URL guard refused the address
 │       └── MediaFetchFailed     the image's server did not deliver it
 ├── Busy                         try again later; carries the seconds to wait
-│   ├── QueueFull  ArenaFull
+│   ├── QueueFull  ArenaFull  TooManyConnections
 │   └── EngineUnavailable  DecoderUnavailable  Draining
 ├── EngineRejected               the engine refused the request; the message is its own
 ├── EngineFailed                 the engine failed this request
@@ -85,6 +88,19 @@ class BodyTooLarge(RequestError):
 class BodyTimeout(RequestError):
     code = "body_timeout"
     retryable = True
+
+
+class HeadersTooLarge(RequestError):
+    code = "headers_too_large"
+
+
+class HeadersTimeout(RequestError):
+    code = "headers_timeout"
+    retryable = True
+
+
+class MalformedRequest(RequestError):
+    code = "malformed_request"
 
 
 class Unauthorized(RequestError):
@@ -171,6 +187,11 @@ class QueueFull(Busy):
 
 class ArenaFull(Busy):
     code = "visual_tokens_exhausted"
+
+
+class TooManyConnections(Busy):
+    code = "too_many_connections"
+    type = "server_error"
 
 
 class EngineUnavailable(Busy):

@@ -153,7 +153,11 @@ class Settings(BaseSettings):
         256, ge=1, description="Requests served at once; more are refused with 429 and a Retry-After."
     )
     body_timeout: float = Field(30.0, gt=0, description="Seconds in which a request body must have arrived.")
-    request_timeout: float = Field(600.0, gt=0, description="Seconds after which a request is given up.")
+    request_timeout: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds after which a request is given up, also when it is its client that does not read.",
+    )
     keepalive: float = Field(
         15.0, gt=0, description="Seconds of silence after which a stream carries a keep-alive comment."
     )
@@ -162,6 +166,31 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds that a connection without a request stays open. More than any proxy in front keeps it: "
         "else a request meets a connection that is being closed, and clients see a 502.",
+    )
+    header_timeout: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds in which the headers of a request must have arrived; a connection on which none arrive is "
+        "closed.",
+    )
+    write_timeout: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds for which a client may read nothing of an answer that waits for it; then its "
+        "connection is closed and its request ends.",
+    )
+    max_header_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        description="Most bytes of a request's line and headers; more are refused with 431.",
+    )
+    max_headers: int = Field(100, ge=16, description="Most headers of a request; more are refused with 431.")
+    max_connections: int | None = Field(
+        None,
+        ge=2,
+        description="Connections of clients that may be open at once. For one more, the one that has waited longest "
+        "for a request is closed; if none waits, the new one is refused with 503. Default: four for each of "
+        "max_inflight, or as many as the process's limit of file descriptors leaves room for.",
     )
     drain_timeout: float = Field(
         60.0, ge=0, description="Seconds that running requests have to end after a SIGTERM."
@@ -252,6 +281,11 @@ class Settings(BaseSettings):
                     f"max_image_{unit} ({one}) is more than max_request_image_{unit} ({together}), so no request could "
                     f"have an image that large: lower max_image_{unit} or raise max_request_image_{unit}"
                 )
+        if self.max_connections is not None and self.max_connections <= self.max_inflight:
+            raise ValueError(
+                f"max_connections ({self.max_connections}) must be more than max_inflight ({self.max_inflight}), "
+                "because each request in flight has a connection: raise the first or lower the second"
+            )
         if self.fetch_connect_timeout > self.fetch_timeout:
             raise ValueError(
                 f"fetch_connect_timeout ({self.fetch_connect_timeout} s) is longer than fetch_timeout "

@@ -12,6 +12,7 @@ def stands(metrics: Metrics) -> None:
     metrics.encoder(device="cuda", kernels="triton", body="transformers")
     metrics.limits(requests=64, visual_tokens=9000)
     metrics.cache_capacity(8192)
+    metrics.watch_connections(1024, waiting=lambda: 7, active=lambda: 2)
     metrics.watch_inflight("request", lambda: 2)
     metrics.watch_queue("encode", lambda: 5)
     metrics.watch_queue("visual_tokens", lambda: 1)
@@ -29,6 +30,8 @@ def happens(metrics: Metrics) -> None:
     """One of everything but requests."""
     metrics.rejected("queue_full")
     metrics.cancelled("waiting")
+    metrics.connection_closed("client")
+    metrics.accept_paused()
     metrics.media_error("url_not_allowed")
     metrics.media_error("media_fetch_failed")
     metrics.fetch_failed(FetchCause.DNS)

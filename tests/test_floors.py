@@ -29,9 +29,10 @@ ROOMS = {  # from the ground up: a room imports from those that it names, each o
     "pipeline": "errors domain telemetry families ingest engine",
     "api": "errors domain telemetry",
     "playground": "",
+    "server": "errors api",
     "app": "errors settings domain telemetry arena checkpoint families planning decode ingest encoder engine pipeline "
-    "api playground",
-    "cli": "errors settings domain telemetry arena checkpoint families planning encoder engine api app kernels",
+    "api playground server",
+    "cli": "errors settings domain telemetry arena checkpoint families planning encoder engine api server app kernels",
 }
 GATEWAY = (
     "ingest image_header pipeline.chat pipeline.handover families api app.selfcheck app.service app.start"

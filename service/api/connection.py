@@ -1,15 +1,25 @@
-"""Work that is cancelled when the client disconnects."""
+"""The client at the other end: work is cancelled when it disconnects, and no write waits for it for ever."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
+
+ABORT = "patchbay.abort"
+"""Key of the server's extension in the scope: a function that ends the connection at once."""
+LAST_WORDS_SECONDS = 5.0
+"""For what is written after the deadline: that the request's time was up."""
+
+
+class StalledClient(Exception):
+    """The client had not read its answer when the request's time was up."""
 
 
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T:
@@ -31,6 +41,31 @@ async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T:
         return task.result()
     _retrieve(task)
     raise ClientDisconnect()
+
+
+def send_by(deadline: float, send: Send) -> Send:
+    """`send`, which raises StalledClient when the client does not read until `deadline` (a time of time.monotonic).
+
+    What is written after the deadline may take `LAST_WORDS_SECONDS`.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + deadline - time.monotonic()
+
+    async def limited(message: Message) -> None:
+        try:
+            async with asyncio.timeout_at(until if loop.time() < until else loop.time() + LAST_WORDS_SECONDS):
+                await send(message)
+        except TimeoutError:
+            raise StalledClient() from None
+
+    return limited
+
+
+def abort(scope: Scope) -> None:
+    """Ends the connection at once where the server can; others close it when the application returns."""
+    end = scope.get("extensions", {}).get(ABORT)
+    if end is not None:
+        end()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -12,6 +12,8 @@ class RequestLimits:
     max_body_bytes: int = 50 * MIB
     body_timeout: float = 30.0
     """Seconds from the first read of the body to its last byte."""
+    request_timeout: float = 600.0
+    """Seconds from the last byte of the body to the last byte of the answer that the client has read."""
     max_json_depth: int = 64
     max_json_values: int = 250_000
     """Limits the memory that parsing takes; counted before parsing, as commas and opening brackets."""

@@ -15,6 +15,7 @@ from typing import Self
 
 from starlette.types import Send
 
+from service.api.connection import StalledClient
 from service.api.errors import error_object
 from service.errors import PatchbayError
 
@@ -52,7 +53,8 @@ class EventStream:
     """An async context manager: its block writes, leaving it ends the stream.
 
     An exception in the block propagates if nothing was sent yet. Otherwise it becomes an error event and the end of the
-    stream, without the `[DONE]` that only complete answers have, and is kept in `failure`.
+    stream, without the `[DONE]` that only complete answers have, and is kept in `failure`. A StalledClient of
+    `send` ends it in any case: nobody reads what would be written.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class EventStream:
         """`explain` turns a failure into what the client is told about it."""
         self.started = False
         self.failure: PatchbayError | None = None
+        self._stalled = False
         self._send = send
         self._silence = keepalive_seconds
         self._explain = explain
@@ -93,6 +96,8 @@ class EventStream:
         # while we hold the lock the heartbeat cannot be in the middle of a write
         async with self._lock:
             await self._stop_heartbeat()
+        if self._stalled:
+            raise StalledClient() from None
         if error is None:
             await self._end()
             return False
@@ -116,10 +121,17 @@ class EventStream:
             await asyncio.gather(self._heartbeat, return_exceptions=True)
 
     async def _write(self, data: bytes) -> None:
-        if not self.started:
-            self.started = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self._stalled:
+            raise StalledClient()
+        try:
+            if not self.started:
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except StalledClient:
+            # something may be missing from the answer now, so nothing may follow
+            self._stalled = True
+            raise
         self._sent_at = self._clock()
 
     async def _end(self) -> None:

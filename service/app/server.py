@@ -19,11 +19,26 @@ from fastapi import FastAPI
 
 from service.errors import ConfigurationError
 from service.pipeline.admission import Admission
+from service.server import (
+    ADMIN_CONNECTIONS,
+    BoundedServer,
+    Bounds,
+    ConnectionLimits,
+    Connections,
+    Reason,
+    Reserve,
+)
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+RESERVED_DESCRIPTORS = 8
+"""Held back for the administrators' listener: its probes are answered when the process has no descriptor left."""
+UNSENT_BYTES = 256 * 1024
+"""How much of an answer the kernel takes for a client that does not read, beyond what the client's own side takes."""
 
-class Beside(uvicorn.Server):
+
+class Beside(BoundedServer):
     """A server that leaves the signals to the one that it runs beside, and ends when it is told to."""
 
     @contextlib.contextmanager
@@ -39,17 +54,18 @@ class Admin:
     listening: socket.socket
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(BoundedServer):
     """Listens until the last running request has ended, or the drain's time is up, or a second signal comes."""
 
     def __init__(
         self,
         config: uvicorn.Config,
+        bounds: Bounds,
         admission: Admission,
         drain_timeout: float,
         beside: tuple[Beside, socket.socket] | None = None,
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, bounds)
         self._beside = beside
         self._serving_beside: asyncio.Task[None] | None = None
         self._admission = admission
@@ -106,30 +122,45 @@ def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host or {flag}"
         ) from None
     listening.set_inheritable(False)
-    # Connections inherit it. asyncio sets it only where the protocol's number was given, and create_server gives none:
-    # then a body waits for the acknowledgement of its head, which clients delay by 40 ms.
+    # Connections inherit these. asyncio sets the first only where the protocol's number was given, and create_server
+    # gives none: then a body waits for the acknowledgement of its head, which clients delay by 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listening
 
 
 def make_server(
     api: FastAPI,
     admission: Admission,
+    metrics: Metrics,
     *,
     log_level: str,
     drain_timeout: float,
-    idle_timeout: int,
+    max_connections: int,
+    limits: ConnectionLimits,
     admin: Admin | None = None,
 ) -> DrainingServer:
-    # what the drain did not end is cut off
-    config = _config(api, log_level, idle_timeout, grace=5)
+    """`max_connections` and the metrics are about the API's clients; the administrators' listener has a bound of its
+    own, so that neither takes the other's room."""
+    connections = Connections(max_connections, metrics.connection_closed)
+    metrics.watch_connections(
+        max_connections,
+        waiting=lambda: connections.waiting,
+        active=lambda: connections.active,
+        reasons=Reason,
+    )
+    reserve = Reserve(RESERVED_DESCRIPTORS if admin is not None else 0)
+    bounds = Bounds(limits, connections, reserve, paused=metrics.accept_paused)
     beside = None
     if admin is not None:
-        beside = (Beside(_config(admin.api, log_level, idle_timeout, grace=1)), admin.listening)
-    return DrainingServer(config, admission, drain_timeout, beside)
+        its_bounds = Bounds(limits, Connections(ADMIN_CONNECTIONS), reserve, privileged=True)
+        beside = (Beside(_config(admin.api, log_level, grace=1), its_bounds), admin.listening)
+    # what the drain did not end is cut off
+    return DrainingServer(_config(api, log_level, grace=5), bounds, admission, drain_timeout, beside)
 
 
-def _config(api: FastAPI, log_level: str, idle_timeout: int, grace: int) -> uvicorn.Config:
+def _config(api: FastAPI, log_level: str, grace: int) -> uvicorn.Config:
     return uvicorn.Config(
         api,
         # its lines take the form of all others
@@ -137,7 +168,7 @@ def _config(api: FastAPI, log_level: str, idle_timeout: int, grace: int) -> uvic
         log_level=log_level,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=idle_timeout,
+        # no protocol but HTTP is spoken
+        ws="none",
         timeout_graceful_shutdown=grace,
-        h11_max_incomplete_event_size=64 * 1024,
     )

@@ -76,6 +76,7 @@ class Patchbay:
             limits=RequestLimits(
                 max_body_bytes=settings.max_body_bytes,
                 body_timeout=settings.body_timeout,
+                request_timeout=settings.request_timeout,
                 max_images=settings.max_images,
                 max_choices=settings.max_choices,
             ),

@@ -12,6 +12,7 @@ from service.app.prepare import Prepared, prepare
 from service.engine.launcher import describe
 from service.errors import ConfigurationError
 from service.planning.machine import inspect
+from service.server import plan_descriptors
 from service.settings import Settings, load
 from service.telemetry.tracing import traces_url
 
@@ -28,6 +29,7 @@ def check(given: Mapping[str, Any]) -> int:
     _section("plan", list(prepared.plan.lines))
     if settings.images == "handles":
         _section("kernels", _kernels(prepared))
+    _section("connections", _connections(settings))
     _section("telemetry", _telemetry(settings))
     whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
     _section("engine", [whose, describe(prepared.engine)])
@@ -95,6 +97,14 @@ def _kernels(prepared: Prepared) -> list[str]:
     if prepared.plan.device == "cuda":
         lines.append(f"attention   {settings.encoder_attention}")
     return lines
+
+
+def _connections(settings: Settings) -> list[str]:
+    planned = plan_descriptors(settings.max_connections, settings.max_inflight)
+    return [
+        f"clients     {planned.connections} at most, {settings.max_inflight} with a request in flight",
+        f"files       {planned.needed} descriptors when they are all there",
+    ]
 
 
 def _telemetry(settings: Settings) -> list[str]:

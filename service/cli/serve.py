@@ -16,6 +16,7 @@ from service.app.server import Admin, DrainingServer, listen, make_server
 from service.app.service import Patchbay
 from service.app.start import Say
 from service.errors import ConfigurationError
+from service.server import ConnectionLimits, plan_descriptors
 from service.settings import EMBEDDED_MODEL, load
 from service.telemetry import logs
 
@@ -37,6 +38,8 @@ def serve(given: Mapping[str, Any]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     say = log.info if settings.log_format == "json" else _printer()
     prepared = prepare(settings)
+    descriptors = plan_descriptors(settings.max_connections, settings.max_inflight)
+    descriptors.ensure()
     say(f"serving {prepared.served_name} from {prepared.checkpoint.path}")
     for line in prepared.plan.lines:
         say(f"  {line}")
@@ -45,7 +48,7 @@ def serve(given: Mapping[str, Any]) -> int:
         admin = None
         if settings.admin_port is not None:
             admin = sockets.enter_context(listen(settings.host, settings.admin_port, "--admin-port"))
-        return asyncio.run(_serve(prepared, listening, admin, say))
+        return asyncio.run(_serve(prepared, descriptors.connections, listening, admin, say))
 
 
 def _printer() -> Say:
@@ -53,15 +56,25 @@ def _printer() -> Say:
     return lambda line: print(f"[patchbay {time.monotonic() - began:3.0f}s] {line}", flush=True)
 
 
-async def _serve(prepared: Prepared, listening: socket.socket, admin: socket.socket | None, say: Say) -> int:
+async def _serve(
+    prepared: Prepared, connections: int, listening: socket.socket, admin: socket.socket | None, say: Say
+) -> int:
     settings = prepared.settings
     patchbay = Patchbay(prepared, say)
     server = make_server(
         patchbay.api(),
         patchbay.admission,
+        patchbay.metrics,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         drain_timeout=settings.drain_timeout,
-        idle_timeout=settings.idle_timeout,
+        max_connections=connections,
+        limits=ConnectionLimits(
+            max_header_bytes=settings.max_header_bytes,
+            max_headers=settings.max_headers,
+            header_timeout=settings.header_timeout,
+            idle_timeout=settings.idle_timeout,
+            write_timeout=settings.write_timeout,
+        ),
         admin=Admin(patchbay.admin_api(), admin) if admin is not None else None,
     )
     watch = asyncio.create_task(_announce(patchbay, server, say))

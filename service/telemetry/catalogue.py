@@ -66,6 +66,17 @@ CATALOGUE = (
         labels=("stage",),
     ),
     Definition(
+        "counter",
+        "connections_closed",
+        "Clients' connections that ended, by who or what ended them: the client, the server after an answer, a limit.",
+        labels=("reason",),
+    ),
+    Definition(
+        "counter",
+        "accept_pauses",
+        "Times that no connection could be accepted for a second, for want of file descriptors.",
+    ),
+    Definition(
         "counter", "media_errors", "Requests refused for an image, by the error's code.", labels=("reason",)
     ),
     Definition(
@@ -159,6 +170,13 @@ CATALOGUE = (
         "inflight_limit",
         "Requests that may be inside at once.",
     ),
+    Definition(
+        "gauge",
+        "connections",
+        "Clients' connections: waiting for a request, or active with one in progress.",
+        labels=("state",),
+    ),
+    Definition("gauge", "connections_limit", "Clients' connections that may be open at once."),
     Definition(
         "gauge",
         "queue_depth",

@@ -6,7 +6,7 @@ are scraped, from functions that their owners hand over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -76,6 +76,12 @@ class Metrics:
     def cancelled(self, stage: str) -> None:
         self._counters["cancelled"].labels(stage).inc()
 
+    def connection_closed(self, reason: str) -> None:
+        self._counters["connections_closed"].labels(reason).inc()
+
+    def accept_paused(self) -> None:
+        self._counters["accept_pauses"].inc()
+
     def media_error(self, reason: str) -> None:
         self._counters["media_errors"].labels(reason).inc()
 
@@ -119,6 +125,20 @@ class Metrics:
 
     def build(self, *, version: str, model: str, engine: str) -> None:
         self._gauges["build_info"].labels(version, model, engine).set(1)
+
+    def watch_connections(
+        self,
+        limit: int,
+        waiting: Callable[[], float],
+        active: Callable[[], float],
+        reasons: Iterable[str] = (),
+    ) -> None:
+        """`reasons` are all those for which a connection may be closed."""
+        for reason in reasons:
+            self._counters["connections_closed"].labels(reason)
+        self._gauges["connections_limit"].set(limit)
+        self._gauges["connections"].labels("waiting").set_function(waiting)
+        self._gauges["connections"].labels("active").set_function(active)
 
     def watch_inflight(self, stage: str, read: Callable[[], float]) -> None:
         self._gauges["inflight"].labels(stage).set_function(read)

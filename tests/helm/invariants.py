@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from service.app.server import make_server
 from service.engine.child import Child
 from service.engine.supervisor import Pace
 from service.ingest import addresses
 from service.pipeline.admission import Admission
+from service.server import ConnectionLimits
 from service.settings import ENV_PREFIX, Settings
+from service.telemetry.metrics import Metrics
 from tests.helm.charts import Object, containers, pod, policies, server, variables
 
 Made = Mapping[str, Object]
@@ -116,9 +119,11 @@ def the_grace_outlasts_the_drain(made: Made) -> None:
     made_server = make_server(
         FastAPI(),
         Admission(max_inflight=1, max_visual_tokens=1),
+        Metrics(CollectorRegistry()),
         log_level="info",
         drain_timeout=1,
-        idle_timeout=1,
+        max_connections=2,
+        limits=ConnectionLimits(),
     )
     assert "timeout(self._grace + 5)" in inspect.getsource(Child._end)
     stopped = (made_server.config.timeout_graceful_shutdown or 0) + Pace().grace + 5

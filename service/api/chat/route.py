@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.body import read_body
 from service.api.chat.schema import parse_chat
 from service.api.completion import Completion, Event
-from service.api.connection import while_connected
+from service.api.connection import StalledClient, abort, send_by, while_connected
 from service.api.details import wants_details
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
@@ -61,14 +61,17 @@ class ChatResponse(Response):
                     body = await read_body(Request(scope, receive), self._chat.limits)
                     request = self._parse(body, exchange)
                 progress.stage = "waiting"
+                send = send_by(time.monotonic() + self._chat.limits.request_timeout, send)
                 if request.stream:
                     await while_connected(self._stream(request, exchange, progress, send), receive)
                 else:
                     response = await while_connected(self._whole(request, exchange), receive)
                     await response(scope, receive, send)
-        except ClientDisconnect:
+        except (ClientDisconnect, StalledClient) as gone:
             exchange.status, exchange.client_left = CLIENT_LEFT, True
             self._chat.metrics.cancelled(progress.stage)
+            if isinstance(gone, StalledClient):
+                abort(scope)
 
     def _parse(self, body: bytes, exchange: Exchange) -> ChatRequest:
         request = parse_chat(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from service.api.connection import StalledClient
 from service.api.sse import KEEP_ALIVE, EventStream, FrameSplitter, error_frame
 from service.errors import EngineFailed, InvalidRequest, PatchbayError
 from tests.waiting import DEADLOCK
@@ -148,6 +149,26 @@ async def test_a_failure_while_a_comment_is_on_its_way_waits_for_it() -> None:
     wire.open.set()
     await task
     assert wire.bodies[0] == KEEP_ALIVE and b'"died"' in wire.bodies[1] and wire.bodies[2:] == [b""]
+
+
+async def test_a_comment_that_nobody_reads_ends_the_stream() -> None:
+    wire, stalled, take = Wire(), asyncio.Event(), Wire.send
+
+    async def send(message: Message) -> None:
+        if stalled.is_set():
+            await take(wire, message)
+        stalled.set()
+        raise StalledClient()
+
+    wire.send = send  # type: ignore[method-assign]
+    with pytest.raises(StalledClient):
+        async with stream(wire, keepalive=0) as events:
+            await stalled.wait()
+            with pytest.raises(StalledClient):
+                await events.write(b"data: 1\n\n")
+            raise EngineFailed("died")
+    # what comes after a gap would be misread
+    assert wire.sent == []
 
 
 async def test_cancelled_while_the_client_does_not_read() -> None:

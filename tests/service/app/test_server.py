@@ -5,10 +5,13 @@ import socket
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from service.app.server import Admin, DrainingServer, listen, make_server
 from service.errors import ConfigurationError
 from service.pipeline.admission import Admission
+from service.server import ConnectionLimits
+from service.telemetry.metrics import Metrics
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +21,7 @@ class Site:
     """An application whose one route answers when it is told to, and its server."""
 
     def __init__(
-        self, drain_timeout: float = 60.0, idle_timeout: int = 75, admin: Admin | None = None
+        self, drain_timeout: float = 60.0, idle_timeout: float = 75, admin: Admin | None = None
     ) -> None:
         self.admission = Admission(max_inflight=4, max_visual_tokens=1)
         self.entered, self.go_on = asyncio.Event(), asyncio.Event()
@@ -34,9 +37,11 @@ class Site:
         self.server: DrainingServer = make_server(
             api,
             self.admission,
+            Metrics(CollectorRegistry()),
             log_level="error",
             drain_timeout=drain_timeout,
-            idle_timeout=idle_timeout,
+            max_connections=8,
+            limits=ConnectionLimits(idle_timeout=idle_timeout),
             admin=admin,
         )
         self.server._loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.check import check
+from service.errors import ConfigurationError
 from service.planning.plan import MIB
 from tests.service.planning.test_plan import H200
 from tests.service.tiny_qwen_vl import write_checkpoint
@@ -33,6 +34,18 @@ def test_by_default_all_is_on_one_port_and_nothing_is_traced(capsys: pytest.Capt
     assert "metrics     /metrics and /metrics/engine with the API on port 8000" in told
     assert "traces      off (otlp_endpoint is unset)" in told
     assert "--otlp-traces-endpoint" not in told
+
+
+def test_it_tells_how_many_connections_there_may_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.server.descriptors.resource.getrlimit", lambda _: (1024, 4096))
+    assert check({"max_inflight": "100", "max_connections": "500"}) == 0
+    told = capsys.readouterr().out
+    assert "clients     500 at most, 100 with a request in flight" in told
+    assert "files       984 descriptors when they are all there" in told
+    with pytest.raises(ConfigurationError, match=r"max_connections=5000 needs 5640 .* may have 4096.*ulimit"):
+        check({"max_connections": "5000"})
 
 
 def test_it_tells_how_batches_reach_the_device(

@@ -36,6 +36,7 @@ class Neighbours:
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
         self.spans: list[str] = []
+        self.told_to_stop = asyncio.Event()
         self.app = web.Application()
         self.app.router.add_get("/health", self._health)
         self.app.router.add_get("/metrics", self._metrics)
@@ -48,14 +49,29 @@ class Neighbours:
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(text="vllm:num_requests_running 0.0\n")
 
-    async def _chat(self, request: web.Request) -> web.Response:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.asked.append({name.lower(): value for name, value in request.headers.items()})
+        if (await request.json()).get("stream"):
+            return await self._stream_for_ever(request)
         return web.json_response(
             {
                 "choices": [{"message": {"content": SECRET}, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 10_000, "completion_tokens": 3},
             }
         )
+
+    async def _stream_for_ever(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await answer.prepare(request)
+        chunk = json.dumps(
+            {"choices": [{"delta": {"content": "word " * 2000}, "finish_reason": None}]}
+        ).encode()
+        try:
+            while True:
+                await answer.write(b"data: " + chunk + b"\n\n")
+        except ConnectionError:
+            self.told_to_stop.set()
+        return answer
 
     async def _traces(self, request: web.Request) -> web.Response:
         sent = ExportTraceServiceRequest.FromString(await request.read())
@@ -172,6 +188,47 @@ async def test_metrics_logs_and_traces_of_one_request_from_outside() -> None:
         ]
         assert SECRET not in json.dumps(service.lines)
         assert {"body", "engine_answer", "POST /v1/chat/completions"} <= set(others.spans)
+
+
+@pytest.mark.parametrize("limit", ["--write-timeout", "--request-timeout"])
+async def test_whoever_does_not_read_gives_the_engine_and_the_place_back(limit: str) -> None:
+    port, admin_port = free_port(), free_port()
+    body = json.dumps({"messages": [{"role": "user", "content": "tell"}], "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    async with (
+        neighbours() as (others, place),
+        serving(
+            *("--images", "passthrough", "--engine-url", place, limit, "2", "--max-connections", "300"),
+            *("--port", str(port), "--admin-port", str(admin_port), "--log-format", "json"),
+        ) as service,
+        httpx.AsyncClient(timeout=DEADLOCK) as client,
+    ):
+        await service.until("metrics at")
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(reader, ("127.0.0.1", port))
+            await loop.sock_sendall(reader, f"{head}content-type: application/json\r\n\r\n".encode() + body)
+            async with asyncio.timeout(DEADLOCK):
+                await others.told_to_stop.wait()
+
+                async def ended() -> dict[str, float]:
+                    page = (await client.get(f"http://127.0.0.1:{admin_port}/metrics")).text
+                    return {
+                        sample.name + str(sample.labels.get("reason", "")): sample.value
+                        for family in text_string_to_metric_families(page)
+                        for sample in family.samples
+                    }
+
+                reason = "write_timeout" if limit == "--write-timeout" else "deadline"
+                while not (figures := await ended())[f"patchbay_connections_closed_total{reason}"]:
+                    continue
+        assert figures["patchbay_inflight"] == 0
+        assert figures["patchbay_connections_limit"] == 300
+        await service.end()
+        (line,) = [line for line in service.lines if line.get("route") == "/v1/chat/completions"]
+        assert (line["status"], line["client_left"]) == (499, True)
 
 
 async def test_an_admin_port_that_is_taken_is_refused_at_the_start() -> None:

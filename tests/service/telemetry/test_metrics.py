@@ -17,6 +17,8 @@ COUNTERS = {
     "decode_worker_losses": set(),
     "handover_retries": set(),
     "cancelled": {"stage"},
+    "connections_closed": {"reason"},
+    "accept_pauses": set(),
     "media_errors": {"reason"},
     "fetch_failures": {"cause"},
     "encoder_busy_seconds": set(),
@@ -33,6 +35,8 @@ HISTOGRAMS = {
 GAUGES = {
     "inflight": {"stage"},
     "inflight_limit": set(),
+    "connections": {"state"},
+    "connections_limit": set(),
     "queue_depth": {"stage"},
     "visual_tokens_reserved": set(),
     "visual_tokens_limit": set(),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service.api.connection import ABORT, LAST_WORDS_SECONDS
 from service.api.sse import DONE, KEEP_ALIVE, error_frame
 from service.errors import (
     DeadlineExceeded,
@@ -14,6 +15,7 @@ from service.errors import (
     QueueFull,
 )
 from tests.service.api.fakes import HIGH, LOW, Call, Harness, Reply, chat, event
+from tests.waiting import LoopClock
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +194,83 @@ async def test_a_client_that_leaves_without_reading() -> None:
     call.leave()
     await running
     assert reply.closed.is_set() and harness.admission.inflight == 0
+
+
+@pytest.mark.parametrize("keepalive", [60, 0.001])
+async def test_a_client_that_does_not_read_until_the_requests_time_is_up(keepalive: float) -> None:
+    """The engine is told, the place given back, and the connection ended: nothing can be said on it."""
+    reply = Reply(DELTA, asyncio.Event())
+    harness = Harness(reply, keepalive=keepalive, request_timeout=60)
+    clock, ended = LoopClock(), asyncio.Event()
+    call = chat(harness, stream=True)
+    call.scope["extensions"] = {ABORT: ended.set}
+    call.reads.clear()
+    running = asyncio.create_task(call.run())
+    await call.blocked.wait()
+    assert harness.admission.inflight == 1
+    clock.advance(59)
+    await asyncio.sleep(0)
+    assert not reply.closed.is_set()
+    clock.advance(2)
+    await running
+    assert reply.closed.is_set() and ended.is_set() and harness.admission.inflight == 0
+    assert call.sent == []
+    assert harness.metric(REQUESTS, code="499", **ROUTE) == 1
+
+
+async def test_a_client_that_reads_neither_a_comment_nor_that_its_time_is_up() -> None:
+    gate = asyncio.Event()
+    harness = Harness(DeadlineExceeded("late"), gate=gate, keepalive=0.001, request_timeout=60)
+    call = chat(harness, stream=True)
+    call.reads.clear()
+    clock = LoopClock()
+    running = asyncio.create_task(call.run())
+    await until_blocked(call, clock)
+    clock.advance(61)
+    gate.set()
+    while not running.done():
+        clock.advance(LAST_WORDS_SECONDS)
+        await asyncio.sleep(0)
+    await running
+    assert call.sent == [] and harness.admission.inflight == 0
+    assert harness.metric("cancelled_total", stage="waiting") == 1
+
+
+async def test_a_client_that_reads_again_is_told_that_its_time_was_up() -> None:
+    more = asyncio.Event()
+    harness = Harness(Reply(DELTA, more, DeadlineExceeded("late")), request_timeout=60)
+    call = chat(harness, stream=True)
+    clock = LoopClock()
+    running = asyncio.create_task(call.run())
+    await call.until(DELTA)
+    call.reads.clear()
+    clock.advance(61)
+    more.set()
+    await call.blocked.wait()
+    clock.advance(LAST_WORDS_SECONDS - 1)
+    await asyncio.sleep(0)
+    call.reads.set()
+    await running
+    assert b'"deadline_exceeded"' in call.body and call.ended
+
+
+async def test_an_answer_in_one_piece_that_is_not_read_gives_its_place_back() -> None:
+    harness = Harness(Reply(b"{}"), request_timeout=60)
+    call = chat(harness)
+    call.reads.clear()
+    clock = LoopClock()
+    running = asyncio.create_task(call.run())
+    await call.blocked.wait()
+    clock.advance(61)
+    await running
+    assert call.sent == [] and harness.admission.inflight == 0
+    assert harness.metric(REQUESTS, code="499", **ROUTE) == 1
+
+
+async def until_blocked(call: Call, clock: LoopClock) -> None:
+    while not call.blocked.is_set():
+        clock.advance(0.001)
+        await asyncio.sleep(0)
 
 
 async def test_a_client_that_leaves_within_its_body() -> None:
