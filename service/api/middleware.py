@@ -62,7 +62,7 @@ class Exchanges:
             began = exchange.record.timings.began
             exchange.span = self._tracing.begin(scope["method"], exchange.engine_headers, began)
             # the engine's spans are children of ours
-            exchange.engine_headers = {"x-request-id": exchange.request_id, **exchange.span.handed_on}
+            exchange.engine_headers = {"x-request-id": exchange.request_id, **exchange.span.forwarded_headers}
         return exchange
 
     def _close(self, scope: Scope, exchange: Exchange, status: int) -> None:

@@ -50,7 +50,7 @@ class Pipeline:
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         """Returns when the engine's answer has begun; the answer holds the leases until it is closed.
 
-        `headers` (request id, trace context) are handed on to the engine. What happens is entered in the request's
+        `headers` (request id, trace context) are forwarded to the engine. What happens is entered in the request's
         record.
 
         Raises every PatchbayError but ConfigurationError.

@@ -76,7 +76,7 @@ class OtelSpan:
         self._offset = offset
 
     @property
-    def handed_on(self) -> Mapping[str, str]:
+    def forwarded_headers(self) -> Mapping[str, str]:
         carrier: dict[str, str] = {}
         PROPAGATOR.inject(carrier, set_span_in_context(self._span))
         return carrier

@@ -15,7 +15,7 @@ class RequestSpan(Protocol):
     """The span of one request, which has begun."""
 
     @property
-    def handed_on(self) -> Mapping[str, str]:
+    def forwarded_headers(self) -> Mapping[str, str]:
         """`traceparent`, and `tracestate` where there is one, for the request to the engine."""
         ...
 

@@ -46,7 +46,7 @@ def parse_chat(
     check_arguments(fields, limits)
     model = _model(fields.model, models)
     return ChatRequest(
-        payload=_handed_on(payload) | {"model": model},
+        payload=_forwarded(payload) | {"model": model},
         images=_images(fields, limits),
         model=model,
         stream=bool(fields.stream),
@@ -128,7 +128,7 @@ def _model(asked: str | None, models: Sequence[str]) -> str:
     return asked
 
 
-def _handed_on(payload: Mapping[str, Any]) -> dict[str, Any]:
+def _forwarded(payload: Mapping[str, Any]) -> dict[str, Any]:
     # null means the default for every field of OpenAI's, but not for every field of vLLM's
     return {name: value for name, value in payload.items() if value is not None and name not in NO_EFFECT}
 

@@ -141,7 +141,7 @@ async def test_or_made(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given, handed_on",
+    "given, forwarded",
     [
         ({"traceparent": TRACE}, {"traceparent": TRACE}),
         ({"traceparent": TRACE, "tracestate": "a=b"}, {"traceparent": TRACE, "tracestate": "a=b"}),
@@ -150,12 +150,12 @@ async def test_or_made(given: str) -> None:
         ({"authorization": "Bearer secret", "cookie": "secret"}, {}),
     ],
 )
-async def test_the_trace_is_handed_on_and_nothing_else(
-    given: dict[str, str], handed_on: dict[str, str]
+async def test_the_trace_is_forwarded_and_nothing_else(
+    given: dict[str, str], forwarded: dict[str, str]
 ) -> None:
     harness = Harness()
     await chat(harness, headers={"x_request_id": "r"} | given).run()
-    assert harness.service.asked[0][1] == {"x-request-id": "r"} | handed_on
+    assert harness.service.asked[0][1] == {"x-request-id": "r"} | forwarded
 
 
 async def test_every_answer_says_not_to_guess_its_type() -> None:

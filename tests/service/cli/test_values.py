@@ -79,7 +79,7 @@ def test_a_pod_of_the_chart_makes_the_plan_that_was_printed(
     assert 0 <= there.arena_bytes - here.arena_bytes < MIB
 
 
-def test_replicas_and_flags_are_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replicas_and_flags_are_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     values = printed(
         capsys,
         str(MODEL),

@@ -111,7 +111,7 @@ async def test_a_request_arrives_whole_with_the_allowed_headers_alone() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 500, 302])
-async def test_status_type_and_bytes_are_handed_on(status: int) -> None:
+async def test_status_type_and_bytes_are_forwarded(status: int) -> None:
     async def engine(peer: Peer) -> None:
         await peer.request()
         await peer.send(

@@ -113,8 +113,8 @@ async def test_a_request_without_a_trace_begins_one(given: str) -> None:
     traced = Traced(Reply(b"{}"))
     await chat(traced.harness, headers={"traceparent": given}).run()
     server, _ = traced.spans()
-    handed_on = traced.service.asked[0][1]["traceparent"]
-    version, trace, span, flags = handed_on.split("-")
+    forwarded = traced.service.asked[0][1]["traceparent"]
+    version, trace, span, flags = forwarded.split("-")
     assert (version, trace, span) == (
         "00",
         f"{server.context.trace_id:032x}",

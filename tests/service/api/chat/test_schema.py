@@ -88,7 +88,7 @@ def test_what_the_client_wrote_is_what_the_engine_reads() -> None:
     assert parse(**fields).payload == {"messages": [USER], "model": "demo"} | fields
 
 
-def test_openai_s_own_business_and_nulls_are_not_handed_on() -> None:
+def test_openai_s_own_business_and_nulls_are_not_forwarded() -> None:
     fields = {"user": "me", "metadata": {"a": "b"}, "store": False, "n": None, "include_reasoning": None}
     assert parse(**fields).payload == {"messages": [USER], "model": "demo"}
 
@@ -223,7 +223,7 @@ def test_a_body_that_is_no_object(body: bytes) -> None:
         parse_chat(body, LIMITS)
 
 
-def test_every_field_handed_on_is_one_that_vllm_reads() -> None:
+def test_every_forwarded_field_is_one_that_vllm_reads() -> None:
     vllm = importlib.util.find_spec("vllm")
     if vllm is None or vllm.origin is None:
         pytest.skip("vLLM is not installed")

@@ -62,7 +62,7 @@ def outcome(body: bytes) -> ChatRequest | RequestError:
 def test_any_json(value: Any) -> None:
     result = outcome(json.dumps(value).encode())
     if isinstance(result, ChatRequest):
-        # what is handed on can be sent, and no image is forgotten
+        # what is forwarded can be sent, and no image is forgotten
         json.dumps(result.payload, allow_nan=False, ensure_ascii=False).encode()
         found = [
             (row, column)
