@@ -3,16 +3,16 @@
 Does what transformers' `Qwen2_5_VLModel.get_image_features` does. The front is `kernels.patch_embed`: cells put one
 below the other are a picture of a cell's width, whose patches line by line are in the tower's own order. The body is
 `kernels.varlen` or transformers' own modules, the back is `kernels.project`: RMSNorm of each patch, the cell's patches
-in one row, an MLP, each row in its image's place. Paper: Qwen2.5-VL (arXiv 2502.13923). Knows nothing of how sizes are
-chosen, of batching policy or of the arena.
+in one row, an MLP, each row in its image's place. Paper: Qwen2.5-VL (arXiv 2502.13923).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import Qwen2_5_VLConfig
@@ -24,8 +24,17 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 from kernels.backend import Backend
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
-from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project, scatter_index
-from kernels.varlen import Grid, VarlenBlocks, pack, read_layer
+from kernels.project import (
+    FoldedProjector,
+    Linear,
+    Merge,
+    Norm,
+    ScatterIndex,
+    fold_projector,
+    project,
+    scatter_index,
+)
+from kernels.varlen import Grid, PackedSequence, VarlenBlocks, pack, read_layer
 from kernels.varlen import choose_body as choose_varlen_body
 from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
@@ -38,11 +47,25 @@ _MERGER_EPS = 1e-6
 """As transformers' merger has it; no configuration says it."""
 
 
-Finish = Callable[[torch.Tensor], torch.Tensor]
-"""[patches, hidden] to [cells, width], as the images came."""
-Rest = Callable[[Sequence[Grid]], tuple[torch.Tensor, Finish]]
-"""What follows the patch embedding, for images of these grids: int64 [cells] on the host, the order in which the cells
-are to be embedded, and the way on from there."""
+class PreparedBatch(Protocol):
+    """Blocks and merger, prepared for the images of one forward."""
+
+    @property
+    def order(self) -> torch.Tensor:
+        """int64 [cells] on the host: the order in which the cells are to be embedded."""
+        ...
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[patches, hidden], cells in `order`, to [cells, width], in the images' own order."""
+        ...
+
+
+class Layers(Protocol):
+    """The transformer blocks and the merger: all that follows the patch embedding."""
+
+    def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
+        """For one forward of images of these grids."""
+        ...
 
 
 class QwenVLTower:
@@ -51,7 +74,7 @@ class QwenVLTower:
     def __init__(
         self,
         front: FoldedPatchEmbed,
-        rest: Rest,
+        layers: Layers,
         choice: TowerChoice,
         *,
         width: int,
@@ -61,20 +84,20 @@ class QwenVLTower:
         self.choice = choice
         self.constants = torch.empty(0, width, dtype=choice.dtype)
         self._front = front
-        self._rest = rest
+        self._layers = layers
         self._merge = merge
         self._cell = merge * front.patch_size
 
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """Raises ValueError for an image that is not one view of cells of the checkpoint's size."""
-        order, finish = self._rest([self._grid(image) for image in images])
-        cells = torch.cat([image.tiles[0] for image in images])[order]
+        batch = self._layers.prepare([self._grid(image) for image in images])
+        cells = torch.cat([image.tiles[0] for image in images])[batch.order]
         if self.choice.device.type == "cuda":
             cells = cells.pin_memory()
         # one below the other: [1, cells · side, side, 3], whose patches line by line are cell by cell
         tall = cells.to(self.choice.device, non_blocking=True).view(1, -1, self._cell, 3)
-        rows = finish(patch_embed(tall, self._front, backend=self.choice.backend).squeeze(0))
+        rows = batch.forward(patch_embed(tall, self._front, backend=self.choice.backend).squeeze(0))
         return list(torch.split(rows, [image.tile_count for image in images]))
 
     def bucket(self, views: Sequence[View]) -> Hashable:
@@ -124,17 +147,17 @@ def load(folder: Path, choice: TowerChoice) -> QwenVLTower:
     tensors.fill(
         model.blocks, "blocks", torch.device("cpu") if choice.body == "fused" else choice.device, choice.dtype
     )
-    rest: Rest
+    layers: Layers
     if choice.body == "fused":
-        rest = _Packed(model, config, _back(tensors, config, choice), choice.backend)
+        layers = _FusedLayers(model, config, _back(tensors, config, choice), choice.backend)
     else:
         tensors.fill(model.merger, "merger", choice.device, choice.dtype)
-        rest = _Modules(model.to(choice.device).eval())
+        layers = _ModuleLayers(model.to(choice.device).eval())
     tensors.refuse_rest()
-    return QwenVLTower(front, rest, choice, width=config.out_hidden_size, merge=config.spatial_merge_size)
+    return QwenVLTower(front, layers, choice, width=config.out_hidden_size, merge=config.spatial_merge_size)
 
 
-class _Packed:
+class _FusedLayers:
     """Our blocks and projector, windows of equal length side by side over all images."""
 
     def __init__(self, model: Any, config: Any, back: FoldedProjector, backend: Backend) -> None:
@@ -146,33 +169,52 @@ class _Packed:
         layers = [read_layer(layer) for layer in model.blocks]
         self._blocks = VarlenBlocks(layers, config.fullatt_block_indexes, back.dtype, self._device)
 
-    def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
+    def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
         sequence = pack(grids, merge=self._merge, window=self._window, device=self._device)
         scatter = scatter_index(sequence.order, device=self._device)
-
-        def finish(hidden: torch.Tensor) -> torch.Tensor:
-            hidden = self._blocks(hidden, sequence)
-            rows = hidden.new_empty(len(sequence.order), self._back.width)
-            return project(hidden[None], self._back, backend=self._backend, out=rows, scatter=scatter)
-
-        return sequence.order, finish
+        return _FusedBatch(self._blocks, self._back, self._backend, sequence, scatter)
 
 
-class _Modules:
+@dataclass(frozen=True, slots=True, eq=False)
+class _FusedBatch:
+    blocks: VarlenBlocks
+    back: FoldedProjector
+    backend: Backend
+    sequence: PackedSequence
+    scatter: ScatterIndex
+
+    @property
+    def order(self) -> torch.Tensor:
+        return self.sequence.order
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.blocks(hidden, self.sequence)
+        rows = hidden.new_empty(len(self.order), self.back.width)
+        return project(hidden[None], self.back, backend=self.backend, out=rows, scatter=self.scatter)
+
+
+class _ModuleLayers:
     """Transformers' own forward, merger included."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._merge = model.spatial_merge_size
 
-    def __call__(self, grids: Sequence[Grid]) -> tuple[torch.Tensor, Finish]:
+    def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
         sizes = torch.tensor([[1, self._merge * rows, self._merge * columns] for rows, columns in grids])
+        return _ModuleBatch(self._model, sizes, torch.arange(sum(rows * columns for rows, columns in grids)))
 
-        def finish(hidden: torch.Tensor) -> torch.Tensor:
-            rows: torch.Tensor = self._model(hidden, sizes.to(hidden.device)).pooler_output
-            return rows
 
-        return torch.arange(sum(rows * columns for rows, columns in grids)), finish
+@dataclass(frozen=True, slots=True, eq=False)
+class _ModuleBatch:
+    model: Any
+    sizes: torch.Tensor
+    """[images, (frames, patch rows, patch columns)]."""
+    order: torch.Tensor
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self.model(hidden, self.sizes.to(hidden.device)).pooler_output
+        return rows
 
 
 def _config(folder: Path) -> Any:
