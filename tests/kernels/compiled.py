@@ -28,3 +28,20 @@ def compiled(module: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def spilling(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows whose registers do not suffice."""
+    return [row for row in compiled if row["spill_bytes"] or not 0 < row["registers"] <= 255]
+
+
+def oversized(compiled: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of which a multiprocessor does not hold one program.
+
+    It has 65536 registers, and at least 99 KB of shared memory on the GPUs that take these entries (sm_86, 89 and 120).
+    """
+    return [
+        row
+        for row in compiled
+        if row["registers"] * 32 * row["config"]["warps"] > 65536 or row["shared_bytes"] > 99 * 1024
+    ]

@@ -1,19 +1,11 @@
-"""Runs test_fused.py without a GPU, in a process where triton interprets from its first import on."""
+"""The fused kernel in Triton's interpreter."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.kernels.interpreter import interpreted
 
 
 def test_the_fused_kernel_in_the_interpreter() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    tests = Path(__file__).with_name("test_fused.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    counted = re.search(r"(\d+) passed", done.stdout)
-    assert counted and int(counted.group(1)) > 40, done.stdout
+    assert interpreted(Path(__file__).with_name("test_fused.py")) > 40
