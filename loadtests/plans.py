@@ -14,7 +14,7 @@ from typing import Protocol
 from loadtests.figures import FIRST_TOKEN, Figures
 from loadtests.options import Options
 from loadtests.search import CapacitySearch
-from loadtests.slo import Line, judge, kept
+from loadtests.slo import Line, all_met, judge
 
 CHANGE = 100.0
 """Users that come or go in a second when the level changes."""
@@ -33,13 +33,13 @@ class Stage:
     lines: list[Line] = field(default_factory=list)
 
     @property
-    def held(self) -> bool:
-        return kept(self.lines)
+    def objectives_met(self) -> bool:
+        return all_met(self.lines)
 
     @property
-    def broken(self) -> str:
-        """Which objectives were not kept, for people."""
-        return ", ".join(line.name.partition(",")[0] for line in self.lines if not line.held)
+    def missed(self) -> str:
+        """The objectives that were not met, for people."""
+        return ", ".join(line.name.partition(",")[0] for line in self.lines if not line.met)
 
 
 Part = tuple[str, float, Callable[[float], float]]
@@ -95,7 +95,7 @@ class Timed(ABC):
                 replace(line, name=f"{stage.name}: {line.name}") for stage in stages for line in stage.lines
             ]
 
-        return [line for line in named(self.stages) if not line.held] or named(self.stages[-1:])
+        return [line for line in named(self.stages) if not line.met] or named(self.stages[-1:])
 
 
 class Ramp(Timed):
@@ -196,7 +196,7 @@ class Steps:
         if rate is None:
             return None
         last = self.stages[-1] if self.stages else None
-        change = rate - (last.level if last is not None and last.held else 0.0)
+        change = rate - (last.level if last is not None and last.objectives_met else 0.0)
         start = now + self._options.warm + abs(change) / self._options.unit / CHANGE
         self._open = Stage(f"step {len(self.stages) + 1}", rate, start, start + self._options.seconds)
         return rate
@@ -206,14 +206,16 @@ class Steps:
         stage, self._open = self._open, None
         stage.lines = judge(figures.over(stage.start, stage.end), self._options.objectives)
         self.stages.append(stage)
-        self._search.tell(stage.level, stage.held)
-        return stage.held
+        self._search.tell(stage.level, stage.objectives_met)
+        return stage.objectives_met
 
     def verdict(self, figures: Figures) -> list[Line]:
         capacity = self.capacity or 0.0
         least = self._options.min_capacity
         lines = [Line("capacity, requests/s", capacity, least, True, 0 < capacity >= least)]
-        best = next((stage for stage in self.stages if stage.level == self.capacity and stage.held), None)
+        best = next(
+            (stage for stage in self.stages if stage.level == self.capacity and stage.objectives_met), None
+        )
         return lines + (best.lines if best else [])
 
 

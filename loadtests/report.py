@@ -56,18 +56,22 @@ def report(run: Run, figures: Figures) -> str:
 def _headline(told: dict[str, Any]) -> str:
     if told["options"]["shape"] == "steps":
         capacity = told["capacity"]
-        return f"{capacity:.3g} requests/s held" if capacity else "not even the lowest rate held"
+        return (
+            f"{capacity:.3g} requests/s sustained" if capacity else "not even the lowest rate was sustained"
+        )
     done = told["figures"]
     return f"{done[f.RIGHT] + done[f.WRONG]:,} answers, first token p95 {_ms(done[f.FIRST_TOKEN]['p95'])} ms"
 
 
 def _limited(run: Run) -> str:
-    """What broke at the lowest rate that did."""
-    broke = [stage for stage in run.stages if not stage.held] if run.options.shape == "steps" else []
-    if not broke:
+    """What was missed at the lowest rate that was too much."""
+    failed = (
+        [stage for stage in run.stages if not stage.objectives_met] if run.options.shape == "steps" else []
+    )
+    if not failed:
         return ""
-    stage = min(broke, key=lambda stage: stage.level)
-    return f"<p>{stage.level:.3g} requests/s broke: {_text(stage.broken)}.</p>"
+    stage = min(failed, key=lambda stage: stage.level)
+    return f"<p>At {stage.level:.3g} requests/s: missed {_text(stage.missed)}.</p>"
 
 
 def _words(run: Run) -> str:
@@ -83,7 +87,7 @@ def _words(run: Run) -> str:
 def _objectives(lines: list[dict[str, Any]]) -> str:
     rows = []
     for line in lines:
-        mark = '<b class="held">kept</b>' if line["held"] else '<b class="broken">broken</b>'
+        mark = '<b class="met">met</b>' if line["held"] else '<b class="missed">missed</b>'
         asked = f"{line['direction']} {told_number(line['limit'])}"
         rows.append((_text(line["name"]), told_number(line["value"], line["never"]), asked, mark))
     return _table(("objective", "found", "asked", ""), rows)
@@ -112,8 +116,8 @@ def _stages(stages: Sequence[Stage], figures: Figures) -> str:
     rows = []
     for stage in stages:
         cell = figures.over(stage.start, stage.end)
-        broken = f'<b class="broken">{_text(stage.broken)}</b>'
-        mark = '<b class="held">kept</b>' if stage.held else broken
+        missed = f'<b class="missed">{_text(stage.missed)}</b>'
+        mark = '<b class="met">met</b>' if stage.objectives_met else missed
         first = (_quantile(cell, q) for q in (0.5, 0.95, 0.99))
         mark = mark if stage.lines else "not judged"
         rows.append(
@@ -181,14 +185,14 @@ def _by_rate(run: Run, figures: Figures) -> list[str]:
     for stage in run.stages:
         slow = figures.over(stage.start, stage.end).quantile(f.FIRST_TOKEN, 0.95)
         if slow is not None and math.isfinite(slow):
-            points[stage.held].append((stage.level, slow))
+            points[stage.objectives_met].append((stage.level, slow))
     both = sorted(points[True] + points[False])
     return [
         chart(
             "First token p95 at each rate",
             [
-                Series("objectives kept", "c1", points[True], marks=True),
-                Series("an objective broken", "c3", points[False], marks=True),
+                Series("objectives met", "c1", points[True], marks=True),
+                Series("an objective missed", "c3", points[False], marks=True),
                 Series("p95", "c0", both, dashed=True),
             ],
             x="requests/s offered",

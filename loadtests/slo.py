@@ -1,4 +1,4 @@
-"""What is promised, and whether a window of figures keeps it."""
+"""Service-level objectives, and whether a window of figures meets them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loadtests.figures import ENDS, FAILED, FIRST_TOKEN, INTER_TOKEN, LATE, REFU
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Limits; None is not asked for. Times in milliseconds, shares of 1."""
+    """Limits; None is no limit. Times in milliseconds, shares of 1."""
 
     first_token_p95: float | None = 1000.0
     inter_token_p95: float | None = None
@@ -22,17 +22,17 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One promise: what was found, what was allowed, and whether that was kept. `value` None: nothing to measure."""
+    """One objective: what was measured, what is allowed, and whether it was met. `value` None: nothing to measure."""
 
     name: str
     value: float | None
     limit: float
     at_least: bool
-    held: bool
+    met: bool
 
 
 def judge(cell: Cell, objectives: Objectives) -> list[Line]:
-    """One line for each limit, in the order in which people ask."""
+    """One line for each limit, the most asked for first."""
     lines = [
         _most("first token p95, ms", cell.quantile(FIRST_TOKEN, 0.95), objectives.first_token_p95),
         _most("inter-token p95, ms", cell.quantile(INTER_TOKEN, 0.95), objectives.inter_token_p95),
@@ -45,17 +45,17 @@ def judge(cell: Cell, objectives: Objectives) -> list[Line]:
     return [line for line in lines if line is not None]
 
 
-def kept(lines: list[Line]) -> bool:
-    return all(line.held for line in lines)
+def all_met(lines: list[Line]) -> bool:
+    return all(line.met for line in lines)
 
 
 def _most(name: str, value: float | None, limit: float | None) -> Line | None:
     if limit is None:
         return None
-    # where nothing was measured nothing was broken, but for an answer that never came
+    # an objective without measurements is met, unless an answer never came
     return Line(name, value, limit, False, value is None or value <= limit)
 
 
 def _least(name: str, value: float | None, limit: float) -> Line:
-    # not a single answer that could be right is no load test that was passed
+    # a load test without a single answer that could be right has not passed
     return Line(name, value, limit, True, value is not None and value >= limit)

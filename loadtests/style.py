@@ -21,7 +21,7 @@ th,td{text-align:right;padding:5px 8px;border-bottom:1px solid var(--rule);white
 thead th{white-space:normal;vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;white-space:normal}
 th{font-weight:600;color:var(--soft);font-size:13px}
-.held{color:var(--good)}.broken{color:var(--c3)}
+.met{color:var(--good)}.missed{color:var(--c3)}
 figure{margin:0 0 20px;padding:14px 16px;background:var(--card);border:1px solid var(--rule);border-radius:8px;
 overflow-x:auto}
 figcaption{font-weight:600;margin-bottom:6px}

@@ -12,7 +12,7 @@ from loadtests import figures as f
 from loadtests.figures import MEASURES, Cell, Figures
 from loadtests.options import Options
 from loadtests.plans import Plan, Stage, Steps
-from loadtests.slo import Line, judge, kept
+from loadtests.slo import Line, all_met, judge
 
 VERSION = 1
 """Of the file's form; raised when a field changes its meaning."""
@@ -50,8 +50,8 @@ def window(run: Run) -> tuple[str, float, float]:
     """The time whose percentiles are told first: what it is called, its start and its end."""
     judged = [stage for stage in run.stages if stage.lines]
     if run.options.shape == "steps":
-        judged = [stage for stage in judged if stage.level == run.capacity and stage.held]
-        name = f"at {run.capacity or 0:.3g} requests/s, the highest rate that held"
+        judged = [stage for stage in judged if stage.level == run.capacity and stage.objectives_met]
+        name = f"at {run.capacity or 0:.3g} requests/s, the highest rate sustained"
     else:
         name = "all that was judged"
     if judged:
@@ -65,7 +65,7 @@ def summary(run: Run, figures: Figures) -> dict[str, Any]:
     options = asdict(run.options) | {"api_key": bool(run.options.api_key), "mix": dict(run.options.mix)}
     found = {
         "version": VERSION,
-        "passed": kept(list(run.lines)),
+        "passed": all_met(list(run.lines)),
         "capacity": run.capacity if run.options.shape == "steps" else None,
         "objectives": [_line(line) for line in run.lines],
         "url": run.url,
@@ -119,7 +119,7 @@ def words(found: Mapping[str, Any]) -> str:
     """A summary's verdict for a terminal."""
     lines = ["PASSED" if found["passed"] else "FAILED"]
     for line in found["objectives"]:
-        mark = "" if line["held"] else "   <- broken"
+        mark = "" if line["held"] else "   <- missed"
         asked = f"{line['direction']} {told(line['limit'])}"
         lines.append(f"  {line['name']:<40}{told(line['value'], line['never']):>14}   {asked}{mark}")
     return "\n".join(lines)
@@ -130,7 +130,7 @@ def stage_words(stage: Stage, options: Options, figures: Figures) -> str:
     cell = _over(figures, stage)
     unit = "requests/s" if options.model == "open" else "users"
     slow = cell.quantile(f.FIRST_TOKEN, 0.95)
-    verdict = f"; broken: {stage.broken}" if stage.broken else "; kept" if stage.lines else ""
+    verdict = f"; missed: {stage.missed}" if stage.missed else "; objectives met" if stage.lines else ""
     first = f"{told(slow)} ms" if slow is not None and math.isfinite(slow) else told(None, slow == math.inf)
     sent = f"{cell.counts[f.STARTED]:,} sent"
     return f"{stage.name}, {stage.level:.3g} {unit}: {sent}, first token p95 {first}{verdict}"
@@ -149,7 +149,7 @@ def _stage(stage: Stage, figures: Figures) -> dict[str, Any]:
         "seconds": stage.end - stage.start,
         "answered_per_second": answered_per_second(stage, figures),
         "judged": bool(stage.lines),
-        "held": stage.held,
+        "held": stage.objectives_met,
         "objectives": [_line(line) for line in stage.lines],
         "figures": cell_summary(_over(figures, stage)),
     }
@@ -162,7 +162,7 @@ def _line(line: Line) -> dict[str, Any]:
         "never": line.value == math.inf,
         "limit": line.limit,
         "direction": "at least" if line.at_least else "at most",
-        "held": line.held,
+        "held": line.met,
     }
 
 

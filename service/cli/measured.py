@@ -72,14 +72,14 @@ def _of_summary(path: Path) -> Measured:
         raise ConfigurationError(f"measured: {file} is no summary of a load test") from None
     if not rate:
         raise ConfigurationError(
-            f"measured: {file} has no rate at which the objectives were kept: find one with `make load`"
+            f"measured: {file} has no rate at which the objectives were met: find one with `make load`"
         )
     return Measured(rate, source)
 
 
 def _rate(summary: dict[str, Any]) -> float:
-    """The capacity that steps found, or the highest rate of answers in a stage that held; 0 for none."""
+    """The capacity that steps found, or the most answers/s in a stage that met its objectives; 0 for none."""
     if summary["options"]["shape"] == "steps":
         return float(summary["capacity"] or 0)
-    held = [stage["answered_per_second"] for stage in summary["stages"] if stage["judged"] and stage["held"]]
-    return float(max(held, default=0)) if summary["passed"] else 0.0
+    rates = [stage["answered_per_second"] for stage in summary["stages"] if stage["judged"] and stage["held"]]
+    return float(max(rates, default=0)) if summary["passed"] else 0.0

@@ -61,7 +61,7 @@ def told(folder: Path, output: str) -> dict[str, Any]:
     return found
 
 
-def broken(summary: dict[str, Any]) -> set[str]:
+def missed(summary: dict[str, Any]) -> set[str]:
     # a drift of milliseconds is this machine's, not the server's
     names = {line["name"] for line in summary["objectives"] if not line["held"]}
     return names - {"first token p95, last third ÷ first"}
@@ -79,7 +79,7 @@ def test_a_sound_server_passes_and_every_request_is_counted_once(tmp_path: Path,
         _, output = load(url, tmp_path, *SOAK, *processes)
     summary = told(tmp_path, output)
     whole = summary["whole_run"]
-    assert broken(summary) == set(), output[-3000:]
+    assert missed(summary) == set(), output[-3000:]
     assert whole["started"] + ASKED_ALONE == len(behaviour.bodies)
     assert whole["right"] == whole["started"] > 20
     assert (whole["wrong"], whole["refused"], whole["failed"]) == (0, 0, 0)
@@ -103,7 +103,7 @@ def test_what_a_server_does_wrong_under_load_alone_is_found_and_named(tmp_path: 
         status, output = load(url, tmp_path, *SOAK)
     summary = told(tmp_path, output)
     assert status == 1 and "FAILED" in output
-    assert broken(summary) == {"right answers, share", "refused, share", "errors, share"}, output[-3000:]
+    assert missed(summary) == {"right answers, share", "refused, share", "errors, share"}, output[-3000:]
     reasons = " ".join(each["reason"] for each in summary["reasons"])
     for words in ("said 'lost'", "429 queue_full", "a broken image was answered 200"):
         assert words in reasons

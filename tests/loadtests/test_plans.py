@@ -72,14 +72,14 @@ def test_a_spike_forgives_refusals_in_its_burst_only(options: Parse) -> None:
     assert plan is not None
     levels = play(plan, Service(20, refuses_above=20), figures)
     assert levels == [5] * 13 + [50] * 10 + [5] * 20
-    assert all(line.held for line in plan.verdict(figures))
+    assert all(line.met for line in plan.verdict(figures))
     burst = figures.over(plan.stages[2].start, plan.stages[2].end)
     assert burst.counts[f.REFUSED] == 300
 
     plan, figures = plan_for(options(*flags)), Figures()
     assert plan is not None
     play(plan, Service(20, refuses_above=4), figures)
-    assert "calm: refused, share" in {line.name for line in plan.verdict(figures) if not line.held}
+    assert "calm: refused, share" in {line.name for line in plan.verdict(figures) if not line.met}
 
 
 def test_a_service_that_does_not_recover_breaks_the_spike(options: Parse) -> None:
@@ -87,7 +87,7 @@ def test_a_service_that_does_not_recover_breaks_the_spike(options: Parse) -> Non
     plan = plan_for(options("--shape", "spike", "--rate", "5", "--peak", "100", "--seconds", "10"))
     assert plan is not None
     play(plan, Service(6), figures)
-    assert "calm again: first token p95, ms" in {line.name for line in plan.verdict(figures) if not line.held}
+    assert "calm again: first token p95, ms" in {line.name for line in plan.verdict(figures) if not line.met}
 
 
 @pytest.mark.parametrize(("capacity", "drifts"), [(50, False), (9.9, True)])
@@ -98,8 +98,8 @@ def test_a_soak_finds_what_gets_slower(options: Parse, capacity: float, drifts: 
     )
     assert plan is not None
     play(plan, Service(capacity), figures)
-    broken = {line.name for line in plan.verdict(figures) if not line.held}
-    assert broken == ({"first token p95, last third ÷ first"} if drifts else set())
+    missed = {line.name for line in plan.verdict(figures) if not line.met}
+    assert missed == ({"first token p95, last third ÷ first"} if drifts else set())
 
 
 @pytest.mark.parametrize("capacity", [7.0, 33.0, 140.0])
@@ -113,10 +113,10 @@ def test_steps_find_the_capacity(options: Parse, capacity: float) -> None:
     assert plan.capacity is not None
     assert capacity / 1.25 <= plan.capacity <= capacity * 1.05
     assert lines[0].name == "capacity, requests/s" and lines[0].value == plan.capacity
-    assert all(line.held for line in lines)
-    # after each rate that broke nothing is sent until the service has worked off what it was sent
+    assert all(line.met for line in lines)
+    # after each rate that was too much nothing is sent until the service has worked off what it was sent
     begins = [i for i, (before, level) in enumerate(pairwise(levels), 1) if before == 0 < level]
-    assert len(begins) == sum(not stage.held for stage in plan.stages[:-1])
+    assert len(begins) == sum(not stage.objectives_met for stage in plan.stages[:-1])
     assert all(service.flying[i] == 0 for i in begins)
 
 
@@ -128,8 +128,8 @@ def test_requests_that_nobody_answers_break_a_step(options: Parse) -> None:
     service.waiting = 1e6
     play(plan, service, figures)
     assert isinstance(plan, Steps) and plan.capacity is None
-    assert not plan.stages[0].held
-    assert not plan.verdict(figures)[0].held
+    assert not plan.stages[0].objectives_met
+    assert not plan.verdict(figures)[0].met
 
 
 def test_a_least_capacity_can_be_asked_for(options: Parse) -> None:
@@ -137,7 +137,7 @@ def test_a_least_capacity_can_be_asked_for(options: Parse) -> None:
     plan = plan_for(options("--rate", "4", "--unit", "1", "--min-capacity", "50"))
     assert plan is not None
     play(plan, Service(20), figures)
-    assert not plan.verdict(figures)[0].held
+    assert not plan.verdict(figures)[0].met
 
 
 def test_users_of_locusts_own_follow_no_plan(options: Parse) -> None:

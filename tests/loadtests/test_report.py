@@ -1,4 +1,4 @@
-"""The report and the summary hold the figures, need nothing from elsewhere, and say what broke."""
+"""The report and the summary hold the figures, need nothing from elsewhere, and say what was missed."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def figures() -> Figures:
 @pytest.fixture
 def run(options: Parse, figures: Figures) -> Run:
     chosen = options("--rate", "1", "--api-key", "sesame")
-    held = Stage("step 1", 1.0, BEGAN, BEGAN + 8)
-    broke = Stage("step 2", 2.0, BEGAN + 8, BEGAN + 10)
-    for stage in (held, broke):
+    sustained = Stage("step 1", 1.0, BEGAN, BEGAN + 8)
+    too_much = Stage("step 2", 2.0, BEGAN + 8, BEGAN + 10)
+    for stage in (sustained, too_much):
         stage.lines = judge(figures.over(stage.start, stage.end), chosen.objectives)
-    run = Run(chosen, "http://<here>", "demo", BEGAN, BEGAN + 12, stages=[held, broke], capacity=1.0)
+    run = Run(chosen, "http://<here>", "demo", BEGAN, BEGAN + 12, stages=[sustained, too_much], capacity=1.0)
     run.levels = [(BEGAN, 1.0), (BEGAN + 8, 2.0)]
     run.lines = lines_of(run, None, figures)
     run.server = {"cache hits": 7.0}
@@ -91,9 +91,9 @@ def test_the_summary_counts_what_happened(run: Run, figures: Figures) -> None:
     told = json.loads(json.dumps(summary(run, figures), allow_nan=False))
     whole = told["whole_run"]
     assert [whole[name] for name in ("started", "right", "wrong", "refused", "failed")] == [10, 8, 1, 1, 0]
-    # percentiles are those of the step that held
+    # percentiles are those of the step that was sustained
     assert told["figures"]["first_token_ms"] == {"count": 8, "p50": 103.0, "p95": 107.0, "p99": 107.0}
-    assert told["window"] == "at 1 requests/s, the highest rate that held"
+    assert told["window"] == "at 1 requests/s, the highest rate sustained"
     assert [stage["held"] for stage in told["stages"]] == [True, False]
     assert told["stages"][0]["answered_per_second"] == 1.0
     assert told["capacity"] == 1.0 and told["server"] == {"cache hits": 7.0}
@@ -113,7 +113,7 @@ def test_no_secret_is_written_down(run: Run, figures: Figures) -> None:
 
 def test_requests_without_an_end_are_a_failure(run: Run, figures: Figures) -> None:
     figures.count(BEGAN + 9, "chat", f.STARTED)
-    assert [line.held for line in lines_of(run, None, figures) if line.name == "requests without an end"] == [
+    assert [line.met for line in lines_of(run, None, figures) if line.name == "requests without an end"] == [
         False
     ]
 
@@ -131,8 +131,8 @@ def test_the_report_is_one_sound_page_with_the_figures(run: Run, figures: Figure
     page.feed(text)
     assert page.open == [] and page.loaded == []
     assert "<script" not in text and "url(" not in text and "@import" not in text
-    assert "failed" in text and "1 requests/s held" in text
-    assert "2 requests/s broke: refused, right answers." in text
+    assert "failed" in text and "1 requests/s sustained" in text
+    assert "At 2 requests/s: missed refused, right answers." in text
     assert {"107", "cache hits", "said <b>'lost'</b>", "step 2", "right answers, share"} <= set(page.cells)
     assert "http://&lt;here&gt;" in text
 
@@ -163,8 +163,8 @@ def test_a_service_that_is_behind_is_seen_by_when_requests_ended(options: Parse)
 def test_a_stage_that_is_over_is_told_in_a_line(run: Run, figures: Figures) -> None:
     told = [stage_words(stage, run.options, figures) for stage in run.stages]
     assert told == [
-        "step 1, 1 requests/s: 8 sent, first token p95 107 ms; kept",
-        "step 2, 2 requests/s: 2 sent, first token p95 108 ms; broken: refused, right answers",
+        "step 1, 1 requests/s: 8 sent, first token p95 107 ms; objectives met",
+        "step 2, 2 requests/s: 2 sent, first token p95 108 ms; missed: refused, right answers",
     ]
     figures.count(BEGAN + 8, "chat", f.AWAITED, 50)
     assert "first token p95 never;" in stage_words(run.stages[1], run.options, figures)

@@ -25,14 +25,14 @@ BEGAN = 1_700_000_000.0
 
 
 def written(
-    folder: Path, shape: str, capacity: float | None = None, held: bool = True, passed: bool = True
+    folder: Path, shape: str, capacity: float | None = None, met: bool = True, passed: bool = True
 ) -> Path:
     """The summary of a run in which 30 requests were answered in ten seconds, two of them in the first half second."""
     figures = Figures()
     for i in range(30):
         figures.count(BEGAN + i / 3, "chat", f.STARTED)
         figures.count(BEGAN + i / 3, "chat", f.RIGHT)
-    line = Line("errors", 0, 0.01, False, held)
+    line = Line("errors", 0, 0.01, False, met)
     verdict = Line("errors", 0, 0.01, False, passed)
     stages = [Stage("one", 3.0, BEGAN, BEGAN + 10, [line]), Stage("unjudged", 9.0, BEGAN, BEGAN + 0.5)]
     parser = ArgumentParser()
@@ -55,16 +55,16 @@ def test_steps_tell_a_capacity(tmp_path: Path) -> None:
     assert read_measured(str(tmp_path)).rate == 2.5
 
 
-def test_other_shapes_tell_what_was_answered_while_objectives_held(tmp_path: Path) -> None:
+def test_other_shapes_tell_what_was_answered_while_objectives_were_met(tmp_path: Path) -> None:
     assert read_measured(str(written(tmp_path, "soak"))).rate == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
-    ("shape", "held", "passed"), [("steps", True, True), ("soak", False, True), ("soak", True, False)]
+    ("shape", "met", "passed"), [("steps", True, True), ("soak", False, True), ("soak", True, False)]
 )
-def test_a_test_that_found_no_rate_is_refused(tmp_path: Path, shape: str, held: bool, passed: bool) -> None:
-    file = written(tmp_path, shape, held=held, passed=passed)
-    with pytest.raises(ConfigurationError, match="no rate at which the objectives were kept"):
+def test_a_test_that_found_no_rate_is_refused(tmp_path: Path, shape: str, met: bool, passed: bool) -> None:
+    file = written(tmp_path, shape, met=met, passed=passed)
+    with pytest.raises(ConfigurationError, match="no rate at which the objectives were met"):
         read_measured(str(file))
 
 
