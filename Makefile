@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit e2e check format docs bench image lock clean \
+.PHONY: help setup setup-test serve test unit families e2e check format docs bench image lock clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -32,7 +32,10 @@ check: setup-test  ## format, lint and types
 	$(VENV)/mypy
 
 unit: setup-test  ## tests without an engine
-	$(VENV)/pytest -q -m "not e2e and not gpu" -n $(TESTERS) --dist worksteal
+	$(VENV)/pytest -q -m "not e2e and not gpu and not families" -n $(TESTERS) --dist worksteal
+
+families: setup-test  ## every model family against transformers' processors on hundreds of image sizes
+	$(VENV)/pytest -q -m families -n $(TESTERS) --dist worksteal
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e

@@ -1,0 +1,71 @@
+"""Soft tokens of many sizes in every family, against transformers' processors on files as they are served.
+
+A sample runs with the unit tests; `make families` runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import AutoProcessor
+
+from service.domain import Detail
+from service.families import Geometry, load_geometry
+from service.settings import EMBEDDED_MODEL
+from tests.service import tiny_llava, tiny_qwen_vl
+
+Pair = tuple[Any, Geometry]
+"""Transformers' processor, and our geometry, of one checkpoint."""
+EDGES = [(1, 1), (1, 200), (200, 1), (2, 3), (12_000, 9_000), (56, 56), (112, 56), (57, 111)]
+CHECKPOINTS: dict[str, Callable[[Path], object]] = {
+    "llava": partial(tiny_llava.write_checkpoint, anyres=False),
+    "llava_next": partial(tiny_llava.write_checkpoint, anyres=True),
+    "qwen_vl": partial(tiny_qwen_vl.write_checkpoint, tokenizer=True),
+}
+
+
+@pytest.fixture(scope="module", params=["internvl", *CHECKPOINTS])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = Path(EMBEDDED_MODEL)
+    if request.param in CHECKPOINTS:
+        folder = tmp_path_factory.mktemp(request.param)
+        CHECKPOINTS[request.param](folder)
+    return AutoProcessor.from_pretrained(folder), load_geometry(folder)
+
+
+def draw_sizes(count: int, longest: int) -> list[tuple[int, int]]:
+    """(width, height): lines of a pixel, tiny ones, huge ones, and what lies between."""
+    rng = np.random.default_rng(3)
+    sizes = [size for size in EDGES if max(size) <= longest]
+    while len(sizes) < count:
+        width, height = (int(side) for side in np.exp(rng.uniform(0, np.log(longest), 2)))
+        if max(width, height) <= 200 * min(width, height):
+            sizes.append((width, height))
+    return sizes
+
+
+def long(count: int) -> Any:
+    return pytest.param(count, marks=pytest.mark.families)
+
+
+@pytest.mark.parametrize("count", [40, long(500)])
+def test_counts_are_the_processors(pair: Pair, count: int) -> None:
+    processor, geometry = pair
+    sizes = draw_sizes(count, 10_000)
+    theirs = processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
+    ours = [geometry.plan(*size, Detail.HIGH).layout.positions for size in sizes]
+    assert ours == theirs["num_image_tokens"]
+
+
+@pytest.mark.parametrize("count", [10, long(200)])
+def test_a_prompt_has_as_many_soft_tokens(pair: Pair, count: int) -> None:
+    processor, geometry = pair
+    for size in draw_sizes(count, 1500):
+        (ids,) = processor(text=processor.image_token, images=[Image.new("RGB", size)])["input_ids"]
+        assert list(ids).count(processor.image_token_id) == geometry.plan(*size, Detail.HIGH).tokens, size
