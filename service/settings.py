@@ -1,8 +1,8 @@
-"""Every knob of Patchbay, with its default, its limits and its reason.
+"""Every setting of Patchbay, with its default, its limits and its description.
 
 The only reader of the environment. Each field is a flag (`--max-image-pixels`) and a variable
-(`PATCHBAY_MAX_IMAGE_PIXELS`) of the same name. Frozen, unknown names are refused, and combinations that cannot work
-are refused in a sentence that names both knobs. Knows nothing of how the values are used.
+(`PATCHBAY_MAX_IMAGE_PIXELS`) of the same name. Settings are immutable. Unknown names are refused, and so are
+combinations that cannot work, with a message that names both settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.errors import ConfigurationError
 ENV_PREFIX = "PATCHBAY_"
 EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "demo" / "model")
 EMBEDDED_ALIAS = "demo"
-"""Short for its folder; a folder of one's own with this name is `./demo`."""
+"""Stands for the embedded model's folder; to serve a folder of your own with this name, write `./demo`."""
 MIB = 1024**2
 
 
@@ -31,221 +31,241 @@ class Settings(BaseSettings):
 
     model: str = Field(
         EMBEDDED_MODEL,
-        description="Checkpoint to serve: a folder in Hugging Face format, or a hub id. Default, or `demo`: the "
+        description="Checkpoint to serve: a folder in Hugging Face format or a hub id. Default, or `demo`: the "
         "embedded model.",
     )
     revision: str | None = Field(
         None, description="Revision of a hub checkpoint: a branch, a tag or a commit."
     )
     served_model_name: str | None = Field(
-        None, description="Name under which clients ask for the model. Default: the checkpoint's own."
+        None, description="Model name that clients use. Default: the checkpoint's own."
     )
 
     host: str = Field(
-        "127.0.0.1", description="Address to listen on. 0.0.0.0 opens the service to the network."
+        "127.0.0.1", description="Address to listen on. 0.0.0.0 exposes the service to the network."
     )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
     admin_port: int | None = Field(
         None,
         ge=1,
         le=65535,
-        description="TCP port of its own for /metrics and /metrics/engine, which then leave `port`; /livez and "
-        "/readyz answer on both. Default: all on one port.",
+        description="Separate TCP port for /metrics and /metrics/engine, which are then no longer served on `port`; "
+        "/livez and /readyz answer on both. Default: everything on one port.",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
-        description="Bearer keys that clients must show, separated by commas. None: everybody is served. "
-        "Each key has image-cache entries of its own.",
+        description="Bearer keys that clients must present, separated by commas. None: no authentication. "
+        "Each key has its own image-cache entries.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line shown."
+        "info", description="Least severe level that is logged."
     )
     log_format: Literal["text", "json"] = Field(
         "text",
-        description="text: lines for people. json: one object a line, with stage times, image sizes and tokens of "
-        "each request. Neither holds content or URLs.",
+        description="text: human-readable lines. json: one object per line, with each request's stage times, image "
+        "sizes and token counts. Neither contains content or URLs.",
     )
     playground: bool | None = Field(
         None,
-        description="The page at / on which one can ask about pictures and see what they cost. Default: on for the "
+        description="Serve the page at /, where you can ask about pictures and see what they cost. Default: on for the "
         "embedded model, off for any other.",
     )
     otlp_endpoint: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
-        description="Collector that gets OpenTelemetry traces over OTLP/HTTP, such as http://127.0.0.1:4318. Needs "
+        description="Collector to send OpenTelemetry traces to over OTLP/HTTP, such as http://127.0.0.1:4318. Needs "
         "the extra `otel`. Default: no traces.",
     )
 
     images: Literal["handles", "passthrough"] = Field(
         "handles",
-        description="handles: Patchbay encodes images and the engine runs without its own vision tower. "
-        "passthrough: images go to the engine as they are, and its own tower encodes them.",
+        description="handles: Patchbay encodes images, and the engine runs without its own vision tower. "
+        "passthrough: images are sent to the engine unchanged, and its own tower encodes them.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the vision encoder runs.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number format of encoder and engine. auto: the checkpoint's own."
+        "auto", description="Number format of the encoder and the engine. auto: the checkpoint's own."
     )
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
     )
     encoder_body: Literal["auto", "transformers", "fused", "compiled"] = Field(
         "auto",
-        description="Who runs the transformer blocks of the encoder. fused: our own, on a CPU, and for images of any "
-        "sizes on a GPU too. transformers: its modules. compiled: these through torch.compile, at the start. auto: "
-        "fused where it can run, else transformers.",
+        description="Implementation of the encoder's transformer blocks. fused: Patchbay's own, on a CPU, and on a GPU "
+        "too for models that take images at their own size. transformers: its modules. compiled: the same modules "
+        "through torch.compile, at startup. auto: fused where it can run, else transformers.",
     )
     encoder_copies: Literal["auto", "staged", "plain"] = Field(
         "auto",
-        description="How batches reach a GPU. staged: in chunks through pinned memory, copies beside the compute. "
-        "plain: one copy, waited for. auto: staged where there is a GPU.",
+        description="How batches are copied to a GPU. staged: in chunks through pinned memory, overlapping with "
+        "compute. plain: one blocking copy. auto: staged where there is a GPU.",
     )
     encoder_graph_bytes: int | None = Field(
         None,
         ge=0,
-        description="Most GPU memory for CUDA graphs of the encoder, captured at the start for one tile and as many "
-        "more as it holds. 0: none. Default: from the resource plan.",
+        description="GPU memory limit, in bytes, for the encoder's CUDA graphs, which are captured at startup for as "
+        "many batch sizes as fit, starting with one tile. 0: no graphs. Default: from the resource plan.",
     )
     encoder_attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = Field(
         "auto",
-        description="PyTorch's attention kernel for an encoder on a GPU; one that cannot run is refused at the start. "
+        description="PyTorch's attention kernel for an encoder on a GPU; one that cannot run is refused at startup. "
         "auto: PyTorch chooses.",
     )
     encoder_batch_patches: int | None = Field(
-        None, ge=1, description="Most patches in one encoder batch. Default: from the resource plan."
+        None,
+        ge=1,
+        description="Maximum number of patches in one encoder batch. Default: from the resource plan.",
     )
     encoder_threads: int | None = Field(
         None, ge=1, description="CPU threads of the encoder's device thread. Default: from the resource plan."
     )
     decode_workers: int | None = Field(
-        None, ge=1, description="Sandboxed processes that decode images. Default: from the resource plan."
+        None,
+        ge=1,
+        description="Number of sandboxed processes that decode images. Default: from the resource plan.",
     )
     decode_timeout: float = Field(
-        10.0, gt=0, description="Seconds that one image may take to decode and tile."
+        10.0, gt=0, description="Seconds allowed for decoding and tiling one image."
     )
     arena_bytes: int | None = Field(
         None, ge=MIB, description="Shared memory for soft tokens, in bytes. Default: from the resource plan."
     )
     arena_dir: Path = Field(
-        Path("/dev/shm"), description="Where the arena's file lies; encoder and engine must both see it."
+        Path("/dev/shm"),
+        description="Folder of the arena's file; the encoder and the engine must both see it.",
     )
 
     max_body_bytes: int = Field(
-        50 * MIB, ge=1024, description="Most bytes of a request body, images as data URLs included."
+        50 * MIB, ge=1024, description="Largest request body in bytes, including images as data URLs."
     )
-    max_image_bytes: int = Field(20 * MIB, ge=1024, description="Most bytes of one encoded image.")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="Most pixels (width × height) of one image.")
+    max_image_bytes: int = Field(20 * MIB, ge=1024, description="Largest encoded image in bytes.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image in pixels (width × height).")
     max_request_image_bytes: int = Field(
-        64 * MIB, ge=1024, description="Most bytes of all encoded images of one request together."
+        64 * MIB, ge=1024, description="Maximum total size of a request's encoded images, in bytes."
     )
     max_request_image_pixels: int = Field(
-        200_000_000, ge=1, description="Most pixels of all images of one request together."
+        200_000_000, ge=1, description="Maximum total number of pixels of a request's images."
     )
     max_image_tokens: int | None = Field(
         None,
         ge=1,
-        description="Most soft tokens of one image; what would take more is made smaller, also under detail=high. "
-        "Default: what the checkpoint's image processor allows.",
+        description="Maximum number of soft tokens per image; images that would take more are scaled down, even with "
+        "detail=high. Default: what the checkpoint's image processor allows.",
     )
-    max_images: int = Field(8, ge=1, description="Most images in one request.")
-    max_choices: int = Field(8, ge=1, description="Most answers (`n`) to one request.")
+    max_images: int = Field(8, ge=1, description="Maximum number of images in one request.")
+    max_choices: int = Field(8, ge=1, description="Maximum number of answers (`n`) to one request.")
     max_inflight: int = Field(
-        256, ge=1, description="Requests served at once; more are refused with 429 and a Retry-After."
+        256, ge=1, description="Requests served concurrently; more are refused with 429 and a Retry-After."
     )
-    body_timeout: float = Field(30.0, gt=0, description="Seconds in which a request body must have arrived.")
+    body_timeout: float = Field(
+        30.0, gt=0, description="Seconds within which a request body must have arrived."
+    )
     request_timeout: float = Field(
         600.0,
         gt=0,
-        description="Seconds after which a request is given up, also when it is its client that does not read.",
+        description="Seconds after which a request is aborted, even if its client is what is slow.",
     )
     keepalive: float = Field(
-        15.0, gt=0, description="Seconds of silence after which a stream carries a keep-alive comment."
+        15.0, gt=0, description="Seconds of silence after which a keep-alive comment is sent on a stream."
     )
     idle_timeout: int = Field(
         75,
         ge=1,
-        description="Seconds that a connection without a request stays open. More than any proxy in front keeps it: "
-        "else a request meets a connection that is being closed, and clients see a 502.",
+        description="Seconds that an idle connection stays open. Set it higher than in any proxy in front: otherwise a "
+        "request can arrive on a connection that is just being closed, and clients see a 502.",
     )
     header_timeout: float = Field(
         20.0,
         gt=0,
-        description="Seconds in which the headers of a request must have arrived; a connection on which none arrive is "
+        description="Seconds within which the headers of a request must have arrived; otherwise the connection is "
         "closed.",
     )
     write_timeout: float = Field(
         30.0,
         gt=0,
-        description="Seconds for which a client may read nothing of an answer that waits for it; then its "
+        description="Seconds for which a client may read nothing of an answer that is ready for it; then its "
         "connection is closed and its request ends.",
     )
     max_header_bytes: int = Field(
         64 * 1024,
         ge=1024,
-        description="Most bytes of a request's line and headers; more are refused with 431.",
+        description="Maximum size of a request's request line and headers, in bytes; more are refused with 431.",
     )
-    max_headers: int = Field(100, ge=16, description="Most headers of a request; more are refused with 431.")
+    max_headers: int = Field(
+        100, ge=16, description="Maximum number of headers in a request; more are refused with 431."
+    )
     max_connections: int | None = Field(
         None,
         ge=2,
-        description="Connections of clients that may be open at once. For one more, the one that has waited longest "
-        "for a request is closed; if none waits, the new one is refused with 503. Default: four for each of "
-        "max_inflight, or as many as the process's limit of file descriptors leaves room for.",
+        description="Maximum number of open client connections. Beyond it, the connection that has been idle longest is "
+        "closed; if none is idle, the new one is refused with 503. Default: four times max_inflight, or as many as the "
+        "process's limit on file descriptors allows.",
     )
     drain_timeout: float = Field(
-        60.0, ge=0, description="Seconds that running requests have to end after a SIGTERM."
+        60.0, ge=0, description="Seconds that running requests get to finish after a SIGTERM."
     )
 
-    fetch_timeout: float = Field(10.0, gt=0, description="Seconds in which an image URL must have been read.")
-    fetch_connect_timeout: float = Field(
-        5.0, gt=0, description="Seconds in which its server must have answered."
+    fetch_timeout: float = Field(
+        10.0, gt=0, description="Seconds within which an image must have been downloaded from its URL."
     )
-    fetch_redirects: int = Field(3, ge=0, le=10, description="Redirects followed; each hop is checked anew.")
+    fetch_connect_timeout: float = Field(
+        5.0, gt=0, description="Seconds within which a connection to the image's server must be established."
+    )
+    fetch_redirects: int = Field(
+        3, ge=0, le=10, description="Maximum number of redirects followed; each hop is checked again."
+    )
     fetch_user_agent: str | None = Field(
         None,
         pattern=r"^[!-~]([ -~]{0,254}[!-~])?$",
-        description="User-Agent header with which images are fetched: printable ASCII. Some hosts serve only those "
-        "that name a page or an address to write to. Default: patchbay/ and the version.",
+        description="User-Agent header with which images are fetched, in printable ASCII. Some hosts only serve clients "
+        "whose User-Agent names a web page or a contact address. Default: patchbay/ and the version.",
     )
     allow_private_urls: bool = Field(
         False,
-        description="Also fetch images from private and loopback addresses. A hole into your network: know why.",
+        description="Also fetch images from private and loopback addresses. This opens your network to anyone who can "
+        "send a request.",
     )
     allowed_url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts from which images may be fetched, separated by commas. None: any public host."
+        (), description="Hosts that images may be fetched from, separated by commas. None: any public host."
     )
 
     engine_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#]+/?$",
         description="Base URL of an engine that you start yourself; `patchbay check` shows the command. With "
-        "images=handles it must share this machine's shared memory and have Patchbay's plugin.",
+        "images=handles, it must share this machine's shared memory and have Patchbay's plugin installed.",
     )
     engine_port: int | None = Field(
-        None, ge=1, le=65535, description="Loopback port of the engine. Default: any that is free."
+        None, ge=1, le=65535, description="Loopback port of the engine. Default: any free port."
     )
     engine_args: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Further flags for vLLM, as a shell would split them; or everything after `--`."
+        (), description="Additional flags for vLLM, split as a shell would; or everything after `--`."
     )
     engine_start_timeout: float = Field(
-        900.0, gt=0, description="Seconds that the engine may take to become ready, weights included."
+        900.0,
+        gt=0,
+        description="Seconds that the engine may take to become ready, including loading the weights.",
     )
     engine_restart_wait: float = Field(
-        5.0, ge=0, description="Seconds a request waits for a restarting engine before it is answered 503."
+        5.0,
+        ge=0,
+        description="Seconds that a request waits for a restarting engine before it is answered with a 503.",
     )
     gpu_memory_utilization: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Share of the GPU's memory for the engine. Default: from the resource plan.",
+        description="Fraction of the GPU's memory for the engine. Default: from the resource plan.",
     )
     max_model_len: int | None = Field(
-        None, ge=64, description="Most tokens of prompt and answer together. Default: the checkpoint's own."
+        None,
+        ge=64,
+        description="Maximum length of prompt and answer together, in tokens. Default: the checkpoint's own.",
     )
 
     @property
     def embedded(self) -> bool:
-        """Whether the model that comes with Patchbay is served."""
+        """Whether the served model is the one that comes with Patchbay."""
         return self.model == EMBEDDED_MODEL
 
     @property
@@ -293,24 +313,24 @@ class Settings(BaseSettings):
             )
         if self.engine_url and self.engine_args:
             raise ValueError(
-                "engine_args are for an engine that Patchbay starts, and engine_url names one that runs: give one"
+                "engine_args are for an engine that Patchbay starts; engine_url names one that you start: set only one"
             )
         if self.engine_url and self.engine_port:
             raise ValueError(
-                "engine_port is for an engine that Patchbay starts, and engine_url names one: give one"
+                "engine_port is for an engine that Patchbay starts; engine_url names one that you start: set only one"
             )
         for name, other in (("port", self.port), ("engine_port", self.engine_port)):
             if self.admin_port is not None and self.admin_port == other:
                 raise ValueError(
-                    f"admin_port and {name} are both {other}: give each a port of its own, or leave admin_port unset"
+                    f"admin_port and {name} are both {other}: give them different ports, or leave admin_port unset"
                 )
         if self.kernels == "triton" and self.device == "cpu":
             raise ValueError(
-                "kernels=triton needs a GPU and device=cpu forbids it: choose kernels=cpu or device=cuda"
+                "kernels=triton needs a GPU, but device=cpu rules it out: choose kernels=cpu or device=cuda"
             )
         if self.encoder_body == "fused" and self.device == "cuda":
             raise ValueError(
-                "encoder_body=fused runs on a CPU and device=cuda forbids it: choose encoder_body=transformers or "
+                "encoder_body=fused runs on a CPU, but device=cuda rules it out: choose encoder_body=transformers or "
                 "device=cpu"
             )
         self._possible_on_a_gpu()
@@ -324,17 +344,17 @@ class Settings(BaseSettings):
         }
         for setting, given in wanted.items():
             if given and self.device == "cpu":
-                raise ValueError(f"{setting} is for a GPU and device=cpu forbids it: leave one of them out")
+                raise ValueError(f"{setting} is for a GPU, but device=cpu rules it out: remove one of them")
         if self.encoder_graph_bytes and self.encoder_copies == "plain":
             raise ValueError(
-                "encoder_graph_bytes needs staged copies and encoder_copies=plain forbids them: leave one of them out"
+                "encoder_graph_bytes needs staged copies, but encoder_copies=plain rules them out: remove one of them"
             )
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from command-line flags, which win, and `PATCHBAY_*` variables.
 
-    Raises ConfigurationError: one sentence for each value that is unknown, malformed or impossible.
+    Raises ConfigurationError, with one sentence for each value that is unknown, malformed or impossible.
     """
     environment = os.environ if environment is None else environment
     unknown = [
@@ -358,7 +378,7 @@ def _field(variable: str) -> str:
 def _unknown_variable(name: str) -> str:
     close = difflib.get_close_matches(_field(name), Settings.model_fields, n=1)
     hint = f" Did you mean {ENV_PREFIX}{close[0].upper()}?" if close else ""
-    return f"{name} is no setting of Patchbay.{hint}"
+    return f"{name} is not a setting of Patchbay.{hint}"
 
 
 def _sentence(item: Any) -> str:

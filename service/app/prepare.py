@@ -18,7 +18,7 @@ from service.errors import ConfigurationError, InvalidRequest
 from service.families import load_checkpoint, load_geometry
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
-from service.planning.plan import ITEM_BYTES, Need, ResourcePlan, Wish, make_plan
+from service.planning.plan import ITEM_BYTES, Need, Overrides, ResourcePlan, make_plan
 from service.settings import Settings
 from service.telemetry.tracing import check_installed, traces_url
 
@@ -56,7 +56,7 @@ def prepare(settings: Settings) -> Prepared:
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
     machine = inspect(settings.arena_dir)
-    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), wish_of(settings))
+    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings))
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / arena_name(settings.port))
@@ -176,9 +176,9 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
     )
 
 
-def wish_of(settings: Settings) -> Wish:
+def overrides_of(settings: Settings) -> Overrides:
     """The settings that the plan takes as given."""
-    return Wish(
+    return Overrides(
         device=settings.device,
         images=settings.images,
         encoder_batch_patches=settings.encoder_batch_patches,

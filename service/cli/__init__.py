@@ -1,4 +1,4 @@
-"""The `patchbay` command: serve, engine, ask, check, plan. Parses and prints; every decision is made below."""
+"""The `patchbay` command: serve, engine, ask, check, plan. Parses and prints; decides nothing itself."""
 
 from service.cli.main import main
 

@@ -110,8 +110,8 @@ def _fields(spec: dict[str, Any]) -> str:
     rows = []
     for name, field in schema["properties"].items():
         kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
-        told = "required" if name in required else _range(kinds[0])
-        rows.append(f"| `{name}` | {' or '.join(_type(kind) for kind in kinds)} | {told} |\n")
+        allowed = "required" if name in required else _range(kinds[0])
+        rows.append(f"| `{name}` | {' or '.join(_type(kind) for kind in kinds)} | {allowed} |\n")
     return "".join(rows)
 
 

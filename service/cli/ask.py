@@ -1,4 +1,4 @@
-"""`patchbay ask`: one question about images to a running server, the answer printed as it streams."""
+"""`patchbay ask`: asks a running server one question about images and prints the answer as it streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.errors import InvalidRequest, PatchbayError
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Prints the answer; exit status 0. Raises PatchbayError with the server's words when it refuses."""
+    """Prints the answer; exit status 0. Raises PatchbayError with the server's message when it refuses."""
     return asyncio.run(_stream(options))
 
 
@@ -34,7 +34,7 @@ async def _stream(options: argparse.Namespace) -> int:
             async for line in answer.content:
                 print(delta(line), end="", flush=True)
     except aiohttp.ClientConnectionError:
-        raise PatchbayError(f"nobody answers at {options.url}. Is `patchbay serve` running?") from None
+        raise PatchbayError(f"no server answers at {options.url}. Is `patchbay serve` running?") from None
     print()
     return 0
 
@@ -54,7 +54,7 @@ def request_body(images: list[str], question: str, detail: str, max_tokens: int)
 
 
 def image_url(image: str) -> str:
-    """An http(s) URL as it is; a file as a data URL. Raises InvalidRequest when the file cannot be read."""
+    """An http(s) URL unchanged; a file as a data URL. Raises InvalidRequest when the file cannot be read."""
     if image.startswith(("http://", "https://")):
         return image
     try:

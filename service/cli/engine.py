@@ -1,6 +1,6 @@
-"""`patchbay engine`: the engine alone, in the foreground, for a `patchbay serve --engine-url` beside it.
+"""`patchbay engine`: the engine alone, in the foreground, for a `patchbay serve --engine-url` on the same machine.
 
-For two containers in one pod: same settings, same shared memory. Becomes vLLM; knows nothing of its life after that.
+For two containers in one pod, with the same settings and shared memory. The process becomes vLLM's.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from service.settings import load
 
 
 def engine(given: Mapping[str, Any]) -> NoReturn:
-    """Replaces this process by vLLM's. Raises ConfigurationError."""
+    """Replaces this process with vLLM's. Raises ConfigurationError."""
     settings = load(given)
     if settings.engine_url is not None or settings.engine_port is None:
         raise ConfigurationError(
-            "the engine listens on a loopback port of your choice: give engine_port here, and the server "
-            "engine_url=http://127.0.0.1:PORT"
+            "the engine listens on a loopback port of your choice: set engine_port here, and "
+            "engine_url=http://127.0.0.1:PORT for the server"
         )
     made = launch(prepare(settings).engine, os.environ)
     os.execve(made.argv[0], made.argv, dict(made.environment))

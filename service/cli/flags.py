@@ -1,7 +1,4 @@
-"""Command-line flags made from the settings, so that there is one declaration of each knob.
-
-Knows the shape of `Settings`, none of its fields.
-"""
+"""Command-line flags made from the settings, so that each setting is declared once."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ POSITIONAL = "model"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """One flag a setting, `model` as the positional argument; absent flags leave no trace in the namespace."""
+    """One flag per setting, `model` as the positional argument; absent flags do not appear in the namespace."""
     parser.add_argument(
         POSITIONAL,
         nargs="?",
@@ -26,7 +23,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help=_help("model", Settings.model_fields["model"]),
     )
     group = parser.add_argument_group(
-        "settings", "each is also an environment variable, which the flag overrides"
+        "settings", "each can also be set by its environment variable, which the flag overrides"
     )
     for name, info in Settings.model_fields.items():
         if name != POSITIONAL:
@@ -39,12 +36,12 @@ def given(namespace: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_switch(info: FieldInfo) -> bool:
-    """Whether a setting is on or off, and so a flag without a value."""
+    """Whether a setting is a boolean, whose flag takes no value."""
     return info.annotation in (bool, bool | None)
 
 
 def shown_default(info: FieldInfo) -> str:
-    """A setting's default as the help and the docs print it; empty where the description says it."""
+    """A setting's default as the help and the docs print it; empty where the description states it."""
     value = info.default
     if value is None or value is PydanticUndefined or value == () or value == EMBEDDED_MODEL:
         return ""

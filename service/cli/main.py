@@ -1,4 +1,4 @@
-"""Argument parsing and dispatch. Knows which commands exist and how an error ends the program."""
+"""The commands, their arguments, and the exit status of an error."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.errors import PatchbayError
 
 SERVE = """Serve a vision-language model behind the OpenAI API.
 
-Starts the gateway, the image encoder and a vLLM engine on this machine, says what it is doing, and ends with a
-request that can be pasted. Without MODEL it serves the small model that comes with Patchbay.
+Starts the gateway, the image encoder and a vLLM engine on this machine, reports its progress, and prints a request to
+paste once it is ready. Without MODEL it serves the small model that comes with Patchbay.
 
   patchbay serve                                     the embedded model, http://127.0.0.1:8000
   patchbay serve ./InternVL3-1B-hf                   your checkpoint
@@ -24,36 +24,38 @@ request that can be pasted. Without MODEL it serves the small model that comes w
   patchbay serve ./model --engine-url http://127.0.0.1:9000
                                                      an engine that you started yourself
 """
-ASK = """Ask a running Patchbay about one or more images, and print the answer as it comes.
+ASK = """Ask a running Patchbay about one or more images, and print the answer as it streams.
 
   patchbay ask photo.jpg "What colour is the car?"
   patchbay ask left.png right.png "Which image has the star?"
   patchbay ask https://example.com/cat.jpg "What is this?" --detail low
 """
-ENGINE = """Run the vLLM engine alone, in the foreground, for a `patchbay serve --engine-url http://127.0.0.1:PORT` in
-another container of the same pod, or by the same user on this machine. Give both the same settings; everything after
--- goes to vLLM.
+ENGINE = """Run the vLLM engine alone, in the foreground, for a server that runs `patchbay serve --engine-url
+http://127.0.0.1:PORT` in another container of the same pod, or as the same user on this machine. Give both the same
+settings; everything after -- goes to vLLM.
 
   patchbay engine ./model --engine-port 9000 -- --max-num-seqs 64
 """
-CHECK = """Show what this machine can run: its cores, memory and GPU, the versions found, the resource plan for MODEL
-and the engine's command line. Starts nothing. Exit status 1, with the reason, when MODEL cannot be served here."""
+CHECK = """Show what this machine can run: its cores, memory and GPU, the installed versions, the resource plan for
+MODEL and the engine's command line. Starts nothing. Exits with status 1 and the reason when MODEL cannot be served
+here."""
 
-PLAN = """Show what a machine would hold of MODEL and of your images, before you rent it: the plan that `patchbay serve`
-would make there, requests at once, what bounds them and the knob that moves the bound. Reads configuration and sizes
-of weights; downloads no weights, and needs neither a GPU nor the machine. Every setting of serve may be given too.
+PLAN = """Show how many of your requests a machine could serve with MODEL, before you rent it: the plan that
+`patchbay serve` would make there, the concurrent requests, what limits them, and the setting that raises the limit.
+Reads the configuration and the sizes of the weights; downloads no weights, and needs neither a GPU nor the machine.
+Takes every setting of serve as well.
 
   patchbay plan --gpu h200 --image 1920x1080
   patchbay plan OpenGVLab/InternVL3-8B-hf --gpu l40s --image 1920x1080:3 --image 640x480:1:low
-                                                     three of the one for each of the other
+                                                     three of the first for each of the second
   patchbay plan ./model --gpu l4 --image 800x600 --images-per-request 4 --answer-tokens 300 --json
   patchbay plan demo --image 640x480 --rate 40 --measured load-report/summary.json
-                                                     replicas, from what `make load` found
+                                                     replicas, from what `make load` measured
   patchbay plan ./model --gpu l4 --image 800x600 --values > values.yaml
-                                                     what to give the Helm chart
+                                                     values for the Helm chart
 
-The ceiling is what the GPU's data sheet allows of arithmetic and of memory traffic, attention included, where no image
-and no text comes twice. What your machine does is measured by a load test.
+The ceiling is the most that the GPU's data sheet allows in arithmetic and memory traffic, attention included, assuming
+that no image and no text repeats. To find out what your machine really does, run a load test.
 """
 
 
@@ -61,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="patchbay",
         description="Serves vision-language models: images become soft tokens once, vLLM does the rest.",
-        epilog="Each command has a --help of its own.",
+        epilog="Each command has its own --help.",
     )
     root.add_argument("--version", action="version", version=f"patchbay {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -75,19 +77,23 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("question", metavar="QUESTION", help="what to ask, quoted")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default %(default)s)")
-    ask.add_argument("--detail", choices=("low", "high", "auto"), default="auto", help="how closely to look")
+    ask.add_argument("--detail", choices=("low", "high", "auto"), default="auto", help="level of detail")
     ask.add_argument(
-        "--max-tokens", type=int, default=256, metavar="N", help="longest answer (default %(default)s)"
+        "--max-tokens",
+        type=int,
+        default=256,
+        metavar="N",
+        help="maximum tokens in the answer (default %(default)s)",
     )
-    ask.add_argument("--api-key", default="", metavar="KEY", help="bearer key, where the server wants one")
+    ask.add_argument("--api-key", default="", metavar="KEY", help="bearer key, if the server requires one")
 
-    engine = _command(commands, "engine", "run the engine alone, for a server beside it", ENGINE)
+    engine = _command(commands, "engine", "run the engine alone, for a server on the same machine", ENGINE)
     flags.add_settings(engine)
 
     check = _command(commands, "check", "show what this machine can run, and why not", CHECK)
     flags.add_settings(check)
 
-    plan = _command(commands, "plan", "show what another machine would hold", PLAN)
+    plan = _command(commands, "plan", "show what another machine could serve", PLAN)
     plan_options.add_options(plan)
     flags.add_settings(plan)
     return root
@@ -108,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # `patchbay check | head`: the reader has enough, and Python's own flush at the end must not complain either
+        # `patchbay check | head` closes the pipe early; Python's own flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except PatchbayError as error:
@@ -119,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # each command brings its own imports: `ask` must not wait for torch
+    # each command has its own imports: `ask` must not wait for torch
     if options.command == "ask":
         from service.cli.ask import ask
 

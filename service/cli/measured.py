@@ -1,7 +1,6 @@
-"""How many replicas a rate takes, from what one was measured to bear.
+"""How many replicas a rate takes, from the rate that one was measured to sustain.
 
-Reads the `summary.json` of a load test. Knows no machine: whether the measured one is like the planned one is for
-whoever gives the figure to say.
+Reads the `summary.json` of a load test. Whether the measured machine is like the planned one is the caller's judgement.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any
 from service.errors import ConfigurationError
 
 VERSION = 1
-"""Of the summary's form that is read here."""
+"""The version of the summary's format that is read here."""
 SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     rate: float
-    """Requests/s that one replica bore."""
+    """Requests/s that one replica sustained."""
     source: str
 
 
@@ -30,27 +29,27 @@ class Measured:
 class Replicas:
     count: int
     rate: float
-    """Requests/s that are wanted."""
+    """Requests/s that are required."""
     measured: Measured
 
     @classmethod
     def of(cls, rate: float, measured: Measured) -> Replicas:
         """Capacity adds up: nothing is shared between replicas."""
-        # a quotient of decimals may miss a whole number by its last bit
+        # a quotient of decimals can miss a whole number by its last bit
         return cls(math.ceil(rate / measured.rate * (1 - 1e-12)), rate, measured)
 
 
 def read_measured(given: str) -> Measured:
-    """A rate as a number, or the file of a load test, or its folder.
+    """A rate as a number, or the summary of a load test, or the folder that it is in.
 
-    Raises ConfigurationError for what is neither, and for a test that broke its objectives.
+    Raises ConfigurationError for anything else, and for a test that missed its objectives.
     """
     try:
         rate = float(given)
     except ValueError:
         return _of_summary(Path(given))
     if not 0 < rate < math.inf:
-        raise ConfigurationError(f"measured: got {given}, allowed is more than 0 requests/s")
+        raise ConfigurationError(f"measured: got {given}; allowed is more than 0 requests/s")
     return Measured(rate, "as given")
 
 
@@ -60,7 +59,7 @@ def _of_summary(path: Path) -> Measured:
         summary = json.loads(file.read_text())
         if summary["version"] != VERSION:
             raise ConfigurationError(
-                f"measured: {file} has the form {summary['version']}, and form {VERSION} is read"
+                f"measured: {file} has format version {summary['version']}; version {VERSION} is supported"
             )
         shape, rate = summary["options"]["shape"], _rate(summary)
         source = f"{file}, {shape}, {summary['model']}"
@@ -69,10 +68,10 @@ def _of_summary(path: Path) -> Measured:
             f"measured: {file} is neither a number nor a file that can be read ({error.strerror})"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"measured: {file} is no summary of a load test") from None
+        raise ConfigurationError(f"measured: {file} is not a summary of a load test") from None
     if not rate:
         raise ConfigurationError(
-            f"measured: {file} has no rate at which the objectives were met: find one with `make load`"
+            f"measured: {file} contains no rate at which the objectives were met: find one with `make load`"
         )
     return Measured(rate, source)
 

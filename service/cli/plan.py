@@ -1,7 +1,7 @@
-"""`patchbay plan`: what a machine that is not here would hold of a model and a mix of images, and how many it takes.
+"""`patchbay plan`: how much of a mix of images a described machine could serve, and how many machines a rate takes.
 
-Describes the machine, makes the plan that `patchbay serve` would make on it, and prints. Reads configuration and sizes
-of weights; downloads no weights, starts nothing, asks no GPU.
+Describes the machine, makes the plan that `patchbay serve` would make on it, and prints it. Reads the configuration and
+the sizes of the weights; downloads no weights, starts nothing, and needs no GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.app.prepare import dtype_of, need_of, row_width, served_name_of, wish_of
+from service.app.prepare import dtype_of, need_of, overrides_of, row_width, served_name_of
 from service.arena import ArenaSpec
 from service.cli.measured import Replicas, read_measured
 from service.cli.plan_options import check_options, imagined, max_sequences
@@ -33,7 +33,7 @@ KIND = re.compile(r"(\d+)x(\d+)(?::(\d+(?:\.\d+)?))?(?::(\w+))?")
 def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     """Prints the sizing; exit status 0.
 
-    Raises ConfigurationError for options out of range and for what cannot be served there.
+    Raises ConfigurationError for options out of range and for a model that cannot be served there.
     Raises ContextLengthExceeded when a request of the mix does not fit the model's context.
     """
     check_options(options)
@@ -47,7 +47,7 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     _check_kinds(work.kinds, geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
     need = need_of(checkpoint, geometry, dtype)
-    planned = make_plan(machine, need, wish_of(settings))
+    planned = make_plan(machine, need, overrides_of(settings))
     arena = ArenaSpec.for_budget(
         planned.arena_bytes, row_width(checkpoint, geometry), dtype, geometry.max_tokens
     )
@@ -81,7 +81,7 @@ def _workload(options: argparse.Namespace, settings: Settings) -> Workload:
     )
     if work.images > settings.max_images:
         raise ConfigurationError(
-            f"images-per-request: got {work.images}, and max_images allows {settings.max_images}: raise max_images"
+            f"images-per-request: got {work.images}, but max_images allows {settings.max_images}: raise max_images"
         )
     return work
 
@@ -92,8 +92,8 @@ def _check_kinds(kinds: Sequence[Kind], geometry: Geometry) -> None:
         long, short = max(kind.width, kind.height), min(kind.width, kind.height)
         if short < facts.min_side or long > facts.max_ratio * short:
             raise ConfigurationError(
-                f"image: got {kind.width}x{kind.height}; this model takes no side under {facts.min_side} px or over "
-                f"{facts.max_ratio:g} times the other"
+                f"image: got {kind.width}x{kind.height}; this model takes no side shorter than {facts.min_side} px "
+                f"or longer than {facts.max_ratio:g} times the other"
             )
 
 
@@ -110,6 +110,6 @@ def parse_kinds(texts: Sequence[str]) -> tuple[Kind, ...]:
             )
         kind = Kind(int(found[1]), int(found[2]), Detail(found[4] or "auto"), float(found[3] or 1))
         if not (kind.width and kind.height and kind.weight):
-            raise ConfigurationError(f"image: got {text!r}; width, height and weight are more than 0")
+            raise ConfigurationError(f"image: got {text!r}; width, height and weight must be more than 0")
         kinds.append(kind)
     return tuple(kinds)

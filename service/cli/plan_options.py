@@ -1,4 +1,4 @@
-"""The options of `patchbay plan` beside the settings, and the machine and the mix that they describe."""
+"""The options of `patchbay plan` besides the settings, and the machine that they describe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens":
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--gpu", metavar="NAME", help="a data sheet: " + ", ".join(DATA_SHEETS) + "; none is a CPU"
+        "--gpu", metavar="NAME", help="one of " + ", ".join(DATA_SHEETS) + " (default: none, a CPU)"
     )
     parser.add_argument("--cores", type=int, default=16, metavar="N", help="CPU cores (default %(default)s)")
     parser.add_argument(
@@ -30,45 +30,57 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="WIDTHxHEIGHT[:WEIGHT[:DETAIL]]",
-        help="a kind of image, how often it comes (default 1), low, high or auto (default); may be repeated",
+        help="a kind of image, its relative frequency (default 1), and low, high or auto (default); may be repeated",
     )
     parser.add_argument(
-        "--images-per-request", type=int, default=1, metavar="N", help="in a request (default %(default)s)"
+        "--images-per-request",
+        type=int,
+        default=1,
+        metavar="N",
+        help="images in one request (default %(default)s)",
     )
     parser.add_argument(
-        "--text-tokens", type=int, default=64, metavar="N", help="beside the images (default %(default)s)"
+        "--text-tokens",
+        type=int,
+        default=64,
+        metavar="N",
+        help="text tokens in one request (default %(default)s)",
     )
     parser.add_argument(
-        "--answer-tokens", type=int, default=128, metavar="N", help="of an answer (default %(default)s)"
+        "--answer-tokens",
+        type=int,
+        default=128,
+        metavar="N",
+        help="tokens in one answer (default %(default)s)",
     )
-    parser.add_argument("--rate", type=float, metavar="R", help="requests/s that you want; needs --measured")
+    parser.add_argument("--rate", type=float, metavar="R", help="requests/s to serve; needs --measured")
     parser.add_argument(
         "--measured",
         metavar="R|FILE",
-        help="requests/s that one such machine bears, or the summary.json in which a load test says so",
+        help="requests/s that one such machine sustains, or the summary.json of the load test that measured it",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for machines")
-    form.add_argument("--values", action="store_true", help="values of the Helm chart that fit the plan")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--values", action="store_true", help="print Helm values that reproduce the plan")
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises ConfigurationError for what is out of range, or given without what it needs."""
+    """Raises ConfigurationError for an option that is out of range, or given without one that it needs."""
     for name, least in LEAST.items():
         if (value := getattr(options, name)) < least:
-            raise ConfigurationError(f"{name.replace('_', '-')}: got {value}, allowed is {least} or more")
+            raise ConfigurationError(f"{name.replace('_', '-')}: got {value}; allowed is {least} or more")
     for name, unit in (("memory", " GiB"), ("shared_memory", " GiB"), ("rate", " requests/s")):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
-            raise ConfigurationError(f"{name.replace('_', '-')}: got {value:g}, allowed is more than 0{unit}")
+            raise ConfigurationError(f"{name.replace('_', '-')}: got {value:g}; allowed is more than 0{unit}")
     if (options.rate is None) is not (options.measured is None):
         raise ConfigurationError(
-            "rate and measured go together: the rate that you want, and the rate that one machine was measured to bear"
+            "rate and measured go together: the rate to serve, and the rate that one machine was measured to sustain"
         )
 
 
 def imagined(sheet: DataSheet | None, cores: int, memory: float, shared: float | None) -> Machine:
-    """The machine that was described; memory in GiB."""
+    """The described machine; memory in GiB."""
     return Machine(
         cores=tuple(range(cores)),
         memory_bytes=int(memory * GIB),
@@ -85,5 +97,5 @@ def max_sequences(engine_args: Sequence[str]) -> int | None:
     if value is None:
         return None
     if not value.isdecimal() or int(value) < 1:
-        raise ConfigurationError(f"engine_args: --max-num-seqs is a whole number above 0; got {value!r}")
+        raise ConfigurationError(f"engine_args: --max-num-seqs must be a whole number above 0; got {value!r}")
     return int(value)

@@ -1,4 +1,4 @@
-"""What `patchbay plan` says, for people and for machines. Decides nothing."""
+"""The output of `patchbay plan`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.planning.sizing import Sizing
 def as_json(
     planned: ResourcePlan, need: Need, sizing: Sizing, replicas: Replicas | None = None
 ) -> dict[str, Any]:
-    """Bytes, tokens, seconds; names as in the code."""
+    """Bytes, tokens and seconds, under the names that they have in the code."""
     resources = {name: value for name, value in asdict(planned).items() if name != "lines"}
     ceiling = sizing.ceiling
     return {
@@ -66,28 +66,28 @@ def as_text(
         for cost in sizing.costs
     ]
     lines += [
-        f"  mean request: {mean.prompt:,.0f} tokens of prompt, {mean.rows:,.0f} of them soft; "
-        f"{mean.context:,.0f} with its answer",
+        f"  mean request: {mean.prompt:,.0f} prompt tokens, {mean.rows:,.0f} of them soft tokens; "
+        f"{mean.context:,.0f} including the answer",
         "",
-        "requests at once",
+        "concurrent requests",
         f"  KV cache of {sizing.kv_tokens:,} tokens",
     ]
     bound, *others = sizing.limits
-    lines.append(f"  {bound.requests:>8,}  {bound.name:<24}  <- the bound: {bound.knob}")
+    lines.append(f"  {bound.requests:>8,}  {bound.name:<24}  <- the limit: {bound.knob}")
     lines += [f"  {limit.requests:>8,}  {limit.name}" for limit in others]
     return lines + _ceiling(planned, sizing) + _replicas(sizing, replicas)
 
 
 def _ceiling(planned: ResourcePlan, sizing: Sizing) -> list[str]:
     if sizing.at_once == 0:
-        return ["", "Not one request of this mix fits: raise the bound above, or send smaller images."]
+        return ["", "Not one request of this mix fits: raise the limit above, or send smaller images."]
     if sizing.ceiling is None:
         why = (
             "a CPU"
             if planned.device == "cpu"
-            else "a mixture of experts, of whose weights each token uses some"
+            else "a mixture of experts, where each token uses only some of the weights"
         )
-        return ["", f"No ceiling can be told for {why}: measure with a load test."]
+        return ["", f"No ceiling can be calculated for {why}: measure it with a load test."]
     ceiling = sizing.ceiling
     shares = ", ".join(
         f"{name} {part / ceiling.arithmetic:.0%}"
@@ -99,11 +99,11 @@ def _ceiling(planned: ResourcePlan, sizing: Sizing) -> list[str]:
     )
     return [
         "",
-        "ceiling by the data sheet, for images and texts that come once",
-        f"  {ceiling.requests_per_second:,.1f} requests/s; each takes, at the peaks,",
+        "ceiling from the data sheet, assuming that no image or text repeats",
+        f"  {ceiling.requests_per_second:,.1f} requests/s; each takes, at peak rates,",
         f"  {_time(ceiling.arithmetic)} of arithmetic ({shares})",
-        f"  {_time(ceiling.traffic)} of memory traffic, which may go on beside it",
-        "Nothing is measured here: run a load test on the machine itself.",
+        f"  {_time(ceiling.traffic)} of memory traffic, which can overlap with it",
+        "This is calculated, not measured: run a load test on the machine itself.",
     ]
 
 
@@ -113,14 +113,14 @@ def _replicas(sizing: Sizing, replicas: Replicas | None) -> list[str]:
     lines = [
         "",
         "replicas",
-        f"  {replicas.count:>8,}  for {replicas.rate:g} requests/s, where one bears {replicas.measured.rate:g} "
+        f"  {replicas.count:>8,}  for {replicas.rate:g} requests/s, where one sustains {replicas.measured.rate:g} "
         f"({replicas.measured.source})",
-        f"  {replicas.count + 1:>8,}  where one may be away: an upgrade, a lost node",
+        f"  {replicas.count + 1:>8,}  so that one can be down: an upgrade, a lost node",
     ]
     ceiling = sizing.ceiling
     if ceiling is not None and replicas.measured.rate > ceiling.requests_per_second:
         lines.append(
-            "  What was measured is above the ceiling: it was another machine or mix, or images came more than once."
+            "  The measured rate is above the ceiling: another machine or mix was measured, or images repeated."
         )
     return lines
 

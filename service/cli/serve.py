@@ -1,4 +1,4 @@
-"""`patchbay serve`: says what it is doing, serves, and ends with a request that can be pasted."""
+"""`patchbay serve`: reports its progress, serves, and prints a request to paste once it is ready."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CURL = """
 
 
 def serve(given: Mapping[str, Any]) -> int:
-    """Serves until a signal comes; exit status 0, or 1 with a sentence when the start fails."""
+    """Serves until a signal arrives; exit status 0, or 1 with a message when startup fails."""
     settings = load(given)
     logs.configure(settings.log_level, settings.log_format)
     say = log.info if settings.log_format == "json" else _printer()
@@ -97,7 +97,7 @@ async def _announce(patchbay: Patchbay, server: DrainingServer, say: Say) -> Non
     url = f"http://{host}:{settings.port}"
     say(f"ready at {url}")
     if settings.shows_playground:
-        say(f"a page to try it on at {url}/")
+        say(f"try it in a browser at {url}/")
     if settings.admin_port is not None:
         say(f"metrics at http://{host}:{settings.admin_port}/metrics")
     if settings.log_format == "text":
@@ -105,7 +105,7 @@ async def _announce(patchbay: Patchbay, server: DrainingServer, say: Say) -> Non
 
 
 def example_image() -> str:
-    """The example's path as one would type it here."""
+    """The example's path as it can be typed here."""
     try:
         return str(EXAMPLE.relative_to(Path.cwd()))
     except ValueError:

@@ -1,7 +1,4 @@
-"""A plan as values of the chart `helm/patchbay`: pods that make the same plan again.
-
-Knows which of Patchbay's settings the chart takes under other names; knows no template.
-"""
+"""A plan as values for the chart `helm/patchbay`, with which a pod makes the same plan again."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ OWN = {
     *("model", "revision", "port", "admin_port", "api_keys", "drain_timeout"),
     *("arena_bytes", "arena_dir", "engine_url", "engine_port", "engine_args", "engine_start_timeout"),
 }
-"""Settings that are no `settings` of the chart: it has other values for them, or sets them itself."""
+"""Settings that do not go under the chart's `settings`: it has other values for them, or sets them itself."""
 LEAST_CACHE = 50 * GIB
 
 Values = dict[str, Any]
@@ -31,12 +28,12 @@ def helm_values(
 ) -> Values:
     """What differs from the chart's own values and, on a GPU, from its profile `one-gpu`.
 
-    Cores are named in settings, because a pod sees all of its node's. Keys are not written down: they belong into a
-    Secret. Raises ConfigurationError where the engine is elsewhere.
+    Numbers of workers and threads are given as settings, because a pod sees all of its node's cores. Keys are left out:
+    they belong in a Secret. Raises ConfigurationError where the engine runs elsewhere.
     """
     if settings.engine_url is not None:
         raise ConfigurationError(
-            "values are for pods with encoder and engine, and engine_url names one elsewhere: begin with "
+            "values are for pods with encoder and engine, but engine_url names an engine elsewhere: start from "
             "helm/patchbay/profiles/gateway.yaml"
         )
     on_gpu = plan.device == "cuda"
@@ -49,7 +46,7 @@ def helm_values(
             "decode_workers": plan.decode_workers,
             "encoder_threads": plan.encoder_threads,
         },
-        # the chart takes whole bytes, and the plan's least is not less
+        # rounded up to whole MiB, so that it is no less than the plan's minimum
         "arena": {"size": f"{-(-plan.arena_bytes // MIB)}Mi"},
         "resources": _resources(machine, on_gpu),
     }
@@ -69,16 +66,16 @@ def helm_values(
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
-    """A file for Helm, which begins with how it is used."""
+    """A values file for Helm, with the command that uses it at the top."""
     profile = "-f helm/patchbay/profiles/one-gpu.yaml " if values["image"]["variant"] == "cuda" else ""
     head = f"# helm install patchbay helm/patchbay {profile}-f THIS --set image.repository=YOUR.REGISTRY/patchbay\n"
     if values["model"]["name"].startswith("/models/"):
-        head += f"# The checkpoint's folder is expected at {values['model']['name']}, on the claim of modelCache.\n"
+        head += f"# The checkpoint's folder is expected at {values['model']['name']}, on the volume of modelCache.\n"
     return head + "".join(_lines(values, ""))
 
 
 def _lines(values: Mapping[str, Any], indent: str) -> list[str]:
-    """YAML whose scalars and lists are JSON, which is YAML too."""
+    """YAML whose scalars and lists are written as JSON, a subset of YAML."""
     lines = []
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -89,7 +86,7 @@ def _lines(values: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _model(settings: Settings) -> str:
-    """A hub id as it is; of a folder here its name, on the claim. The embedded model is in the image."""
+    """A hub id unchanged; for a local folder, its path on the volume. The embedded model is in the image."""
     if settings.embedded:
         return ""
     folder = Path(settings.model).expanduser()
@@ -97,7 +94,7 @@ def _model(settings: Settings) -> str:
 
 
 def _settings(settings: Settings) -> Values:
-    """Those that were given."""
+    """Those that were set explicitly."""
     given = settings.model_dump(mode="json", include=settings.model_fields_set - OWN)
     return {name: value for name, value in given.items() if value is not None}
 

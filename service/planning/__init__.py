@@ -1,1 +1,1 @@
-"""Who gets which cores and bytes, on this machine or on one that is only described."""
+"""How cores and memory are divided, on this machine or on one that is only described."""

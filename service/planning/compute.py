@@ -1,9 +1,9 @@
-"""What a checkpoint computes: operations for a patch and for a token, and the bytes that a step of the engine reads.
+"""What a checkpoint computes: operations per patch and per token, and the bytes that one engine step reads.
 
-Counted low, so that a time reckoned from it is not too long: of the tower its blocks alone, of the language model all
-but the tables of words, norms and biases of a thousandth among it; attention in both, in the tower within a tile:
-of images at their own size, whose tiles see each other, that is the least of it. Knows sizes from config.json;
-measures nothing.
+A lower bound, so that a time calculated from it is never too long. Of the tower it counts only the blocks; of the
+language model everything but the embedding tables (norms and biases, a thousandth of it, are included). Attention is
+counted in both, in the tower within a tile: for images at their own size, whose tiles attend to each other, that is
+too little. Calculated from the sizes in config.json; nothing is measured.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Operations are multiplications and additions, two for each weight that a matrix product uses."""
+    """Operations are multiplications and additions, two per weight in a matrix product."""
 
     patch: float
-    """For one patch of an image: the tower's blocks, attention within the tile included."""
+    """Per patch of an image: the tower's blocks, including attention within the tile."""
     token: float
-    """For one token: the language model's layers without attention."""
+    """Per token: the language model's layers without attention."""
     head: float
-    """For one token of an answer: the product with the table of words."""
+    """Per token of an answer: the product with the output embeddings."""
     look: float
-    """Of attention, for one token and one that it looks back at."""
+    """Attention, per pair of a token and one that it attends to."""
     window: int | None
-    """Tokens that a token looks back at, at most; None: all."""
+    """The most tokens that a token attends to (sliding window); None: all."""
     step_bytes: float
-    """Weights that one step of decoding reads."""
+    """Bytes of weights that one decoding step reads."""
 
     def looks(self, tokens: float) -> float:
-        """Pairs of a token and one that it looks back at, among the first `tokens`."""
+        """Pairs of a token and one that it attends to, among the first `tokens`."""
         near = tokens if self.window is None else min(tokens, self.window)
         return near * near / 2 + (tokens - near) * near
 
 
 def compute_of(checkpoint: Checkpoint, need: Need) -> Compute | None:
-    """Of a checkpoint, as `need` has its bytes; None for a mixture of experts, whose tokens
-    use a part of the weights that no size tells."""
+    """What a checkpoint computes; None for a mixture of experts, where the sizes do not say how many weights a token
+    uses."""
     text = checkpoint.text_config
     if any(text.get(name) for name in EXPERTS):
         return None
@@ -56,9 +56,9 @@ def compute_of(checkpoint: Checkpoint, need: Need) -> Compute | None:
         patch=_patch(checkpoint.vision_config, need.tile_patches),
         token=2 * layers,
         head=2 * table,
-        # scores and the mean weighed by them: two operations each for each number of a head
+        # scores and the weighted mean: two operations each per element of a head
         look=4 * heads * (text.get("head_dim") or width // heads) * text["num_hidden_layers"],
-        # Qwen names a window also where it has none
+        # Qwen names a window even where it has none
         window=text.get("sliding_window") if text.get("use_sliding_window", True) else None,
         step_bytes=item * (layers + table),
     )
@@ -66,7 +66,7 @@ def compute_of(checkpoint: Checkpoint, need: Need) -> Compute | None:
 
 def _patch(vision: Mapping[str, Any], tile_patches: int) -> float:
     """https://arxiv.org/abs/2010.11929: four products in attention, two in the MLP; https://arxiv.org/abs/2502.13923:
-    three in one that is gated, as SiLU tells."""
+    three in a gated MLP, which SiLU indicates."""
     width, depth = vision.get("hidden_size", 0), vision.get("depth") or vision.get("num_hidden_layers", 0)
     products = 3 if vision.get("hidden_act") == "silu" else 2
     weights = 4 * width * width + products * width * vision.get("intermediate_size", 0)

@@ -1,7 +1,7 @@
-"""GPUs by name: what their data sheets say. Measures nothing, and knows nothing of the GPU in this machine.
+"""GPUs by name, from NVIDIA's data sheets; the GPU in this machine is read by `machine.py`.
 
 Memory is what `nvidia-smi` reports as total. Peaks are dense bfloat16 on tensor cores, without sparsity, and memory
-bandwidth: physical limits, not what a model reaches. From NVIDIA's data sheets of each product.
+bandwidth: physical limits, not what a model reaches.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ DATA_SHEETS: dict[str, DataSheet] = {
 
 
 def data_sheet(name: str) -> DataSheet:
-    """Raises ConfigurationError with the names there are."""
+    """Raises ConfigurationError, which lists the known names."""
     try:
         return DATA_SHEETS[name.lower()]
     except KeyError:
-        raise ConfigurationError(f"gpu: got {name!r}; known are {', '.join(DATA_SHEETS)}") from None
+        raise ConfigurationError(f"gpu: got {name!r}; known GPUs are {', '.join(DATA_SHEETS)}") from None

@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, a GPU. Reads the system, decides nothing."""
+"""What this machine has: cores, memory, a GPU."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class GPU:
 @dataclass(frozen=True, slots=True)
 class Machine:
     cores: tuple[int, ...]
-    """CPU numbers that this process may use, no more of them than the control group's quota of time is worth."""
+    """CPU numbers that this process may use, limited to the number of cores in the control group's CPU quota."""
     memory_bytes: int
     """The smaller of the machine's memory and the control group's limit."""
     shared_memory_bytes: int
-    """Free bytes where the arena lies."""
+    """Free bytes in the arena's folder."""
     gpu: GPU | None
 
 
 def inspect(arena_dir: Path) -> Machine:
-    """Reads this machine; `arena_dir` is the folder whose free space counts as shared memory.
+    """Inspects this machine; `arena_dir` is the folder whose free space counts as shared memory.
 
     Raises FileNotFoundError when `arena_dir` does not exist.
     """
@@ -51,7 +51,7 @@ def _cgroup_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
 
 
 def _cgroup_cores(present: int, limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The quota in whole cores, at least one; `present` where there is no quota."""
+    """The quota in whole cores, at least one; `present` without a quota."""
     quota, _, period = (limit.read_text() if limit.exists() else "max 100000").strip().partition(" ")
     return min(present, max(1, int(quota) // int(period))) if quota.isdigit() else present
 

@@ -1,8 +1,7 @@
-"""The resource plan: who gets which cores, how much memory, and how large a batch.
+"""The resource plan: how cores and memory are divided, and how large a batch may be.
 
-One pure function from what the machine has, what the checkpoint needs and what the operator asked for. A plan that
-cannot work is refused in a sentence that says what is missing and which knob helps. Knows nothing of how a role uses
-its share; measures nothing.
+A pure function of the machine, the checkpoint's needs and the operator's settings. A plan that cannot work is refused
+with an error that says what is missing and which setting helps.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ MIB = 1024**2
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 CUDA_CONTEXT_BYTES = 700 * MIB
-"""What a CUDA process takes before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
+"""What a CUDA process allocates before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
 ACTIVATION_VALUES = 20
 """Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare.
-Where positions are rotated: residual 1, QKV 3, gathered 3, apart 3, two thirds of it in fp32 4, attention 1, spare."""
+With rotary positions: residual 1, QKV 3, gathered 3, apart 3, two thirds of it in fp32 4, attention 1, spare."""
 GRAPHS_BYTES = 128 * MIB
-"""What some sixteen CUDA graphs of a tower take beside their tensors."""
+"""What some sixteen CUDA graphs of a tower take in addition to their tensors."""
 STAGED = (4, 4)
-"""Staged copies: a batch goes in so many chunks, and the device holds pixels and rows of so many (ring and graphs)."""
+"""Staged copies: how many chunks a batch has, and of how many the device holds pixels and rows (ring and graphs)."""
 ENGINE_MINIMUM_BYTES = 512 * MIB
 SMALL_MODEL_BYTES = 256 * MIB
-"""A language model below this gains nothing from a second CPU thread: its layers end before the threads have met."""
+"""A smaller language model gains nothing from a second CPU thread: synchronising costs more than its layers."""
 CPU_BATCH_PATCHES = 2048
 GPU_BATCH_PATCHES = 64 * 577
-"""64 images of CLIP ViT-L/14-336: beyond it an H200's tower is compute bound."""
+"""64 images of CLIP ViT-L/14-336: beyond that, the tower is compute-bound on an H200."""
 FEWEST_DECODERS = 2
-"""Also on one core: one is kept for small images, and the system divides the time."""
+"""Even on one core: one process is reserved for small images, and the system divides the time."""
 ARENA_ITEMS = (8, 4096)
-"""Largest images that the arena must and need hold."""
+"""How many of the largest images the arena must hold, and how many are enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a checkpoint and its geometry ask for."""
+    """What a checkpoint and its geometry need."""
 
     vision_bytes: int
     text_bytes: int
@@ -51,18 +50,18 @@ class Need:
     """Prompt tokens of the largest image, separators included."""
     max_patches: int
     tile_patches: int
-    """Of one tile; what patches cost is counted in these."""
+    """Patches of one tile: batches are made of whole tiles."""
     tile_pixel_bytes: int
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
     independent_tiles: bool = True
-    """The tower computes each tile by itself, so that batches can go in chunks; else none is staged or captured."""
+    """Whether the tower computes each tile by itself, so that batches can be staged in chunks and captured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the operator fixed; None leaves it to the plan."""
+class Overrides:
+    """What the operator set; None leaves it to the plan."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     images: Literal["handles", "passthrough"] = "handles"
@@ -76,7 +75,7 @@ class Wish:
     gpu_memory_utilization: float | None = None
     max_model_len: int | None = None
     engine_elsewhere: bool = False
-    """Somebody else starts the engine."""
+    """Whether the operator starts the engine."""
 
     @property
     def gateway_alone(self) -> bool:
@@ -90,42 +89,44 @@ class ResourcePlan:
     encoder_threads: int
     encoder_batch_patches: int
     warm_up_patches: int
-    """Of the batch at the start: the largest there can be, but on a CPU, where that takes minutes and tells nothing."""
+    """Of the batch at startup: the largest possible on a GPU; a small one on a CPU, where a full one takes minutes."""
     decode_workers: int
     arena_bytes: int
     encoder_gpu_bytes: int
     encoder_graph_bytes: int
-    """Of these, the most for CUDA graphs."""
+    """The part of these that CUDA graphs may take."""
     tile_patches: int
     tile_bytes: int
-    """What a tile takes while it is computed."""
+    """Activations of one tile."""
     gpu_memory_utilization: float | None
-    """Share of the GPU that vLLM may take; None on a CPU."""
+    """Fraction of the GPU's memory for vLLM; None on a CPU."""
     kv_cache_bytes: int | None
-    """Bytes of the engine's KV cache on a CPU; on a GPU vLLM takes what its share leaves."""
+    """Bytes of the engine's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
     engine_threads: int
     """The engine's compute threads on a CPU; on a GPU one is enough."""
     max_batched_tokens: int
     max_model_len: int
     lines: tuple[str, ...] = field(default=(), repr=False)
-    """The plan in words, one line a decision."""
+    """The plan for people, one line per decision."""
 
 
-def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
-    """Divides `machine`.
+def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePlan:
+    """Divides the resources of `machine`.
 
     Raises ConfigurationError when the checkpoint, the arena or a batch does not fit.
     """
-    device = _device(machine, wish)
-    batch, length = _batch_patches(need, wish, device), _context(need, wish)
-    arena = _arena_bytes(machine, need, wish)
+    device = _device(machine, overrides)
+    batch, length = _batch_patches(need, overrides, device), _context(need, overrides)
+    arena = _arena_bytes(machine, need, overrides)
     cores = len(machine.cores)
-    threads = wish.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
-    workers = wish.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
-    graphs = _graph_bytes(need, wish, batch) if device == "cuda" else 0
-    encoder_gpu, share = _gpu_split(machine, need, wish, batch, graphs) if device == "cuda" else (0, None)
+    threads = overrides.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
+    workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
+    graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
+    encoder_gpu, share = (
+        _gpu_split(machine, need, overrides, batch, graphs) if device == "cuda" else (0, None)
+    )
     kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
-    if kv_cache is not None and not wish.gateway_alone:
+    if kv_cache is not None and not overrides.gateway_alone:
         _check_memory(machine, need, arena + kv_cache, batch)
     plan = ResourcePlan(
         device=device,
@@ -144,49 +145,49 @@ def make_plan(machine: Machine, need: Need, wish: Wish) -> ResourcePlan:
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
     )
-    return _explained(plan, machine, need, alone=wish.gateway_alone)
+    return _explained(plan, machine, need, alone=overrides.gateway_alone)
 
 
-def _batch_patches(need: Need, wish: Wish, device: str) -> int:
-    """The most patches of a batch."""
-    batch = wish.encoder_batch_patches or max(need.max_patches, _batch_default(device))
+def _batch_patches(need: Need, overrides: Overrides, device: str) -> int:
+    """The largest batch, in patches."""
+    batch = overrides.encoder_batch_patches or max(need.max_patches, _batch_default(device))
     if batch < need.max_patches:
         raise ConfigurationError(
-            f"encoder_batch_patches ({batch}) is less than the largest image's {need.max_patches} patches: raise it, "
-            "or lower max_image_tokens"
+            f"encoder_batch_patches ({batch}) is less than the {need.max_patches} patches of the largest image: "
+            "raise it, or lower max_image_tokens"
         )
     return batch
 
 
-def _context(need: Need, wish: Wish) -> int:
-    """The most tokens of prompt and answer."""
-    length = wish.max_model_len or need.context
+def _context(need: Need, overrides: Overrides) -> int:
+    """The maximum length of prompt and answer, in tokens."""
+    length = overrides.max_model_len or need.context
     if length > need.context:
         raise ConfigurationError(
             f"max_model_len ({length}) is more than the checkpoint's context ({need.context})"
         )
     if need.max_positions >= length:
         raise ConfigurationError(
-            f"max_model_len ({length}) leaves no room beside one image of {need.max_positions} tokens: raise it, "
+            f"max_model_len ({length}) leaves no room besides one image of {need.max_positions} tokens: raise it, "
             "or lower max_image_tokens"
         )
     return length
 
 
-def _device(machine: Machine, wish: Wish) -> Literal["cpu", "cuda"]:
-    if wish.device == "cuda" and machine.gpu is None:
+def _device(machine: Machine, overrides: Overrides) -> Literal["cpu", "cuda"]:
+    if overrides.device == "cuda" and machine.gpu is None:
         raise ConfigurationError(
             "device=cuda, but nvidia-smi shows no GPU on this machine: choose device=cpu"
         )
-    if machine.gpu is not None and wish.device != "cpu":
+    if machine.gpu is not None and overrides.device != "cpu":
         return "cuda"
     for setting, given in (
-        ("encoder_copies=staged", wish.encoder_copies == "staged"),
-        (f"encoder_graph_bytes={wish.encoder_graph_bytes}", bool(wish.encoder_graph_bytes)),
-        (f"encoder_attention={wish.encoder_attention}", wish.encoder_attention != "auto"),
+        ("encoder_copies=staged", overrides.encoder_copies == "staged"),
+        (f"encoder_graph_bytes={overrides.encoder_graph_bytes}", bool(overrides.encoder_graph_bytes)),
+        (f"encoder_attention={overrides.encoder_attention}", overrides.encoder_attention != "auto"),
     ):
         if given:
-            raise ConfigurationError(f"{setting} is for a GPU, and the encoder runs on a CPU: leave it out")
+            raise ConfigurationError(f"{setting} is for a GPU, but the encoder runs on a CPU: remove it")
     return "cpu"
 
 
@@ -194,22 +195,22 @@ def _batch_default(device: str) -> int:
     return GPU_BATCH_PATCHES if device == "cuda" else CPU_BATCH_PATCHES
 
 
-def _arena_bytes(machine: Machine, need: Need, wish: Wish) -> int:
+def _arena_bytes(machine: Machine, need: Need, overrides: Overrides) -> int:
     item = need.max_tokens * need.soft_width * ITEM_BYTES[need.dtype]
     least, most = (count * item for count in ARENA_ITEMS)
-    if wish.gateway_alone:
-        return least  # nothing is put into it, and it is not made
-    # half of what is free, by itself: others write there too, and a container's 64 MiB shall do
+    if overrides.gateway_alone:
+        return least  # not created
+    # by default half of what is free: others write there too, and a container's 64 MiB must be enough
     room = min(machine.memory_bytes // 16, machine.shared_memory_bytes // 2)
-    arena = wish.arena_bytes or max(least, min(most, room))
+    arena = overrides.arena_bytes or max(least, min(most, room))
     if arena < least:
         raise ConfigurationError(
             f"arena_bytes ({arena}) holds fewer than {ARENA_ITEMS[0]} of the largest images ({item} bytes each): "
-            f"give it at least {least}, or lower max_image_tokens"
+            f"set it to at least {least}, or lower max_image_tokens"
         )
     if arena > machine.shared_memory_bytes:
         raise ConfigurationError(
-            f"the arena needs {arena} bytes of shared memory and {machine.shared_memory_bytes} are free: "
+            f"the arena needs {arena} bytes of shared memory, but only {machine.shared_memory_bytes} are free: "
             "lower arena_bytes or max_image_tokens, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
         )
     return arena
@@ -224,62 +225,64 @@ def _chunk(need: Need, batch: int) -> int:
     return max(need.tile_patches, -(-batch // STAGED[0]))
 
 
-def _graph_bytes(need: Need, wish: Wish, batch: int) -> int:
-    """By default as much as graphs for every size of chunk need."""
-    if wish.images != "handles" or wish.encoder_copies == "plain" or not need.independent_tiles:
+def _graph_bytes(need: Need, overrides: Overrides, batch: int) -> int:
+    """By default enough for graphs of every chunk size."""
+    if overrides.images != "handles" or overrides.encoder_copies == "plain" or not need.independent_tiles:
         return 0
-    if wish.encoder_graph_bytes is not None:
-        return wish.encoder_graph_bytes
+    if overrides.encoder_graph_bytes is not None:
+        return overrides.encoder_graph_bytes
     return _activation_bytes(need, _chunk(need, batch)) + GRAPHS_BYTES
 
 
-def _staging_bytes(need: Need, wish: Wish, batch: int) -> int:
-    """Pixels and rows of the chunks that are on the device at once."""
-    if wish.encoder_copies == "plain" or not need.independent_tiles:
+def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
+    """Pixels and rows of the chunks that are on the device at the same time."""
+    if overrides.encoder_copies == "plain" or not need.independent_tiles:
         return 0
     tiles = -(-_chunk(need, batch) // need.tile_patches)
     rows = _row(need) * need.max_tokens * need.tile_patches // need.max_patches  # of a tile
     return STAGED[1] * tiles * (need.tile_pixel_bytes + rows)
 
 
-def _gpu_split(machine: Machine, need: Need, wish: Wish, batch: int, graphs: int) -> tuple[int, float]:
-    """(bytes for the encoder, share for vLLM): the encoder's need is known, the engine takes the rest."""
+def _gpu_split(
+    machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int
+) -> tuple[int, float]:
+    """(bytes for the encoder, fraction for vLLM): the encoder's need is known, and the engine gets the rest."""
     assert machine.gpu is not None
     gpu = machine.gpu
     encoder = 0
-    if wish.images == "handles":
+    if overrides.images == "handles":
         activations = _activation_bytes(need, batch)
-        staging = graphs + _staging_bytes(need, wish, batch)
+        staging = graphs + _staging_bytes(need, overrides, batch)
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
     left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
-    share = wish.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
+    share = overrides.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
     least = need.text_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
     if share * gpu.memory_bytes < least:
         raise ConfigurationError(
             f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
-            f"{_size(max(0, round(share * gpu.memory_bytes)))} of the {_size(least)} that it needs: "
+            f"{_size(max(0, round(share * gpu.memory_bytes)))}, but it needs {_size(least)}: "
             "lower encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
         )
     if share * gpu.memory_bytes + encoder > gpu.memory_bytes:
         raise ConfigurationError(
-            f"gpu_memory_utilization ({share}) leaves the encoder less than the {_size(encoder)} that it needs "
-            "beside the engine: lower gpu_memory_utilization or encoder_batch_patches"
+            f"gpu_memory_utilization ({share}) leaves the encoder less than the {_size(encoder)} that it needs: "
+            "lower gpu_memory_utilization or encoder_batch_patches"
         )
     return encoder, share
 
 
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
-    """A sixteenth of the memory, at least two full contexts, at most 64 of them."""
+    """A sixteenth of the memory, but at least two and at most 64 full contexts."""
     context = length * need.kv_bytes_per_token
     return max(2 * context, min(64 * context, machine.memory_bytes // 16))
 
 
 def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None:
-    """Raises ConfigurationError when a CPU's memory does not hold the caches, both models and a batch."""
+    """Raises ConfigurationError when the caches, both models and a batch do not fit in memory."""
     total = caches + need.text_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + 2 * GIB
     if total > machine.memory_bytes:
         raise ConfigurationError(
-            f"serving this checkpoint takes about {_size(total)} of memory and the machine has "
+            f"serving this checkpoint takes about {_size(total)} of memory, but the machine has only "
             f"{_size(machine.memory_bytes)}: lower arena_bytes, max_model_len, encoder_batch_patches or "
             "max_image_tokens"
         )
@@ -288,7 +291,7 @@ def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None
 def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool) -> ResourcePlan:
     context = f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}"
     if alone:
-        return replace(plan, lines=("gateway     alone: encoder and engine are elsewhere", context))
+        return replace(plan, lines=("gateway     only: encoder and engine run elsewhere", context))
     where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
     lines = [
         f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",

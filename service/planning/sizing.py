@@ -1,9 +1,8 @@
-"""What a planned machine holds of a given mix of images, and what no machine of its kind can pass.
+"""How many requests of a given mix a planned machine can hold, and a rate that it cannot exceed.
 
-Divides what `make_plan` gave, with the geometry that serves requests: it has no plan of its own. Requests held at once
-are counted from memory. The ceiling is what a data sheet's peaks allow where no image and no text comes twice, weights
-and KV cache are as planned, and one token is made a step: a limit, not a forecast. Knows no checkpoint files and no
-settings; measures nothing.
+Divides what `make_plan` allotted by what requests cost in the geometry that serves them. Concurrent requests follow
+from memory. The ceiling is what a data sheet's peaks allow if no image and no text repeats, weights and KV cache are as
+planned, and each step produces one token: an upper limit, not a forecast. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
 
 SEQUENCES = 256
 MANY_SEQUENCES = 1024
-"""Requests that vLLM 0.32 runs at once where --max-num-seqs says nothing: many from 70 GiB on, but for the A100."""
+"""Concurrent requests in vLLM 0.32 without --max-num-seqs: the larger number from 70 GiB on, except on an A100."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of image in the mix: displayed pixels, the client's detail, and how often it comes beside others."""
+    """One kind of image in the mix: displayed pixels, the client's detail, and its relative frequency."""
 
     width: int
     height: int
@@ -36,18 +35,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What requests look like: images of one kind each, a text beside them, an answer."""
+    """What requests look like: images of one kind each, text, and an answer."""
 
     kinds: tuple[Kind, ...]
     images: int = 1
-    """In each request."""
+    """Per request."""
     text_tokens: int = 64
     answer_tokens: int = 128
 
 
 @dataclass(frozen=True, slots=True)
 class KindCost:
-    """What one image of a kind takes."""
+    """What one image of a kind costs."""
 
     kind: Kind
     plan: ImagePlan
@@ -57,7 +56,7 @@ class KindCost:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Of a request of the mix."""
+    """The mean request of the mix."""
 
     patches: float
     rows: float
@@ -65,12 +64,12 @@ class Mean:
     prompt: float
     """Prompt tokens, images included."""
     context: float
-    """Prompt and answer: what the KV cache holds in the end."""
+    """Prompt and answer: what the KV cache holds at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A bound on requests at once, and the knob that moves it."""
+    """A limit on concurrent requests, and the setting that raises it."""
 
     name: str
     requests: int
@@ -79,14 +78,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Of a GPU, from its data sheet."""
+    """The peak rates of a GPU, from its data sheet."""
 
     flops: float
     """Operations per second."""
     bandwidth: float
     """Bytes per second."""
     compute: Compute
-    """What the checkpoint asks of it."""
+    """What the checkpoint computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Ceiling:
     prefill: float
     decode: float
     traffic: float
-    """Of memory, while answers are decoded; it may go on beside the arithmetic of others."""
+    """Memory traffic while answers are decoded; it can overlap with the arithmetic of other requests."""
 
     @property
     def arithmetic(self) -> float:
@@ -105,7 +104,7 @@ class Ceiling:
 
     @property
     def requests_per_second(self) -> float:
-        """No more, whatever overlaps: each of the two is done by one GPU at its peak."""
+        """The upper limit, whatever overlaps: one GPU does both, each at its peak rate."""
         return 1 / max(self.arithmetic, self.traffic)
 
 
@@ -118,11 +117,11 @@ class Sizing:
     limits: tuple[Limit, ...]
     """Smallest first."""
     ceiling: Ceiling | None
-    """None where no data sheet is at hand."""
+    """None without a data sheet."""
 
     @property
     def at_once(self) -> int:
-        """Requests of the mix that are served at once."""
+        """Requests of the mix that can be served concurrently."""
         return self.limits[0].requests
 
 
@@ -138,7 +137,7 @@ def size(
     max_sequences: int | None = None,
     peaks: Peaks | None = None,
 ) -> Sizing:
-    """Holds `work` against `plan`.
+    """How much of `work` fits in `plan`.
 
     `arena` is None where the engine's own tower encodes. `max_sequences` is the engine's `--max-num-seqs`; None leaves
     it to vLLM. Raises ContextLengthExceeded when a request of one of the kinds does not fit the model's context.
@@ -148,10 +147,8 @@ def size(
     kv_tokens = _kv_bytes(machine, need, plan, own_tower=arena is None) // need.kv_bytes_per_token
     sequences = max_sequences or _sequences(machine, plan)
     limits = [
-        Limit(
-            "KV cache", int(kv_tokens / mean.context), "a larger GPU, or max_model_len and shorter answers"
-        ),
-        Limit("requests inside", max_inflight, "max_inflight"),
+        Limit("KV cache", int(kv_tokens / mean.context), "a larger GPU, max_model_len, or shorter answers"),
+        Limit("requests in flight", max_inflight, "max_inflight"),
         Limit("sequences of the engine", sequences, "-- --max-num-seqs"),
     ]
     if arena is not None:
@@ -189,7 +186,7 @@ def _weighed(costs: Sequence[KindCost], work: Workload, of: Callable[[KindCost],
 
 
 def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan, *, own_tower: bool) -> int:
-    """On a GPU, what the engine's share leaves beside its weights and the least that it needs to compute."""
+    """On a GPU, what the engine's share leaves after its weights and the minimum that it needs to compute."""
     if plan.kv_cache_bytes is not None:
         return plan.kv_cache_bytes
     assert machine.gpu is not None and plan.gpu_memory_utilization is not None
@@ -205,8 +202,8 @@ def _sequences(machine: Machine, plan: ResourcePlan) -> int:
 
 
 def _ceiling(peaks: Peaks, need: Need, costs: Sequence[KindCost], work: Workload, most: int) -> Ceiling:
-    """The first token of an answer comes with the prompt, and its last is not fed again. A step reads the weights once
-    for `most` requests, and of each the keys and values that it looks at."""
+    """The first token of an answer comes with the prefill, and its last one is not fed back. A step reads the weights
+    once for `most` requests, and for each of them the keys and values that it attends to."""
     compute, flops = peaks.compute, peaks.flops
     encode = prefill = decode = traffic = 0.0
     total = sum(cost.kind.weight for cost in costs)

@@ -1,1 +1,1 @@
-"""What operators see: metrics, log lines, traces, and where the time of a request went."""
+"""What operators see: metrics, logs, traces, and where a request's time was spent."""

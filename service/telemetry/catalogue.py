@@ -1,4 +1,4 @@
-"""The catalogue of Patchbay's metrics: their names, meanings, labels and buckets. Data alone."""
+"""The catalogue of Patchbay's metrics: names, meanings, labels and buckets. Data only."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 from service.telemetry.timeline import OTHER
 
 STAGES = {
-    "body": "The request is received and parsed.",
-    "fetch": "An image is fetched from its URL.",
-    "admission": "Its images wait for visual tokens.",
-    "decode": "An image is decoded and cut into tiles, a free process waited for.",
-    "encode_queue": "Its tiles wait for the encoder.",
-    "encode": "The batch with its tiles is on the device.",
-    "transfer": "Its soft tokens are checked and copied into the arena.",
-    "engine_wait": "An engine that died is waited for.",
-    "engine_first_token": "A streaming request: until the engine's first event that says more than a role.",
-    "engine_answer": "The rest of a streamed answer, slow readers included; all of one that does not stream.",
-    OTHER: "None of these: data URLs, plans, keys, headers.",
+    "body": "Receiving and parsing the request.",
+    "fetch": "Fetching an image from its URL.",
+    "admission": "Waiting for visual tokens for its images.",
+    "decode": "Waiting for a decoding process, then decoding an image and cutting it into tiles.",
+    "encode_queue": "Tiles waiting for the encoder.",
+    "encode": "Encoding the batch that contains its tiles.",
+    "transfer": "Checking soft tokens and copying them into the arena.",
+    "engine_wait": "Waiting for an engine that died to restart.",
+    "engine_first_token": "Streaming requests: until the engine's first event that contains more than a role.",
+    "engine_answer": "The rest of a streamed answer, slow clients included; the whole of an answer that is not streamed.",
+    OTHER: "Everything else: data URLs, planning, cache keys, headers.",
 }
 """In the order in which one request meets them. Their seconds sum to the request's TOTAL."""
 TOTAL = "total"
 
-# seconds; the OpenTelemetry GenAI conventions' own, carried on to the length of a long answer
+# seconds; from the OpenTelemetry GenAI conventions, extended to the length of a long answer
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 FIRST_TOKEN_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
@@ -31,9 +31,9 @@ FIRST_TOKEN_BUCKETS = (
 )
 INTER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
 BATCH_ITEMS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
-# patches: one 224-pixel tile has 256 of 14 pixels, one of 448 pixels 1024
+# a tile of 224 pixels has 256 patches of 14 pixels, one of 448 pixels 1024
 BATCH_PATCHES_BUCKETS = tuple(2**power for power in range(6, 18))
-# width × height: from an icon to the largest image that is accepted by default
+# width × height: from an icon to the largest image accepted by default
 PIXEL_BUCKETS = (1e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6, 64e6)
 
 
@@ -42,7 +42,7 @@ class Definition:
     """One metric, without the prefix `patchbay_` and a counter's `_total`."""
 
     kind: Literal["counter", "watched", "histogram", "gauge"]
-    """watched: a counter that its owner keeps, read when it is scraped"""
+    """watched: a counter kept by its owner and read at scrape time"""
     name: str
     meaning: str
     labels: tuple[str, ...] = ()
@@ -53,31 +53,31 @@ CATALOGUE = (
     Definition(
         "counter",
         "requests",
-        "Requests that ended, by what they came to (499: the client left).",
+        "Finished requests, by status code (499: the client disconnected).",
         labels=("route", "model", "code"),
     ),
     Definition(
-        "counter", "rejections", "Requests refused for want of room, by the error's code.", labels=("reason",)
+        "counter", "rejections", "Requests refused for lack of capacity, by error code.", labels=("reason",)
     ),
     Definition(
         "counter",
         "cancelled",
-        "Requests whose client left: while its body came, before its answer began, or within it.",
+        "Requests whose client disconnected: during the body, before the answer, or during it.",
         labels=("stage",),
     ),
     Definition(
         "counter",
         "connections_closed",
-        "Clients' connections that ended, by who or what ended them: the client, the server after an answer, a limit.",
+        "Closed client connections, by what ended them: the client, the server after an answer, or a limit.",
         labels=("reason",),
     ),
     Definition(
         "counter",
         "accept_pauses",
-        "Times that no connection could be accepted for a second, for want of file descriptors.",
+        "Times that no connection could be accepted for a second, for lack of file descriptors.",
     ),
     Definition(
-        "counter", "media_errors", "Requests refused for an image, by the error's code.", labels=("reason",)
+        "counter", "media_errors", "Requests refused because of an image, by error code.", labels=("reason",)
     ),
     Definition(
         "counter",
@@ -88,29 +88,29 @@ CATALOGUE = (
     Definition(
         "counter",
         "images",
-        "Images accepted, with the level of detail that was applied.",
+        "Accepted images, by format, source and the level of detail applied.",
         labels=("format", "source", "detail"),
     ),
     Definition(
         "counter",
         "image_tokens",
-        "Soft tokens handed to the engine.",
+        "Soft tokens handed over to the engine.",
     ),
-    Definition(
-        "counter", "cache_requests", "Images looked up in the arena: hit or miss.", labels=("result",)
-    ),
+    Definition("counter", "cache_requests", "Images looked up in the arena, by result.", labels=("result",)),
     Definition(
         "watched",
         "cache_evictions",
-        "Images whose soft tokens made room in the arena for others.",
+        "Images whose soft tokens were evicted from the arena.",
     ),
     Definition(
         "counter",
         "encoder_busy_seconds",
-        "Seconds in which the encoder computed.",
+        "Seconds that the encoder spent computing.",
     ),
     Definition(
-        "watched", "encoder_failures", "Images that the encoder failed on, alone or with all of their batch."
+        "watched",
+        "encoder_failures",
+        "Images that the encoder failed on, alone or together with their batch.",
     ),
     Definition(
         "watched",
@@ -121,116 +121,122 @@ CATALOGUE = (
     Definition(
         "counter",
         "handover_retries",
-        "Requests whose images were encoded once more, because the engine failed on their handles.",
+        "Requests whose images were encoded again because the engine failed on their handles.",
     ),
     Definition(
         "watched",
         "engine_restarts",
-        "Times the engine was started again.",
+        "Times that the engine was restarted.",
     ),
     Definition(
         "histogram",
         "stage_duration_seconds",
-        "Seconds of a request in one stage, along its critical path. Stages sum to total.",
+        "Seconds that a request spent in a stage, along its critical path. The stages sum to total.",
         labels=("stage",),
         buckets=STAGE_BUCKETS,
     ),
     Definition(
         "histogram",
         "time_to_first_token_seconds",
-        "From a streaming request to its first event.",
+        "From the start of a streaming request to its first event.",
         buckets=FIRST_TOKEN_BUCKETS,
     ),
     Definition(
         "histogram",
         "inter_token_latency_seconds",
-        "Between two events of a stream.",
+        "Between consecutive events of a stream.",
         buckets=INTER_TOKEN_BUCKETS,
     ),
     Definition(
         "histogram",
         "encoder_batch_items",
-        "Images in a batch.",
+        "Images per batch.",
         buckets=BATCH_ITEMS_BUCKETS,
     ),
     Definition(
         "histogram",
         "encoder_batch_patches",
-        "Patches in a batch.",
+        "Patches per batch.",
         buckets=BATCH_PATCHES_BUCKETS,
     ),
     Definition(
         "histogram", "image_pixels", "Pixels of an accepted image, width times height.", buckets=PIXEL_BUCKETS
     ),
     Definition(
-        "gauge", "inflight", "Requests inside, from their body to the end of their answer.", labels=("stage",)
+        "gauge",
+        "inflight",
+        "Requests in flight, from their body to the end of their answer.",
+        labels=("stage",),
     ),
     Definition(
         "gauge",
         "inflight_limit",
-        "Requests that may be inside at once.",
+        "Maximum number of requests in flight.",
     ),
     Definition(
         "gauge",
         "connections",
-        "Clients' connections: waiting for a request, or active with one in progress.",
+        "Open client connections: waiting for a request, or active with one in progress.",
         labels=("state",),
     ),
-    Definition("gauge", "connections_limit", "Clients' connections that may be open at once."),
+    Definition("gauge", "connections_limit", "Maximum number of open client connections."),
     Definition(
         "gauge",
         "queue_depth",
-        "Requests that wait for visual_tokens, and images that wait to encode.",
+        "Requests waiting for visual_tokens, and images waiting to encode.",
         labels=("stage",),
     ),
     Definition(
         "gauge",
         "visual_tokens_reserved",
-        "Soft tokens promised to running requests.",
+        "Soft tokens reserved for running requests.",
     ),
     Definition(
-        "gauge", "visual_tokens_limit", "Soft tokens that may be promised to running requests at once."
+        "gauge", "visual_tokens_limit", "Maximum number of soft tokens reserved for running requests."
     ),
     Definition(
         "gauge",
         "cache_bytes",
-        "Bytes of the arena that are in use.",
+        "Bytes of the arena in use.",
     ),
     Definition(
         "gauge",
         "cache_images",
-        "Images whose soft tokens lie in the arena.",
+        "Images whose soft tokens are in the arena.",
     ),
     Definition(
         "gauge",
         "cache_capacity_bytes",
-        "Bytes of the arena.",
+        "Size of the arena in bytes.",
     ),
     Definition(
         "gauge",
         "encoder_up",
-        "1 while the encoder's last batch answered anybody.",
+        "1 if at least one image of the encoder's last batch succeeded, else 0.",
     ),
     Definition(
-        "gauge", "encoder_info", "Always 1; what the encoder runs on.", labels=("device", "kernels", "body")
+        "gauge",
+        "encoder_info",
+        "Always 1; the labels say what the encoder runs on.",
+        labels=("device", "kernels", "body"),
     ),
     Definition(
         "gauge",
         "engine_up",
-        "1 while the engine takes requests.",
+        "1 while the engine accepts requests.",
     ),
     Definition(
-        "gauge", "starting", "1 until the service is ready for the first time, or its start is given up."
+        "gauge", "starting", "1 until the service is ready for the first time or its startup has failed."
     ),
     Definition(
         "gauge",
         "draining",
-        "1 while no new request is taken.",
+        "1 while the service drains and accepts no new requests.",
     ),
     Definition(
         "gauge",
         "build_info",
-        "Always 1; what runs here.",
+        "Always 1; the labels say what is running.",
         labels=("version", "model", "engine"),
     ),
 )

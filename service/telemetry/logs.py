@@ -1,6 +1,6 @@
-"""Log lines as text for people or as JSON for machines, one object a line, on standard error.
+"""Log lines on standard error, as text for people or as JSON, one object per line.
 
-Knows nothing of what is logged: a record's `fields` (a mapping, in `extra`) stand beside its message.
+A record's `fields` (a mapping, in `extra`) are written beside its message.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, form: Literal["text", "json"]) -> None:
-    """Every logger of the process writes to standard error, in this form."""
+    """Every logger of the process writes to standard error in this format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def where(error: BaseException) -> str:
-    """An error's kind and the way to it, without its words, which may quote a request."""
+    """An error's type and traceback on one line, without its message, which may quote a request."""
     lines: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(lines) < LONGEST_CHAIN:

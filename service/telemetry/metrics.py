@@ -1,7 +1,7 @@
-"""Every metric of Patchbay, on a registry that is passed in; `catalogue.py` says which there are.
+"""Every metric of Patchbay, on a registry that is passed in; `catalogue.py` defines them.
 
-Callers say what happened in the words of the product; no label is written anywhere else. Gauges are read when they
-are scraped, from functions that their owners hand over.
+Callers say what happened in the product's terms; labels are written here only. Gauges are read at scrape time, from
+functions that their owners supply.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from service.telemetry.catalogue import CATALOGUE, STAGES, TOTAL, Definition
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric as it is scraped."""
+    """One metric as scraped."""
 
     name: str
     kind: str
@@ -36,7 +36,7 @@ class Family:
 
 
 class WatchedCounter(Collector):
-    """A counter that its owner keeps, read when it is scraped; zero until there is an owner."""
+    """A counter kept by its owner and read at scrape time; zero until there is an owner."""
 
     def __init__(self, name: str, text: str) -> None:
         self.read: Callable[[], float] = lambda: 0.0
@@ -60,7 +60,7 @@ class Metrics:
         self._begin()
 
     def request(self, route: str, model: str, code: int, seconds: float, shares: Mapping[str, float]) -> None:
-        """`code` is what the request came to: a stream that failed late counts under its error's status.
+        """`code` is the final status: a stream that failed after it began counts under its error's status.
 
         `shares` are the seconds in each stage; they sum to `seconds`. Only requests to a model have stages.
         """
@@ -89,7 +89,7 @@ class Metrics:
         self._counters["fetch_failures"].labels(cause).inc()
 
     def image(self, *, format: str, source: str, detail: str, pixels: int, tokens: int) -> None:
-        """One image that was accepted, with the level of detail that was applied."""
+        """One accepted image, with the level of detail applied."""
         self._counters["images"].labels(format, source, detail).inc()
         self._counters["image_tokens"].inc(tokens)
         self._histograms["image_pixels"].observe(pixels)
@@ -98,7 +98,7 @@ class Metrics:
         self._counters["cache_requests"].labels("hit" if hit else "miss").inc()
 
     def batch(self, *, items: int, patches: int, seconds: float) -> None:
-        """One batch through the encoder, and the time for which it kept the device."""
+        """One batch through the encoder, and how long it occupied the device."""
         self._histograms["encoder_batch_items"].observe(items)
         self._histograms["encoder_batch_patches"].observe(patches)
         self._counters["encoder_busy_seconds"].inc(seconds)
@@ -113,7 +113,7 @@ class Metrics:
         self._counters["handover_retries"].inc()
 
     def limits(self, *, requests: int, visual_tokens: int) -> None:
-        """How many requests and soft tokens may be inside at once."""
+        """The most requests in flight, and the most soft tokens reserved for them."""
         self._gauges["inflight_limit"].set(requests)
         self._gauges["visual_tokens_limit"].set(visual_tokens)
 
@@ -164,7 +164,7 @@ class Metrics:
         self._watched["decode_worker_losses"].read = losses
 
     def watch_engine(self, up: Callable[[], bool], restarts: Callable[[], float] = lambda: 0.0) -> None:
-        """Nobody restarts an engine that somebody else started."""
+        """`restarts` stays zero for an engine that Patchbay did not start."""
         self._gauges["engine_up"].set_function(up)
         self._watched["engine_restarts"].read = restarts
 
@@ -190,7 +190,7 @@ class Metrics:
                 self.registry.register(self._watched[it.name])
 
     def _begin(self) -> None:
-        """Series whose labels are known begin at zero: a rate over what begins with its first event would miss it."""
+        """Starts series whose labels are known at zero: `rate` misses the first event of a series that begins with it."""
         for stage in (*STAGES, TOTAL):
             self._histograms["stage_duration_seconds"].labels(stage)
         for kind in (QueueFull, ArenaFull, EngineUnavailable, DecoderUnavailable, Draining):

@@ -1,7 +1,7 @@
-"""Spans of requests through OpenTelemetry's SDK; the only importer of it.
+"""Request spans through OpenTelemetry's SDK, which only this module imports.
 
-One server span a request, one child a stage as it was (those of parallel images overlap), `traceparent` of W3C in and
-out. Attributes hold no content. https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+One server span per request with one child per stage (those of parallel images overlap); W3C `traceparent` in and out.
+Attributes contain no content. https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def exporting(url: str, model: str) -> OtelTracing:
-    """Batches on a thread of the SDK's to an OTLP/HTTP collector at `url`; losing it slows no request."""
+    """Sends batches to an OTLP/HTTP collector at `url` from a thread of the SDK; its loss slows no request."""
     provider = TracerProvider(resource=resource(model), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
     return OtelTracing(provider)
 
 
 def resource(model: str) -> Resource:
-    """Who sends these spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win, as everywhere in OpenTelemetry."""
+    """The resource of these spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence, as usual."""
     ours = Resource({"service.name": "patchbay", "service.version": __version__, "patchbay.model": model})
     detected = Resource.create()
     if str(detected.attributes["service.name"]).startswith("unknown_service"):
@@ -50,7 +50,7 @@ class OtelTracing:
         self._tracer = provider.get_tracer("patchbay", __version__)
 
     def begin(self, method: str, carrier: Mapping[str, str], began: float) -> OtelSpan:
-        # spans are stamped with the time of day, and time lines with a clock that never jumps
+        # spans carry wall-clock timestamps, timelines monotonic ones
         offset = time.time() - time.monotonic()
         span = self._tracer.start_span(
             method,
@@ -61,7 +61,7 @@ class OtelTracing:
         return OtelSpan(self._tracer, span, offset)
 
     def close(self) -> None:
-        # a collector that does not answer must not hold up the end of the process
+        # a collector that does not answer must not delay the exit of the process
         closing = threading.Thread(target=self._provider.shutdown, name="otel shutdown", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)

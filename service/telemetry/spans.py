@@ -1,4 +1,4 @@
-"""Spans of requests as the HTTP layer sees them: two protocols, implemented by `service.telemetry.otel`."""
+"""Request spans as the HTTP layer sees them: two protocols, implemented by `service.telemetry.otel`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Attribute = str | int | bool | list[str]
 
 
 class RequestSpan(Protocol):
-    """The span of one request, which has begun."""
+    """The span of one request, already started."""
 
     @property
     def forwarded_headers(self) -> Mapping[str, str]:
-        """`traceparent`, and `tracestate` where there is one, for the request to the engine."""
+        """`traceparent`, and `tracestate` if there is one, for the request to the engine."""
         ...
 
     def end(
@@ -28,15 +28,15 @@ class RequestSpan(Protocol):
         *,
         failed: bool,
     ) -> None:
-        """Ends it at `ended` (time.monotonic), with a child for each of the stages."""
+        """Ends it at `ended` (time.monotonic), with a child for each stage."""
         ...
 
 
 class Tracing(Protocol):
     def begin(self, method: str, carrier: Mapping[str, str], began: float) -> RequestSpan:
-        """A server span from `began` (time.monotonic) on, the child of the `traceparent` in `carrier`, if any."""
+        """A server span that starts at `began` (time.monotonic), a child of the `traceparent` in `carrier`, if any."""
         ...
 
     def close(self) -> None:
-        """Sends what is left, for a few seconds at most. Blocks."""
+        """Sends the remaining spans, for a few seconds at most. Blocks."""
         ...

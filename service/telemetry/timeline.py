@@ -1,8 +1,7 @@
-"""Where the time of one request went: spans of stages, some side by side, and one share of the whole for each.
+"""Where the time of one request was spent: spans of stages, some in parallel, and each stage's share of the total.
 
-Images are worked on in parallel, so their stages overlap and cannot be summed. What sums is the critical path: at
-every instant the request was in the one stage that it waited for. Knows names and clock readings (seconds of
-`time.monotonic`); knows nothing of what the stages do. Standard library only.
+Images are processed in parallel, so their stages overlap and cannot be summed. The critical path can: at every instant
+the request was in the one stage that it was waiting for. Times are seconds of `time.monotonic`. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 OTHER = "other"
-"""The share of a request in which no stage was on its way."""
+"""The share of a request during which no stage was running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +23,21 @@ class Span:
 
 
 class Strand:
-    """One piece of work: stages that follow one another without a gap. Several requests may wait for the same one."""
+    """One piece of work: stages that follow one another without a gap. Several requests may wait for it."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[str, float]] = []
         self._ended: float | None = None
 
     def enter(self, stage: str, at: float) -> None:
-        """From `at` on it is in `stage`, and no more in the one before."""
+        """Ends the stage before and starts `stage`, at `at`."""
         self._marks.append((stage, at))
 
     def leave(self, at: float) -> None:
         self._ended = at
 
     def spans(self, since: float, until: float) -> tuple[Span, ...]:
-        """The stages as somebody saw them who waited from `since` to `until`; one that still goes on ends there."""
+        """The stages as seen by a request that waited from `since` to `until`; a stage still running ends there."""
         ends = [*(at for _, at in self._marks[1:]), until if self._ended is None else self._ended]
         clipped = (
             Span(stage, max(begin, since), min(end, until))
@@ -48,7 +47,7 @@ class Strand:
 
 
 class StageTimings:
-    """The time line of one request, from `began`."""
+    """The timeline of one request, from `began`."""
 
     def __init__(self, began: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.began = clock() if began is None else began
@@ -62,7 +61,7 @@ class StageTimings:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times its block, however it ends."""
+        """Times its block, even if it raises."""
         begin = self._clock()
         try:
             yield
@@ -71,14 +70,14 @@ class StageTimings:
 
     @property
     def spans(self) -> list[Span]:
-        """All stages as they were, overlaps included."""
+        """All stages as recorded, including overlaps."""
         return [span for strand in self._strands for span in strand]
 
     def path(self, ended: float) -> list[Span]:
         """The critical path: spans without a gap or an overlap from `began` to `ended`.
 
-        It is walked backwards: what a request waited for is what ended last before it could go on. A piece of work
-        is followed to its beginning before another one is looked at, so that an image's stages stay together.
+        Walks backwards: what a request was waiting for is what ended last before it could go on. Each piece of work
+        is followed back to its start before another is considered, so that an image's stages stay together.
         """
         spans = [(number, span) for number, strand in enumerate(self._strands) for span in strand]
         path: list[Span] = []

@@ -1,6 +1,6 @@
-"""Traces of requests, off unless an endpoint is set: whether they can be sent, and where to.
+"""Request traces, off unless an endpoint is set: checks that OpenTelemetry is installed, and starts it.
 
-Imports OpenTelemetry only when it is on.
+OpenTelemetry is imported only if tracing is on.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ TRACES_PATH = "/v1/traces"
 
 
 def traces_url(endpoint: str) -> str:
-    """Where an OTLP endpoint takes spans over HTTP; a path of its own is taken as it is."""
+    """The URL for spans at an OTLP endpoint over HTTP; an endpoint that has a path is used unchanged."""
     bare = endpoint.rstrip("/")
     return endpoint if urlsplit(bare).path else bare + TRACES_PATH
 
 
 def check_installed(endpoint: str | None) -> None:
-    """Raises ConfigurationError when traces are wanted and OpenTelemetry is missing."""
+    """Raises ConfigurationError when tracing is on and OpenTelemetry is missing."""
     if endpoint is None:
         return
     for module in NEEDED:
         if not _found(module):
             raise ConfigurationError(
-                f"otlp_endpoint ({endpoint}) needs OpenTelemetry, and {module} is not installed: "
+                f"otlp_endpoint ({endpoint}) needs OpenTelemetry, but {module} is not installed: "
                 "pip install 'patchbay[otel]', or leave otlp_endpoint unset"
             )
 
 
 def make_tracing(endpoint: str | None, *, model: str) -> Tracing | None:
-    """Spans to `endpoint` over OTLP/HTTP; None where no endpoint is set. Raises ConfigurationError."""
+    """Sends spans to `endpoint` over OTLP/HTTP; None if no endpoint is set. Raises ConfigurationError."""
     check_installed(endpoint)
     if endpoint is None:
         return None

@@ -11,11 +11,13 @@ from tests.service.tiny_qwen_vl import write_checkpoint
 
 def test_it_tells_which_images_the_model_takes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert check({}) == 0
-    assert "up to 160 soft tokens each, no side under 1 px\n" in capsys.readouterr().out
+    assert "up to 160 soft tokens each, no side shorter than 1 px\n" in capsys.readouterr().out
     write_checkpoint(tmp_path, tokenizer=True)
     assert check({"model": str(tmp_path), "images": "passthrough"}) == 0
     told = capsys.readouterr().out
-    assert "up to 113 soft tokens each, no side under 1 px or over 200 times the other\n" in told
+    assert (
+        "up to 113 soft tokens each, no side shorter than 1 px or longer than 200 times the other\n" in told
+    )
 
 
 def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +25,7 @@ def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture
     assert check(given) == 0
     told = capsys.readouterr().out
     assert "metrics     /metrics and /metrics/engine on admin port 9009, not on port 8000" in told
-    assert "logs        json, from info on" in told
+    assert "logs        json, level info and above" in told
     assert "traces      http://collector:4318/v1/traces" in told
     assert "--otlp-traces-endpoint http://collector:4318/v1/traces" in told
 
@@ -53,7 +55,7 @@ def test_it_tells_how_batches_reach_the_device(
 ) -> None:
     assert check({"device": "cpu"}) == 0
     told = capsys.readouterr().out
-    assert "batches     in one plain copy" in told and "attention" not in told
+    assert "batches     one plain copy each" in told and "attention" not in told
     monkeypatch.setattr("service.cli.check.inspect", lambda _: H200)
     monkeypatch.setattr("service.app.prepare.inspect", lambda _: H200)
     monkeypatch.setattr("service.families.loading.choose_backend", lambda device, requested: "triton")

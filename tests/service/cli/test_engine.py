@@ -43,5 +43,5 @@ def test_the_engine_is_the_one_that_a_server_beside_it_expects(started: list[Any
 
 @pytest.mark.parametrize("given", [{}, {"engine_url": "http://127.0.0.1:9000"}])
 def test_without_a_port_of_its_own_it_does_not_start(given: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="give engine_port here"):
+    with pytest.raises(ConfigurationError, match="set engine_port here"):
         engine(given)

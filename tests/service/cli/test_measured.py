@@ -1,4 +1,4 @@
-"""What one replica bears, as the load tests write it down and as `patchbay plan` reads it."""
+"""What one replica sustains, as the load tests write it down and as `patchbay plan` reads it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_test_that_found_no_rate_is_refused(tmp_path: Path, shape: str, met: b
 @pytest.mark.parametrize("content", ["", "[]", "7", '{"version": 1}', '{"version": 1, "options": 3}'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "other.json").write_text(content)
-    with pytest.raises(ConfigurationError, match="other.json is no summary of a load test"):
+    with pytest.raises(ConfigurationError, match="other.json is not a summary of a load test"):
         read_measured(str(tmp_path / "other.json"))
 
 
@@ -79,7 +79,7 @@ def test_a_form_of_tomorrow_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, "steps", capacity=2.5)
     told: dict[str, Any] = json.loads(file.read_text()) | {"version": 2}
     file.write_text(json.dumps(told))
-    with pytest.raises(ConfigurationError, match="has the form 2, and form 1 is read"):
+    with pytest.raises(ConfigurationError, match="has format version 2; version 1 is supported"):
         read_measured(str(file))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app.prepare import dtype_of, need_of, wish_of
+from service.app.prepare import dtype_of, need_of, overrides_of
 from service.cli.main import main
 from service.cli.plan import parse_kinds
 from service.domain import Detail
@@ -54,20 +54,20 @@ def test_the_plan_is_the_one_that_serve_would_make(capsys: pytest.CaptureFixture
     geometry = load_geometry(checkpoint.path)
     need = need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry))
     machine = Machine(tuple(range(8)), 32 * GIB, 4 * GIB, DATA_SHEETS["l4"].gpu)
-    plan = make_plan(machine, need, wish_of(settings))
+    plan = make_plan(machine, need, overrides_of(settings))
     assert found == {name: getattr(plan, name) for name in found}
     assert found["max_model_len"] == 2048 and found["device"] == "cuda"
 
 
 def test_people_see_the_bound_and_its_knob(capsys: pytest.CaptureFixture[str]) -> None:
     out = told(capsys, *HD, "--gpu", "h200", "--max-inflight", "7")
-    assert "7  requests inside           <- the bound: max_inflight" in out
+    assert "7  requests in flight        <- the limit: max_inflight" in out
     assert "1920x1080       1    high      9      576          144" in out
-    assert "ceiling by the data sheet, for images and texts that come once" in out
+    assert "ceiling from the data sheet, assuming that no image or text repeats" in out
 
 
 def test_without_a_gpu_there_is_no_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No ceiling can be told for a CPU: measure with a load test." in told(capsys, *HD)
+    assert "No ceiling can be calculated for a CPU: measure it with a load test." in told(capsys, *HD)
     assert json.loads(told(capsys, *HD, "--json"))["ceiling"] is None
 
 
@@ -102,7 +102,9 @@ def test_an_image_that_the_model_does_not_take_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     write_checkpoint(tmp_path, tokenizer=True)
-    words = "image: got 2001x10; this model takes no side under 1 px or over 200 times the other"
+    words = (
+        "image: got 2001x10; this model takes no side shorter than 1 px or longer than 200 times the other"
+    )
     assert words in refused(capsys, str(tmp_path), "--image", "2001x10")
     told(capsys, str(tmp_path), "--image", "2000x10")
     told(capsys, "--image", "2001x10")
@@ -127,25 +129,25 @@ def test_other_kinds_are_refused_with_what_came(text: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--gpu", "h300"], "gpu: got 'h300'; known are"),
-        (["--cores", "0"], "cores: got 0, allowed is 1 or more"),
-        (["--memory", "0"], "memory: got 0, allowed is more than 0 GiB"),
+        (["--gpu", "h300"], "gpu: got 'h300'; known GPUs are"),
+        (["--cores", "0"], "cores: got 0; allowed is 1 or more"),
+        (["--memory", "0"], "memory: got 0; allowed is more than 0 GiB"),
         (["--memory", "nan"], "memory: got nan"),
         (["--shared-memory", "-1"], "shared-memory: got -1"),
-        (["--rate", "0", "--measured", "1"], "rate: got 0, allowed is more than 0 requests/s"),
+        (["--rate", "0", "--measured", "1"], "rate: got 0; allowed is more than 0 requests/s"),
         (["--rate", "5"], "rate and measured go together"),
         (["--measured", "5"], "rate and measured go together"),
         (["--rate", "5", "--measured", "0"], "measured: got 0"),
-        (["--values", "--engine-url", "http://a:1"], "engine_url names one elsewhere"),
-        (["--", "--max-num-seqs", "many"], "--max-num-seqs is a whole number above 0; got 'many'"),
-        (["--", "--max-num-seqs"], "--max-num-seqs is a whole number above 0; got ''"),
-        (["--images-per-request", "9"], "images-per-request: got 9, and max_images allows 8"),
+        (["--values", "--engine-url", "http://a:1"], "engine_url names an engine elsewhere"),
+        (["--", "--max-num-seqs", "many"], "--max-num-seqs must be a whole number above 0; got 'many'"),
+        (["--", "--max-num-seqs"], "--max-num-seqs must be a whole number above 0; got ''"),
+        (["--images-per-request", "9"], "images-per-request: got 9, but max_images allows 8"),
         (["--answer-tokens", "0"], "answer-tokens: got 0"),
         (["--max-inflight", "0"], "max_inflight"),
         (["--arena-bytes", "1"], "arena_bytes"),
     ],
 )
-def test_impossible_wishes_are_refused(
+def test_impossible_options_are_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert words in refused(capsys, *HD, *arguments)
@@ -164,22 +166,22 @@ def test_demo_is_the_embedded_model_wherever_one_stands(
 def test_replicas_follow_from_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ["--rate", "100", "--measured", "12.5"]
     out = told(capsys, *HD, "--gpu", "l4", *wanted)
-    assert "8  for 100 requests/s, where one bears 12.5 (as given)" in out
-    assert "9  where one may be away" in out
+    assert "8  for 100 requests/s, where one sustains 12.5 (as given)" in out
+    assert "9  so that one can be down" in out
     assert "above the ceiling" not in out
     found = json.loads(told(capsys, *HD, *wanted, "--json"))["replicas"]
     assert found == {"count": 8, "rate": 100, "measured": {"rate": 12.5, "source": "as given"}}
 
 
-def test_a_rate_that_no_such_machine_bears_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_measured_rate_above_the_ceiling_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     out = told(capsys, *HD, "--gpu", "l4", "--rate", "100", "--measured", "1e9")
-    assert "What was measured is above the ceiling" in out
+    assert "The measured rate is above the ceiling" in out
 
 
 @pytest.mark.parametrize("flags", [["--max-num-seqs", "5"], ["--max-num-seqs=5"], ["--max_num_seqs", "5"]])
 def test_the_engines_flags_bound_the_plan(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
     out = told(capsys, *HD, "--gpu", "l4", "--", "--enable-lora", *flags)
-    assert "5  sequences of the engine   <- the bound: -- --max-num-seqs" in out
+    assert "5  sequences of the engine   <- the limit: -- --max-num-seqs" in out
 
 
 def test_a_mixture_of_experts_gets_no_ceiling(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -188,4 +190,6 @@ def test_a_mixture_of_experts_gets_no_ceiling(capsys: pytest.CaptureFixture[str]
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["num_experts"] = 8
     (folder / "config.json").write_text(json.dumps(config))
-    assert "No ceiling can be told for a mixture of experts" in told(capsys, str(folder), *HD, "--gpu", "l4")
+    assert "No ceiling can be calculated for a mixture of experts" in told(
+        capsys, str(folder), *HD, "--gpu", "l4"
+    )

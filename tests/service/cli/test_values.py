@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from service.app.prepare import dtype_of, need_of, wish_of
+from service.app.prepare import dtype_of, need_of, overrides_of
 from service.cli.main import main
 from service.cli.values import OWN
 from service.families import load_checkpoint, load_geometry
@@ -48,7 +48,9 @@ def plan_of(settings: Settings, machine: Machine) -> ResourcePlan:
     checkpoint = load_checkpoint(settings.model)
     geometry = load_geometry(checkpoint.path)
     return make_plan(
-        machine, need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry)), wish_of(settings)
+        machine,
+        need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry)),
+        overrides_of(settings),
     )
 
 

@@ -14,7 +14,7 @@ from service.encoder.local import _staged
 from service.encoder.staging import Runs, choose_runs, make_runner
 from service.errors import ConfigurationError
 from service.families.towers import TileTower
-from service.planning.plan import MIB, ResourcePlan, Wish, make_plan
+from service.planning.plan import MIB, Overrides, ResourcePlan, make_plan
 from tests.kernels.runner.fakes import Host, Late
 from tests.service.families.checkpoints import tower_of
 from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
@@ -26,24 +26,24 @@ def runs(plan: ResourcePlan, *, independent_tiles: bool = True, copies: str = "a
 
 
 def test_by_default_every_size_of_chunk_on_a_gpu_has_a_graph() -> None:
-    assert runs(make_plan(H200, LLAVA_7B, Wish())) == Runs(16, (1, 2, 3, 4, 6, 8, 12, 16))
-    many = runs(make_plan(H200, DEMO, Wish()))
+    assert runs(make_plan(H200, LLAVA_7B, Overrides())) == Runs(16, (1, 2, 3, 4, 6, 8, 12, 16))
+    many = runs(make_plan(H200, DEMO, Overrides()))
     assert many is not None and many.most == many.graph_sizes[-1] == 145
 
 
 def test_less_memory_is_fewer_graphs() -> None:
-    plan = make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=100 * MIB))
+    plan = make_plan(H200, LLAVA_7B, Overrides(encoder_graph_bytes=100 * MIB))
     few = runs(plan)
     assert few is not None and 0 < len(few.graph_sizes) < 8
     assert few.graph_sizes[-1] * plan.tile_bytes < 100 * MIB
     assert str(few) == "staged in chunks of up to 16 tiles, CUDA graphs for 1, 2, 3"
-    none = runs(make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=0)))
+    none = runs(make_plan(H200, LLAVA_7B, Overrides(encoder_graph_bytes=0)))
     assert str(none) == "staged in chunks of up to 16 tiles, no CUDA graphs"
 
 
 def test_a_cpu_plain_copies_and_tiles_that_see_each_other_are_not_staged() -> None:
-    gpu = make_plan(H200, LLAVA_7B, Wish())
-    assert runs(make_plan(LAPTOP, DEMO, Wish())) is None
+    gpu = make_plan(H200, LLAVA_7B, Overrides())
+    assert runs(make_plan(LAPTOP, DEMO, Overrides())) is None
     assert runs(gpu, copies="plain") is None
     assert runs(gpu, independent_tiles=False) is None
     with pytest.raises(
@@ -55,7 +55,7 @@ def test_a_cpu_plain_copies_and_tiles_that_see_each_other_are_not_staged() -> No
 def test_on_a_cpu_there_is_no_runner(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     tower = tower_of(tmp_path, device="cpu", dtype="float32")
-    assert make_runner(tower, make_plan(LAPTOP, DEMO, Wish()), copies="auto") is None
+    assert make_runner(tower, make_plan(LAPTOP, DEMO, Overrides()), copies="auto") is None
 
 
 @pytest.mark.parametrize("graph_sizes", [(), (1, 2, 3)])

@@ -12,7 +12,7 @@ def test_a_data_sheet_is_found_by_any_case() -> None:
 
 
 def test_an_unknown_gpu_is_told_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match="gpu: got 'h300'; known are b200, h200"):
+    with pytest.raises(ConfigurationError, match="gpu: got 'h300'; known GPUs are b200, h200"):
         data_sheet("h300")
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.errors import ConfigurationError
 from service.planning.machine import GPU, Machine
-from service.planning.plan import GIB, MIB, Need, Wish, make_plan
+from service.planning.plan import GIB, MIB, Need, Overrides, make_plan
 
 DEMO = Need(
     vision_bytes=6 * MIB,
@@ -42,7 +42,7 @@ T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 *
 
 
 def test_two_cores_serve_the_embedded_model() -> None:
-    plan = make_plan(LAPTOP, DEMO, Wish())
+    plan = make_plan(LAPTOP, DEMO, Overrides())
     assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 1, 2)
     assert plan.engine_threads == 1
     assert plan.gpu_memory_utilization is None
@@ -50,12 +50,12 @@ def test_two_cores_serve_the_embedded_model() -> None:
 
 
 def test_a_language_model_of_some_size_gets_every_core() -> None:
-    plan = make_plan(LAPTOP, dataclasses.replace(DEMO, text_bytes=GIB), Wish())
+    plan = make_plan(LAPTOP, dataclasses.replace(DEMO, text_bytes=GIB), Overrides())
     assert plan.engine_threads == 2
 
 
 def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
-    plan = make_plan(H200, LLAVA_7B, Wish())
+    plan = make_plan(H200, LLAVA_7B, Overrides())
     assert plan.device == "cuda"
     assert plan.gpu_memory_utilization is not None
     assert plan.encoder_gpu_bytes > LLAVA_7B.vision_bytes
@@ -63,75 +63,75 @@ def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
     assert plan.encoder_gpu_bytes > (700 + 650) * MIB
     left = 140 * GIB - plan.encoder_gpu_bytes - 700 * MIB
     assert plan.gpu_memory_utilization == pytest.approx(min(0.95, left / (140 * GIB)), abs=0.001)
-    small = make_plan(dataclasses.replace(H200, gpu=GPU("a GPU", 24 * GIB, 24 * GIB)), LLAVA_7B, Wish())
+    small = make_plan(dataclasses.replace(H200, gpu=GPU("a GPU", 24 * GIB, 24 * GIB)), LLAVA_7B, Overrides())
     left = 24 * GIB - small.encoder_gpu_bytes - 700 * MIB
     assert small.gpu_memory_utilization == pytest.approx(left / (24 * GIB), abs=0.001)
 
 
 def test_on_a_cpu_the_engine_gets_a_sixteenth_of_the_memory_for_its_cache() -> None:
-    plan = make_plan(LAPTOP, DEMO, Wish())
+    plan = make_plan(LAPTOP, DEMO, Overrides())
     assert plan.kv_cache_bytes == min(64 * 4096 * DEMO.kv_bytes_per_token, 24 * GIB // 16)
-    assert make_plan(H200, LLAVA_7B, Wish()).kv_cache_bytes is None
+    assert make_plan(H200, LLAVA_7B, Overrides()).kv_cache_bytes is None
 
 
 def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
-    assert make_plan(H200, LLAVA_7B, Wish(images="passthrough")).encoder_gpu_bytes == 0
+    assert make_plan(H200, LLAVA_7B, Overrides(images="passthrough")).encoder_gpu_bytes == 0
 
 
 def test_the_start_warms_up_with_the_largest_batch_but_on_a_cpu() -> None:
     large = dataclasses.replace(DEMO, max_patches=65_536)
-    assert make_plan(LAPTOP, large, Wish()).encoder_batch_patches == 65_536
-    assert make_plan(LAPTOP, large, Wish()).warm_up_patches == 2048
-    assert make_plan(H200, large, Wish()).warm_up_patches == 65_536
+    assert make_plan(LAPTOP, large, Overrides()).encoder_batch_patches == 65_536
+    assert make_plan(LAPTOP, large, Overrides()).warm_up_patches == 2048
+    assert make_plan(H200, large, Overrides()).warm_up_patches == 65_536
 
 
 def test_a_batch_that_memory_does_not_hold_is_refused() -> None:
     # 65,536 patches × 1280 × 20 values of 4 bytes: 6.25 GiB
     large = dataclasses.replace(DEMO, max_patches=65_536, vision_hidden=1280)
-    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=10 * GIB), large, Wish())
+    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=10 * GIB), large, Overrides())
     with pytest.raises(ConfigurationError, match="lower arena_bytes, .* or max_image_tokens"):
-        make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), large, Wish())
-    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), DEMO, Wish())
+        make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), large, Overrides())
+    assert make_plan(dataclasses.replace(LAPTOP, memory_bytes=7 * GIB), DEMO, Overrides())
 
 
 def test_a_containers_shared_memory_is_enough_and_not_filled() -> None:
     container = dataclasses.replace(LAPTOP, shared_memory_bytes=64 * MIB)
-    assert make_plan(container, DEMO, Wish()).arena_bytes == 32 * MIB
+    assert make_plan(container, DEMO, Overrides()).arena_bytes == 32 * MIB
 
 
 def test_a_gateway_alone_needs_room_for_no_model() -> None:
     small = Machine(cores=(0,), memory_bytes=GIB // 2, shared_memory_bytes=0, gpu=None)
-    plan = make_plan(small, LLAVA_7B, Wish(images="passthrough", engine_elsewhere=True))
+    plan = make_plan(small, LLAVA_7B, Overrides(images="passthrough", engine_elsewhere=True))
     assert plan.max_model_len == 4096
     assert [line.split()[0] for line in plan.lines] == ["gateway", "context"]
 
 
-@pytest.mark.parametrize("wish", [Wish(engine_elsewhere=True), Wish(images="passthrough")])
-def test_one_that_is_not_alone_does(wish: Wish) -> None:
+@pytest.mark.parametrize("overrides", [Overrides(engine_elsewhere=True), Overrides(images="passthrough")])
+def test_one_that_is_not_alone_does(overrides: Overrides) -> None:
     small = Machine(cores=(0,), memory_bytes=GIB // 2, shared_memory_bytes=GIB, gpu=None)
     with pytest.raises(ConfigurationError, match="of memory"):
-        make_plan(small, LLAVA_7B, wish)
+        make_plan(small, LLAVA_7B, overrides)
 
 
 @pytest.mark.parametrize(
-    ("machine", "need", "wish", "words"),
+    ("machine", "need", "overrides", "words"),
     [
-        (LAPTOP, DEMO, Wish(device="cuda"), ["device=cuda", "no GPU"]),
-        (LAPTOP, DEMO, Wish(encoder_batch_patches=639), ["encoder_batch_patches (639)", "640"]),
-        (LAPTOP, DEMO, Wish(max_model_len=162), ["max_model_len (162)", "162 tokens"]),
-        (LAPTOP, DEMO, Wish(max_model_len=5000), ["max_model_len (5000)", "4096"]),
-        (LAPTOP, DEMO, Wish(arena_bytes=MIB // 2), ["arena_bytes"]),
-        (LAPTOP, DEMO, Wish(arena_bytes=13 * GIB), ["shared memory", "arena_dir"]),
-        (T4, LLAVA_7B, Wish(), ["Tesla T4", "larger GPU"]),
-        (H200, LLAVA_7B, Wish(gpu_memory_utilization=0.99), ["gpu_memory_utilization (0.99)"]),
-        (LAPTOP, dataclasses.replace(DEMO, text_bytes=40 * GIB), Wish(), ["of memory", "arena_bytes"]),
+        (LAPTOP, DEMO, Overrides(device="cuda"), ["device=cuda", "no GPU"]),
+        (LAPTOP, DEMO, Overrides(encoder_batch_patches=639), ["encoder_batch_patches (639)", "640"]),
+        (LAPTOP, DEMO, Overrides(max_model_len=162), ["max_model_len (162)", "162 tokens"]),
+        (LAPTOP, DEMO, Overrides(max_model_len=5000), ["max_model_len (5000)", "4096"]),
+        (LAPTOP, DEMO, Overrides(arena_bytes=MIB // 2), ["arena_bytes"]),
+        (LAPTOP, DEMO, Overrides(arena_bytes=13 * GIB), ["shared memory", "arena_dir"]),
+        (T4, LLAVA_7B, Overrides(), ["Tesla T4", "larger GPU"]),
+        (H200, LLAVA_7B, Overrides(gpu_memory_utilization=0.99), ["gpu_memory_utilization (0.99)"]),
+        (LAPTOP, dataclasses.replace(DEMO, text_bytes=40 * GIB), Overrides(), ["of memory", "arena_bytes"]),
     ],
 )
 def test_a_plan_that_cannot_work_names_the_knob(
-    machine: Machine, need: Need, wish: Wish, words: list[str]
+    machine: Machine, need: Need, overrides: Overrides, words: list[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        make_plan(machine, need, wish)
+        make_plan(machine, need, overrides)
     assert all(word in refused.value.message for word in words)
 
 
@@ -147,7 +147,7 @@ def test_a_plan_never_gives_out_more_than_there_is(
     card = None if gpu is None else GPU("card", gpu * GIB, gpu * GIB)
     machine = Machine(tuple(range(cores)), memory * GIB, memory * GIB // 2, card)
     try:
-        plan = make_plan(machine, need, Wish())
+        plan = make_plan(machine, need, Overrides())
     except ConfigurationError:
         return
     assert 1 <= plan.encoder_threads <= cores
@@ -161,13 +161,14 @@ def test_a_plan_never_gives_out_more_than_there_is(
 
 
 def test_the_plan_is_told_in_words() -> None:
-    text = "\n".join(make_plan(H200, LLAVA_7B, Wish()).lines)
+    text = "\n".join(make_plan(H200, LLAVA_7B, Overrides()).lines)
     assert all(word in text for word in ("NVIDIA H200", "encoder", "decoding", "arena", "engine", "context"))
 
 
 def test_graphs_and_staging_are_part_of_what_the_encoder_takes() -> None:
     plans = {
-        bytes_: make_plan(H200, LLAVA_7B, Wish(encoder_graph_bytes=bytes_)) for bytes_ in (None, 0, 3 * GIB)
+        bytes_: make_plan(H200, LLAVA_7B, Overrides(encoder_graph_bytes=bytes_))
+        for bytes_ in (None, 0, 3 * GIB)
     }
     assert {bytes_: plan.encoder_graph_bytes for bytes_, plan in plans.items()} == {
         None: 16 * plans[0].tile_bytes + 128 * MIB,  # a batch of 64 in four chunks
@@ -175,23 +176,27 @@ def test_graphs_and_staging_are_part_of_what_the_encoder_takes() -> None:
         3 * GIB: 3 * GIB,
     }
     assert plans[3 * GIB].encoder_gpu_bytes - plans[0].encoder_gpu_bytes == 3 * GIB
-    plain = make_plan(H200, LLAVA_7B, Wish(encoder_copies="plain"))
+    plain = make_plan(H200, LLAVA_7B, Overrides(encoder_copies="plain"))
     ring = 4 * 16 * (3 * 336 * 336 + 576 * 4096 * 2)
     assert plans[0].encoder_gpu_bytes - plain.encoder_gpu_bytes == ring
     assert plain.encoder_graph_bytes == 0
     # tiles that see each other cannot go in chunks
     whole = make_plan(
-        H200, dataclasses.replace(LLAVA_7B, independent_tiles=False), Wish(encoder_graph_bytes=GIB)
+        H200, dataclasses.replace(LLAVA_7B, independent_tiles=False), Overrides(encoder_graph_bytes=GIB)
     )
     assert whole == plain
     assert "at most 3.0 GiB of it for CUDA graphs" in "\n".join(plans[3 * GIB].lines)
 
 
 @pytest.mark.parametrize(
-    "wish",
-    [Wish(encoder_copies="staged"), Wish(encoder_graph_bytes=1), Wish(encoder_attention="flash")],
+    "overrides",
+    [
+        Overrides(encoder_copies="staged"),
+        Overrides(encoder_graph_bytes=1),
+        Overrides(encoder_attention="flash"),
+    ],
 )
-def test_what_is_for_a_gpu_is_refused_without_one(wish: Wish) -> None:
-    with pytest.raises(ConfigurationError, match="is for a GPU, and the encoder runs on a CPU"):
-        make_plan(LAPTOP, DEMO, wish)
-    make_plan(H200, DEMO, wish)
+def test_what_is_for_a_gpu_is_refused_without_one(overrides: Overrides) -> None:
+    with pytest.raises(ConfigurationError, match="is for a GPU, but the encoder runs on a CPU"):
+        make_plan(LAPTOP, DEMO, overrides)
+    make_plan(H200, DEMO, overrides)

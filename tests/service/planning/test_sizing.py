@@ -15,7 +15,7 @@ from service.families import load_geometry
 from service.planning.compute import Compute
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import GPU, Machine
-from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Wish, make_plan
+from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Overrides, make_plan
 from service.planning.sizing import Kind, Peaks, Sizing, Workload, size
 
 GEOMETRY = load_geometry("demo/model")
@@ -51,7 +51,7 @@ def sized(
     ceiling: bool = True,
 ) -> Sizing:
     on = on or machine()
-    plan = make_plan(on, need, Wish())
+    plan = make_plan(on, need, Overrides())
     arena = ArenaSpec.for_budget(plan.arena_bytes, need.soft_width, need.dtype, need.max_tokens)
     return size(
         on, need, plan, GEOMETRY, arena, work, max_inflight=inflight, peaks=PEAKS if ceiling else None
@@ -87,7 +87,7 @@ def test_the_mean_is_weighed() -> None:
 
 def test_the_kv_cache_is_what_the_engines_share_leaves() -> None:
     on = machine()
-    plan = make_plan(on, NEED, Wish())
+    plan = make_plan(on, NEED, Overrides())
     assert on.gpu is not None and plan.gpu_memory_utilization is not None
     left = int(plan.gpu_memory_utilization * on.gpu.memory_bytes) - NEED.text_bytes - ENGINE_MINIMUM_BYTES
     assert sized(on).kv_tokens == left // NEED.kv_bytes_per_token
@@ -95,7 +95,7 @@ def test_the_kv_cache_is_what_the_engines_share_leaves() -> None:
 
 def test_on_a_cpu_the_kv_cache_is_the_plans() -> None:
     on = machine(gpu=None)
-    plan = make_plan(on, NEED, Wish())
+    plan = make_plan(on, NEED, Overrides())
     assert plan.kv_cache_bytes is not None
     assert sized(on, ceiling=False).kv_tokens == plan.kv_cache_bytes // NEED.kv_bytes_per_token
 
@@ -147,11 +147,11 @@ def test_the_ceiling_of_a_mix_is_that_of_its_kinds_by_weight() -> None:
 
 def test_where_the_engines_tower_encodes_there_is_no_arena_and_less_room() -> None:
     on = machine()
-    plan = make_plan(on, NEED, Wish(images="passthrough"))
+    plan = make_plan(on, NEED, Overrides(images="passthrough"))
     found = size(on, NEED, plan, GEOMETRY, None, WORK, max_inflight=7)
     assert {limit.name for limit in found.limits} == {
         "KV cache",
-        "requests inside",
+        "requests in flight",
         "sequences of the engine",
     }
     assert on.gpu is not None and plan.gpu_memory_utilization is not None
@@ -161,7 +161,7 @@ def test_where_the_engines_tower_encodes_there_is_no_arena_and_less_room() -> No
 
 def test_the_operators_own_bound_on_sequences_is_kept() -> None:
     on = machine()
-    plan = make_plan(on, NEED, Wish())
+    plan = make_plan(on, NEED, Overrides())
     found = size(on, NEED, plan, GEOMETRY, None, WORK, max_inflight=300, max_sequences=9)
     assert (found.limits[0].name, found.at_once) == ("sequences of the engine", 9)
 
