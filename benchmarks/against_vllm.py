@@ -129,7 +129,7 @@ def load(server: Server, options: argparse.Namespace, rate: float) -> dict[str, 
         command += ["--images", options.images, "--max-tokens", str(options.max_tokens)]
         done = subprocess.run(command, capture_output=True, text=True)
         summary = Path(folder) / "summary.json"
-        # 1 is a broken objective: of no interest here
+        # 1 is a missed objective, which does not matter here
         if done.returncode not in (0, 1) or not summary.exists():
             raise RuntimeError(f"no load test of {server.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         found: dict[str, Any] = json.loads(summary.read_text())

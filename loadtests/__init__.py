@@ -1,5 +1,5 @@
-"""Load for a running Patchbay, and a verdict on how it bore it: `python -m loadtests --help`.
+"""Load tests for a running Patchbay: `python -m loadtests --help`.
 
-Everything but `users`, `shape`, `client`, `session` and `locustfile` is free of Locust and gevent, which replace the
-standard library's sockets and threads where they are imported.
+Only `users`, `shape`, `client`, `session`, `conductor` and `locustfile` import Locust or gevent, which replace the
+standard library's sockets and threads.
 """

@@ -1,4 +1,4 @@
-"""`python -m loadtests`: the load test's own options, and Locust underneath."""
+"""`python -m loadtests`: the load test's own options, on top of Locust."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ values
   RATE in requests/s (users, with --model closed), S in seconds, MS in milliseconds or none, SHARE from 0 to 1
 
 what to run
-  python -m loadtests                                the capacity of what listens at 127.0.0.1:8000
+  python -m loadtests                                the capacity of the service at 127.0.0.1:8000
   python -m loadtests --shape soak --rate 5 --seconds 3600
   python -m loadtests --shape spike --rate 2 --peak 30
   python -m loadtests --ui                           Locust's page at http://127.0.0.1:8089, the report at /report
   python -m loadtests --processes 4                  four generator processes on this machine
   python -m loadtests --master --expect-workers 2    and on other machines: --worker --master-host ADDRESS
-  python -m loadtests --images photos --answers none --url https://other.example   a model that knows no scenes
+  python -m loadtests --images photos --answers none --url https://other.example   any other model
 
-Options that are not listed here go to Locust (--users, --run-time, --web-port, --loglevel, …).
-Exit status: 0 objectives kept, 1 one broken, 2 there was no load test. docs/load-testing.md tells the rest.
+Options that are not listed here are passed to Locust (--users, --run-time, --web-port, --loglevel, …).
+Exit status: 0 all objectives met, 1 an objective missed, 2 the load test could not run. See docs/load-testing.md.
 """
 
 
 def main() -> int:
-    """Checks, then becomes Locust. Returns only when there is nothing to become."""
+    """Checks the options, then becomes Locust. Returns only if it cannot."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         usage="%(prog)s [--url URL] [--shape SHAPE] [--rate RATE] [option ...]",
-        description="Puts load on a running Patchbay, checks every answer, and says whether its objectives were kept.",
+        description="Puts load on a running Patchbay, checks every answer, and says whether the objectives were met.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        # an abbreviation that is ours here would be unknown to Locust
+        # Locust would not understand abbreviations of our options
         allow_abbrev=False,
     )
-    parser.add_argument("--url", default=URL, help=f"the service (default {URL})")
-    parser.add_argument("--ui", action="store_true", help="Locust's web page instead of a run at once")
+    parser.add_argument("--url", default=URL, help=f"the service to test (default {URL})")
+    parser.add_argument("--ui", action="store_true", help="start Locust's web page instead of a run")
     parser.add_argument("--worker", action="store_true", help="send load for a master on another machine")
     add_options(parser)
     options, _ = parser.parse_known_args()
@@ -52,8 +52,8 @@ def main() -> int:
         parser.error(str(error))
     if not options.ui and not options.worker and not answers(options.url):
         print(
-            f"Nobody answers at {options.url}. Run `make serve` in another terminal and wait until it is ready, or "
-            "name a service with --url.",
+            f"No server answers at {options.url}. Run `make serve` in another terminal and wait until it is ready, or "
+            "give the address of a service with --url.",
             file=sys.stderr,
         )
         return 2
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def answers(url: str) -> bool:
-    """Whether anything speaks HTTP there, however it feels."""
+    """Whether anything there speaks HTTP, with whatever status."""
     try:
         urllib.request.urlopen(f"{url.rstrip('/')}/livez", timeout=10).close()
     except urllib.error.HTTPError:
@@ -72,7 +72,7 @@ def answers(url: str) -> bool:
 
 
 def become_locust(options: argparse.Namespace) -> int:
-    """Replaces this process. The command line is passed on, but for what Locust calls otherwise."""
+    """Replaces this process. The command line is passed on, except for options that Locust names differently."""
     given = sys.argv[1:]
     kept = []
     i = 0

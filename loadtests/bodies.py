@@ -1,4 +1,4 @@
-"""OpenAI request bodies, put together from bytes: no image goes through a JSON encoder while the load runs."""
+"""OpenAI request bodies, assembled from bytes so that no image is JSON-encoded while the load runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def data_url(image: bytes, mime: str) -> bytes:
 
 
 def data_urls(script: Script, nonce: bytes) -> list[bytes]:
-    """Of a script's images, made new with `nonce` where the script says so."""
+    """The script's images as data URLs, made unique with `nonce` if the script asks for fresh ones."""
     images = [
         fresh(image, b"%s-%d" % (nonce, i)) if script.fresh else image
         for i, image in enumerate(script.images)
@@ -25,8 +25,8 @@ def data_urls(script: Script, nonce: bytes) -> list[bytes]:
 
 
 def body(script: Script, urls: Sequence[bytes], said: Sequence[str], *, model: str, max_tokens: int) -> bytes:
-    """The request of turn number `len(said)`: `said` are the answers to the turns before."""
-    # a NUL is in no question, and JSON writes it in six plain characters
+    """The request for turn number `len(said)`; `said` are the answers to the earlier turns."""
+    # no question contains a NUL, which JSON writes as six plain characters
     parts: list[dict[str, object]] = [
         {"type": "image_url", "image_url": {"url": f"\0{i}\0", "detail": "auto"}} for i in range(len(urls))
     ]

@@ -1,4 +1,4 @@
-"""Line charts as SVG text: no script, no font, nothing to load. Knows numbers and names only."""
+"""Line charts as SVG text: no script, no font, nothing to load."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 12, 26, 36
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`colour` is a class of the page's style sheet. `marks`: single points instead of a line; `steps`: a value holds
-    until the next."""
+    """`colour` is a class of the page's style sheet. `marks`: points instead of a line; `steps`: a step function."""
 
     name: str
     colour: str
@@ -26,7 +25,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From values to pixels; `log` for times that range from milliseconds to minutes."""
+    """Maps values to pixels; `log` is for times that range from milliseconds to minutes."""
 
     low: float
     high: float
@@ -53,7 +52,7 @@ class Scale:
 def chart(
     title: str, series: Sequence[Series], *, x: str, y: str, limit: float | None = None, log: bool = False
 ) -> str:
-    """A figure with a legend; `x` and `y` say what the axes measure. Text in place of it where there is no point."""
+    """A figure with a legend; `x` and `y` are the titles of the axes. Text instead if there is no data."""
     points = [point for each in series for point in each.points if math.isfinite(point[1])]
     if not points:
         return f"<figure><figcaption>{html.escape(title)}</figcaption><p>Nothing was measured.</p></figure>"

@@ -1,4 +1,4 @@
-"""Is this answer the right one? Pure: what came back, what was expected, and the verdict with its reason."""
+"""Whether an answer is right: the reply, what was expected, and a verdict with its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loadtests.figures import FAILED, REFUSED, RIGHT, WRONG
 
 FINISHED = ("stop", "length")
 ONE_PIECE = 1.0
-"""Milliseconds in which an answer came whole: they tell the client's speed and not the service's."""
+"""An answer whose tokens arrive within so many milliseconds came in one piece; its rate measures only the client."""
 
 
 @dataclass(slots=True)
@@ -17,12 +17,12 @@ class Reply:
     """One answer as a client sees it; times in milliseconds from when the request was due."""
 
     status: int = 0
-    """0: none came; `failure` says why."""
+    """0: no answer; `failure` says why."""
     retry_after: str | None = None
     code: str = ""
-    """Of OpenAI's error object, also of one within the stream."""
+    """The code in OpenAI's error object, including one within a stream."""
     failure: str = ""
-    """What went wrong below HTTP: connection, time-out, a stream that ends in the middle."""
+    """A failure below HTTP: connection, timeout, a stream that ends early."""
     text: str = ""
     finish: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
@@ -35,12 +35,12 @@ class Reply:
 
     @property
     def made(self) -> int:
-        """Tokens of the answer."""
+        """Number of tokens in the answer."""
         return int(self.usage.get("completion_tokens") or 0)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of those after the first; None where there are none, or where all came in one piece."""
+        """Rate of the tokens after the first; None if there are none or the answer came in one piece."""
         if self.made < 2 or self.first is None or self.last is None or self.last - self.first <= ONE_PIECE:
             return None
         return 1000 * (self.made - 1) / (self.last - self.first)
@@ -48,9 +48,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What counts as right. `codes`: refused with status 400 and one of these, as for broken images; `any_code`: by any
-    4xx of another server. `alone`: the answer given when asked alone; `truth`: what the picture shows; each None where
-    it is not known. `image_tokens`: usage must count them."""
+    """What counts as right. `codes`: a refusal with status 400 and one of these, for broken images; `any_code`: any
+    4xx, from another server. `alone`: the answer without load; `truth`: what the picture shows; both None if unknown.
+    `image_tokens`: whether usage must count them."""
 
     codes: tuple[str, ...] = ()
     any_code: bool = False
@@ -61,7 +61,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`end` is one of `figures.ENDS`; `truthful` None where nobody knows."""
+    """`end` is one of `figures.ENDS`; `truthful` is None if the truth is unknown."""
 
     end: str
     reason: str = ""
@@ -69,12 +69,12 @@ class Verdict:
 
 
 def same(said: str, expected: str) -> bool:
-    """The same words, whatever the case and the full stop."""
+    """Whether the words are the same, ignoring case and a final full stop."""
     return _plain(said) == _plain(expected)
 
 
 def check(reply: Reply, expected: Expected, judged_by: str) -> Verdict:
-    """`judged_by`: alone, world or none, as the option --answers."""
+    """`judged_by`: alone, world or none, as in the option --answers."""
     if reply.status in (429, 503) and reply.retry_after is not None:
         return Verdict(REFUSED, f"{reply.status} {reply.code}")
     if reply.failure:

@@ -1,4 +1,4 @@
-"""One request over gevent, read as it streams. Knows HTTP and when bytes came; not what was asked or what is right."""
+"""An HTTP client over gevent that reads answers as they stream and records when each part arrived."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from loadtests.sse import EventReader
 from loadtests.stream import take_error, take_event
 
 AT_ONCE = 10_000
-"""Connections of one process. An open-loop load is never held back by its client."""
+"""Connections per process: an open-loop load must never be limited by its client."""
 LONGEST_ERROR = 65_536
 
 
 class Client:
     def __init__(self, url: str, *, api_key: str, timeout: float) -> None:
-        """`timeout` in seconds, for a whole answer."""
+        """`timeout`: seconds for a whole answer."""
         self.url = url.rstrip("/")
         parsed = URL(self.url)
         self._path = parsed.path.rstrip("/")
@@ -38,7 +38,7 @@ class Client:
         )
 
     def model(self) -> str:
-        """The first model that the service lists. Raises OSError when nobody answers, ValueError for an odd answer."""
+        """The first model that the service lists. Raises OSError without an answer, ValueError for a wrong one."""
         try:
             answer = self._http.get(f"{self._path}/v1/models")
             status, text = answer.status_code, bytes(answer.read())
@@ -51,8 +51,11 @@ class Client:
         return str(json.loads(text)["data"][0]["id"])
 
     def ask(self, body: bytes, due: float, on_first: Callable[[float], None]) -> Reply:
-        """The answer to a chat completion; `due` by `time.perf_counter`. `on_first` gets the milliseconds to the first
-        token at once, so that a request which is still running is judged by it."""
+        """The answer to a chat completion; `due` by `time.perf_counter`.
+
+        `on_first` is called with the milliseconds to the first token as soon as it arrives, so that they count even
+        while the request is still running.
+        """
         reply = Reply()
         try:
             with gevent.Timeout(self._timeout):
@@ -62,7 +65,7 @@ class Client:
         except gevent.Timeout:
             reply.failure = f"no whole answer within {self._timeout:g} s"
         except Exception as error:
-            # the parser's own errors have no common ancestor but this
+            # the parser's errors have no other common base class
             reply.failure = f"{type(error).__name__}: {error}"[:120]
         reply.total = _since(due)
         return reply
@@ -76,7 +79,7 @@ class Client:
             take_error(reply, bytes(answer.read())[:LONGEST_ERROR])
             return
         events = EventReader()
-        # a line is handed over as soon as it is whole
+        # a line is processed as soon as it is complete
         while line := answer.readline(b"\n"):
             for data in events.feed(bytes(line)):
                 early = reply.first is None

@@ -1,8 +1,7 @@
-"""One load test in one process of Locust: prepares it, hears of its end, and writes what it came to.
+"""A load test in one Locust process: prepares it, listens to Locust's events, and writes the result.
 
-A process runs users (local, worker), or leads workers (master), or both. The leader asks every script alone before the
-load and hands the answers to the workers; they send it their figures with Locust's own reports. Knows Locust's events;
-nothing of what is asked.
+A process runs users (local, worker) or leads workers (master), or both. Before the load, the leader asks every script
+alone and sends the answers to the workers; they send it their figures with Locust's own reports.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ log = logging.getLogger("loadtests")
 ANSWERS = "patchbay_answers"
 FIGURES = "patchbay_figures"
 COULD_NOT = 2
-"""Exit status when there was no load test: nobody answered, or not as one should when asked alone."""
+"""Exit status if the load test could not run: no answer, or a wrong one before any load."""
 
 
 class Failed(Exception):
-    """A request that went wrong, in Locust's own statistics."""
+    """A failed request, for Locust's own statistics."""
 
 
 class Conductor:
@@ -49,7 +48,7 @@ class Conductor:
         self._session: Session | None = None
         self._answers: Answers = {}
         self._figures = Figures()
-        """Of all processes, where this one leads."""
+        """Of all processes, if this one leads."""
         self._plan = plan_for(options)
         self._shape: PlanShape | None = None
         self._began = 0.0
@@ -67,7 +66,7 @@ class Conductor:
         return not isinstance(self._environment.runner, WorkerRunner)
 
     def attach(self) -> None:
-        """Enters itself wherever Locust has something to tell. To be called once, from Locust's `init`."""
+        """Registers for Locust's events. Called once, from Locust's `init`."""
         environment, runner, events = self._environment, self._environment.runner, self._environment.events
         environment.stop_timeout = environment.stop_timeout or self._options.timeout
         self._weigh()
@@ -81,7 +80,7 @@ class Conductor:
         if self._leads:
             events.test_stop.add_listener(self._stop)
             events.quitting.add_listener(self._quit)
-            # below Locust's own tables, where it is seen
+            # printed below Locust's own tables
             events.quit.add_listener(lambda **_: self._verdict and log.info("%s", self._verdict))
             if self._plan is not None:
                 self._raise_shape()
@@ -89,7 +88,7 @@ class Conductor:
                 environment.web_ui.app.add_url_rule("/report", "patchbay_report", self._page)
 
     def _weigh(self) -> None:
-        """Kinds without weight have no users."""
+        """Weights the users by the mix; kinds without weight get none."""
         users = [user for user in self._environment.user_classes if issubclass(user, Visitor)]
         for user in users:
             user.weight = self._options.mix[user.kind]
@@ -103,7 +102,7 @@ class Conductor:
         self._environment.shape_class = self._shape
 
     def _start(self, **_: Any) -> None:
-        """A load begins: every process finds the service, the leader asks alone."""
+        """A run begins: every process connects to the service, and the leader asks every script alone."""
         try:
             self._meet()
         except (OSError, ValueError) as error:
@@ -119,14 +118,14 @@ class Conductor:
 
     def _meet(self) -> None:
         if isinstance(self._environment.runner, WorkerRunner) and self._session is not None:
-            # Locust tells a worker of the same start again when the first users come
+            # Locust notifies a worker of the same start again when its first users spawn
             return
         client = Client(self._url, api_key=self._options.api_key, timeout=self._options.timeout)
         try:
             self._model = client.model()
         except OSError as error:
             raise OSError(
-                f"nobody answers at {self._url} ({error}). Run `make serve`, or name another with --url"
+                f"no server answers at {self._url} ({error}). Run `make serve`, or give another address with --url"
             ) from None
         session = Session(self._options, self._library, client, self._model, self._tell_locust)
         if not isinstance(self._environment.runner, MasterRunner | WorkerRunner):
@@ -160,7 +159,7 @@ class Conductor:
         self._figures.merge(data.get(FIGURES, []))
 
     def _tell_locust(self, asked: Asked) -> None:
-        """The same in Locust's own tables and web page; first tokens have rows of their own."""
+        """Reports the request to Locust's own tables and web page; first tokens have separate rows."""
         reply, verdict, events = asked.reply, asked.verdict, self._environment.events
         fields = {"name": asked.kind, "response_length": reply.made}
         kind = "refused" if verdict.end == REFUSED else "answer"
@@ -173,7 +172,7 @@ class Conductor:
             )
 
     def _stop(self, **_: Any) -> None:
-        """A load is over. On a page of Locust's there may be another."""
+        """A run is over. Another can follow from Locust's web page."""
         if not self._began:
             return
         if self._plan is None:
@@ -194,7 +193,7 @@ class Conductor:
             self._raise_shape()
 
     def _wait_for_all(self) -> None:
-        """Users are gone, their last requests are not; a shape sees to that itself."""
+        """Waits for the last requests of users that have stopped; a shape does this itself."""
         until = time.monotonic() + self._options.timeout
         while self._figures.in_flight > 0 and time.monotonic() < until:
             gevent.sleep(0.2)
@@ -218,7 +217,7 @@ class Conductor:
         return run
 
     def _page(self) -> str:
-        return report(self._run(), self._figures) if self._began else "Nothing was measured yet."
+        return report(self._run(), self._figures) if self._began else "Nothing has been measured yet."
 
     @property
     def _url(self) -> str:

@@ -1,8 +1,8 @@
-"""What happened, second by second and kind by kind, and exact percentiles of it.
+"""Counts and measured values per second and kind of request, and exact percentiles of them.
 
-A request belongs to the second in which it was *due*, wherever and whenever it ended, so a window of time holds all
-that was asked in it, also what is not answered yet. Figures of several processes add up. Every measured value is kept
-(8 bytes each), so percentiles are exact and merging loses nothing. Knows nothing of HTTP or of Locust.
+A request belongs to the second in which it was *due*, wherever and whenever it ended, so a time window contains every
+request that was due in it, including those not answered yet. Figures of several processes add up. Every measured value
+is kept (8 bytes each), so percentiles are exact and merging loses nothing.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ FAILED = "failed"
 ENDS = (RIGHT, WRONG, REFUSED, FAILED)
 """A request starts once and ends in one of these ways."""
 AWAITED = "awaited"
-"""Requests from which a first token is awaited; all but those with a broken image."""
+"""Requests that should produce a first token: all except those with a broken image."""
 TOKENLESS = "tokenless"
-"""Of these, the ones that ended without one."""
+"""Those of them that ended without one."""
 LEFT = "left"
 """Requests that ended in this second, whenever they were due."""
 TRUE, UNTRUE = "true", "untrue"
-"""Answers held against what the picture shows, where that is known."""
+"""Answers compared with what the picture shows, where that is known."""
 PROMPT_TOKENS, COMPLETION_TOKENS, IMAGE_TOKENS = "prompt_tokens", "completion_tokens", "image_tokens"
 REASON = "reason: "
-"""Before the words in which a wrong, refused or failed request is told."""
+"""Prefix of the counters for the reasons of wrong, refused and failed requests."""
 
 FIRST_TOKEN = "first_token_ms"
 INTER_TOKEN = "inter_token_ms"
 TOTAL = "total_ms"
 TOKENS_PER_SECOND = "tokens_per_second"
 LATE = "late_ms"
-"""How much later than due the load generator itself began."""
+"""How late the load generator itself sent the request."""
 MEASURES = (FIRST_TOKEN, INTER_TOKEN, TOTAL, TOKENS_PER_SECOND, LATE)
 
 
 def percentile(values: Sequence[float], q: float, missing: int = 0) -> float | None:
-    """The smallest value that at least the share `q` of all are not above (nearest rank); None without values.
+    """The smallest value that at least the share `q` of all values do not exceed (nearest rank); None without values.
 
-    `missing` values are known to exist and to be above all others; where the rank is theirs, the result is infinite.
+    `missing` values are known to be larger than all others; if the rank falls among them, the result is infinite.
     """
     total = len(values) + missing
     if not total:
@@ -73,20 +73,20 @@ class Cell:
 
     @property
     def awaiting(self) -> int:
-        """Requests whose first token has not come, nor their end."""
+        """Requests that have neither received their first token nor ended."""
         return max(0, self.counts[AWAITED] - self.counts[TOKENLESS] - len(self.values[FIRST_TOKEN]))
 
     def quantile(self, name: str, q: float) -> float | None:
-        """A percentile of a measure; first tokens that have not come count as infinitely late."""
+        """A percentile of a measure; first tokens that have not arrived count as infinitely late."""
         return percentile(self.values[name], q, self.awaiting if name == FIRST_TOKEN else 0)
 
     def share(self, name: str, of: Iterable[str]) -> float | None:
-        """`name` as a share of the sum of `of`; None where that is zero."""
+        """`name` as a share of the sum of `of`; None if that is zero."""
         total = sum(self.counts[each] for each in of)
         return self.counts[name] / total if total else None
 
     def reasons(self) -> list[tuple[str, int]]:
-        """In words, the most frequent first."""
+        """(reason, count), the most frequent first."""
         found = [(name.removeprefix(REASON), n) for name, n in self.counts.items() if name.startswith(REASON)]
         return sorted(found, key=lambda item: (-item[1], item[0]))
 
@@ -103,7 +103,7 @@ class Figures:
         self._cell(at, kind).values[name].append(value)
 
     def over(self, start: float = -math.inf, end: float = math.inf, kind: str | None = None) -> Cell:
-        """Everything due in the whole seconds from `start` up to, not including, `end`."""
+        """Everything due in the whole seconds from `start` up to but not including `end`."""
         found = Cell()
         for (second, name), cell in self._cells.items():
             if start <= second < end and kind in (None, name):
@@ -114,7 +114,7 @@ class Figures:
         return sorted({kind for _, kind in self._cells})
 
     def span(self) -> tuple[int, int]:
-        """First second with figures, and the one after the last; (0, 0) without any."""
+        """The first second with figures and the one after the last; (0, 0) without figures."""
         seconds = [second for second, _ in self._cells]
         return (min(seconds), max(seconds) + 1) if seconds else (0, 0)
 
@@ -131,13 +131,13 @@ class Figures:
         ]
 
     def take(self) -> list[list[Any]]:
-        """`pack`, and forgets what was packed."""
+        """Packs the figures and clears them."""
         packed = self.pack()
         self._cells = {}
         return packed
 
     def merge(self, packed: list[list[Any]]) -> None:
-        """Adds what another process packed."""
+        """Adds figures that another process packed."""
         for second, kind, counts, values in packed:
             cell = self._cell(second, kind)
             cell.counts.update(counts)

@@ -1,6 +1,6 @@
-"""The options of a load test on a command line: of `python -m loadtests`, and of Locust, which it becomes.
+"""The command-line options of a load test, for `python -m loadtests` and for Locust, which it becomes.
 
-Every default stands here, once. Knows nothing of what the options do beyond what their help says.
+Every default is defined here, once.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ def mix(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, _, weight = part.strip().partition("=")
         if name not in KINDS:
-            raise argparse.ArgumentTypeError(f"mix names {name!r}; there is {', '.join(KINDS)}")
+            raise argparse.ArgumentTypeError(f"mix names {name!r}; known kinds are {', '.join(KINDS)}")
         if not weight.isdecimal():
             raise argparse.ArgumentTypeError(
                 f"mix gives {name} the weight {weight!r}; a whole number is needed"
             )
         weights[name] = int(weight)
     if not any(weights.values()):
-        raise argparse.ArgumentTypeError("mix gives nothing any weight")
+        raise argparse.ArgumentTypeError("mix gives no kind any weight")
     return weights
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Enters every option, in groups, which also keeps them, and the key, off Locust's web page."""
-    _load(parser.add_argument_group("what load", _listed(SHAPES)))
-    _visits(parser.add_argument_group("who asks what", _listed(KINDS)))
-    _questions(parser.add_argument_group("what is asked, and when an answer is right"))
-    _objectives(parser.add_argument_group("objectives; exit status 1 when one is not kept"))
-    _places(parser.add_argument_group("where to look"))
+    """Adds every option, in groups, which also keeps them, and the key, off Locust's web page."""
+    _load(parser.add_argument_group("shape of the load", _listed(SHAPES)))
+    _visits(parser.add_argument_group("kinds of requests", _listed(KINDS)))
+    _questions(parser.add_argument_group("questions, and when an answer is right"))
+    _objectives(parser.add_argument_group("objectives; the exit status is 1 if one is missed"))
+    _places(parser.add_argument_group("input and output"))
 
 
 def _load(load: Any) -> None:
@@ -84,35 +84,42 @@ def _load(load: Any) -> None:
         "--model",
         choices=("open", "closed"),
         default="open",
-        help="open: requests come when they are due, however slow the server is, as from many people who know nothing "
-        "of each other; a RATE is in requests/s. closed: each user waits for its answer and thinks before it asks "
-        "again, so that a slow server is asked less; a RATE is a number of users. Only open finds a capacity "
-        "(default open)",
+        help="open: requests are sent when they are due, however slow the server is, as if from many independent "
+        "users; RATE is in requests/s. closed: each user waits for its answer and thinks before asking again, so a "
+        "slow server gets fewer requests; RATE is a number of users. Only open finds a capacity (default open)",
     )
-    _add(load, "--rate", "RATE", 2, "first level of steps, top of ramp, level of spike and soak")
-    _add(load, "--peak", "RATE", 20, "top of spike")
-    _add(load, "--most", "RATE", 1000, "steps try nothing above it")
     _add(
-        load, "--seconds", "S", 20, "length of one step, of the ramp, of each part of the spike, of the soak"
+        load, "--rate", "RATE", 2, "first rate of steps, final rate of ramp, base rate of spike, rate of soak"
     )
-    _add(load, "--warm", "S", 5, "beginning of a step or run that is not judged")
-    _add(load, "--tail", "S", 5, "a step goes on so that its last requests can end under its own load")
-    _add(load, "--growth", "FACTOR", 1.5, "from one step to the next, until one breaks")
+    _add(load, "--peak", "RATE", 20, "rate of spike's burst")
+    _add(load, "--most", "RATE", 1000, "highest rate that steps tries")
+    _add(
+        load,
+        "--seconds",
+        "S",
+        20,
+        "duration of each step, of the ramp, of each part of the spike, of the soak",
+    )
+    _add(load, "--warm", "S", 5, "warm-up at the beginning of a step or run, which is not judged")
+    _add(
+        load, "--tail", "S", 5, "how long a step's load continues, so that its last requests finish under it"
+    )
+    _add(load, "--growth", "FACTOR", 1.5, "from one step to the next, until one misses an objective")
     _add(
         load,
         "--precision",
         "FACTOR",
         0.1,
-        "steps end when the rate that broke is this share above the one that held",
+        "steps ends when the rate that failed is this share above the one that was sustained",
     )
     _add(
         load,
         "--unit",
         "RATE",
         0.1,
-        "of one Locust user with --model open; 1 for hundreds of requests a second",
+        "rate of one Locust user with --model open; use 1 for hundreds of requests/s",
     )
-    _add(load, "--think", "S", 1, "mean time between answer and next question with --model closed")
+    _add(load, "--think", "S", 1, "mean time between an answer and the next question with --model closed")
 
 
 def _visits(visits: Any) -> None:
@@ -121,7 +128,7 @@ def _visits(visits: Any) -> None:
         type=mix,
         default=mix(MIX),
         metavar="KIND=WEIGHT,…",
-        help=f"shares of these kinds in the requests (default {MIX})",
+        help=f"relative frequencies of the kinds (default {MIX})",
     )
 
 
@@ -130,32 +137,33 @@ def _questions(what: Any) -> None:
         "--images",
         choices=("scenes", "photos"),
         default="scenes",
-        help="scenes: drawn ones with known answers, for the model that comes with Patchbay. photos: noise with a "
-        "photograph's statistics in the sizes of cameras and screens, for any model (default scenes)",
+        help="scenes: drawn scenes with known answers, for the model that comes with Patchbay. photos: noise with the "
+        "statistics of photographs, in the sizes of cameras and screens, for any model (default scenes)",
     )
     what.add_argument(
         "--answers",
         choices=("alone", "world", "none"),
         default="alone",
-        help="alone: each question is first asked alone, and under load must be answered the same. world: what the "
-        "scene shows. none: any answer that is whole (text, finish_reason, usage), for other models (default alone)",
+        help="alone: each question is first asked without load, and the answer under load must be the same. world: the "
+        "answer must say what the scene shows. none: any complete answer (text, finish_reason, usage), for other "
+        "models (default alone)",
     )
     what.add_argument(
         "--server",
         choices=SERVERS,
         default="patchbay",
-        help="other: any server with OpenAI's API; its usage need not count image tokens, and a broken image may be "
-        "refused with any 4xx. --answers none asks no more of anyone (default patchbay)",
+        help="other: any server with OpenAI's API; its usage need not count image tokens, and it may refuse a broken "
+        "image with any 4xx. --answers none implies the same (default patchbay)",
     )
-    _add(what, "--count", "N", 24, "different images of each kind, all made before the load begins")
-    _add(what, "--seed", "SEED", 1, "of images and questions: the same seed asks the same")
-    _add(what, "--max-tokens", "N", 48, "most tokens of an answer")
-    _add(what, "--timeout", "S", 60, "time after which an answer counts as failed")
+    _add(what, "--count", "N", 24, "different images of each kind, all generated before the load begins")
+    _add(what, "--seed", "SEED", 1, "seed of images and questions; the same seed gives the same requests")
+    _add(what, "--max-tokens", "N", 48, "maximum tokens in an answer")
+    _add(what, "--timeout", "S", 60, "time after which a request counts as failed")
     what.add_argument(
         "--api-key",
         default=os.environ.get("LOADTEST_API_KEY", ""),
         metavar="KEY",
-        help="bearer key of the service (default: the variable LOADTEST_API_KEY)",
+        help="bearer key for the service (default: the environment variable LOADTEST_API_KEY)",
     )
 
 
@@ -172,33 +180,35 @@ def _objectives(promise: Any) -> None:
         "--slo-first-token-p95",
         "MS",
         first,
-        "95 of 100 first tokens come within this, from when they were due",
+        "95th percentile of the time to the first token, from when the request was due",
     )
-    _add(promise, "--slo-inter-token-p95", "MS", gap, "95 of 100 gaps between two events of a stream")
-    _add(promise, "--slo-total-p95", "MS", total, "95 of 100 answers are whole within this")
+    _add(
+        promise, "--slo-inter-token-p95", "MS", gap, "95th percentile of the time between events of a stream"
+    )
+    _add(promise, "--slo-total-p95", "MS", total, "95th percentile of the time to the complete answer")
     _add(
         promise,
         "--slo-errors",
         "SHARE",
         usual.errors,
-        "most failed requests; refusals with Retry-After are not failures",
+        "maximum share of failed requests; refusals with Retry-After do not count as failures",
     )
     _add(
         promise,
         "--slo-refused",
         "SHARE",
         usual.refused,
-        "most requests refused by admission (429, 503); not asked of a spike's burst and recovery",
+        "maximum share of refused requests (429, 503); does not apply to a spike's burst and recovery",
     )
-    _add(promise, "--slo-right", "SHARE", usual.right, "least answers that are right")
+    _add(promise, "--slo-right", "SHARE", usual.right, "minimum share of right answers")
     _add(
         promise,
         "--slo-late-p99",
         "MS",
         late,
-        "how late the load generator itself may be; beyond it figures are its own",
+        "how late the load generator itself may be; if it is later, it is what is being measured",
     )
-    _add(promise, "--min-capacity", "LEAST", 0, "steps: the rate that must hold at least")
+    _add(promise, "--min-capacity", "LEAST", 0, "steps: the minimum rate that must be sustained")
 
 
 def _places(out: Any) -> None:
@@ -206,18 +216,18 @@ def _places(out: Any) -> None:
         "--metrics-url",
         default="",
         metavar="URL",
-        help="Patchbay's /metrics, where it has an admin port (default --url + /metrics)",
+        help="Patchbay's /metrics, if it is on an admin port (default --url + /metrics)",
     )
     out.add_argument(
         "--report-dir",
         default="load-report",
         metavar="FOLDER",
-        help="gets report.html and summary.json (default load-report)",
+        help="folder for report.html and summary.json (default load-report)",
     )
 
 
 def from_namespace(parsed: argparse.Namespace) -> Options:
-    """What these options stand for. Raises ValueError for combinations that cannot work."""
+    """The parsed options as an object. Raises ValueError for combinations that cannot work."""
     fields = {name: getattr(parsed, name) for name in Options.__slots__ if name != "objectives"}
     limits = {name: getattr(parsed, f"slo_{name}") for name in Objectives.__slots__}
     return Options(**fields, objectives=Objectives(**limits))
@@ -233,7 +243,7 @@ TYPES: Mapping[str, Callable[[str], float | None]] = {
     "MS": limit,
     "LEAST": not_negative,
 }
-"""What a value in the help is called → how it is read."""
+"""Placeholder in the help → how the value is parsed."""
 
 
 def _listed(names: Mapping[str, str]) -> str:

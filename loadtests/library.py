@@ -1,7 +1,7 @@
-"""What is asked: for each kind of visit a list of scripts, made from a seed before any load.
+"""What is asked: for each kind of visit a list of scripts, generated from a seed before the load begins.
 
-A script is a list of turns about images; its requests are put together by `requests`. Only kinds of question are asked
-that the embedded model gets right in 97 of 100 cases or more. Knows nothing of HTTP.
+A script is a list of turns about images; `bodies` makes the requests. It contains only the kinds of questions that the
+embedded model answers correctly in at least 97 of 100 cases.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TALK = ("What can you do?", "Tell me a fact about the sea.", "How much is 3 plus
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`truth`: what the picture shows, where the model can be relied on to see it."""
+    """`truth`: what the picture shows, if the model can be relied on to see it."""
 
     question: str
     truth: str | None = None
@@ -47,8 +47,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`name` is unique in a library. `fresh`: the images become new ones at every visit; `mime` as data URLs say it.
-    `codes`: with which of them the images must be refused."""
+    """`name` is unique in a library. `fresh`: every visit makes the images unique; `mime`: their type in data URLs.
+    `codes`: if any, the images must be refused with one of these error codes."""
 
     name: str
     images: tuple[bytes, ...]
@@ -62,14 +62,14 @@ Library = Mapping[str, tuple[Script, ...]]
 
 
 def build(options: Options) -> Library:
-    """Scripts of every kind that the mix gives weight."""
+    """Scripts for every kind with weight in the mix."""
     makers = _scenes(options) if options.images == "scenes" else _photos(options)
     makers["broken"] = lambda: _broken(options)
     return {kind: makers[kind]() for kind in KINDS if options.mix[kind]}
 
 
 def expected(script: Script, turn: int, alone: str | None, options: Options) -> Expected:
-    """What is right for one turn; `alone` is what was answered to it alone, if that is known."""
+    """What is right for one turn; `alone` is the answer without load, if known."""
     judged = options.answers != "none"
     ours = judged and options.server == "patchbay"
     return Expected(
@@ -86,7 +86,7 @@ def requests_per_visit(kind: str) -> int:
 
 
 def _questions(scene: Scene, rng: np.random.Generator, count: int) -> list[Question]:
-    """Up to `count` different ones that the scene settles."""
+    """Up to `count` different questions that the scene answers."""
     found: dict[str, Question] = {}
     offset = int(rng.integers(len(ASKERS)))
     for i in range(len(ASKERS) * count):
@@ -101,7 +101,7 @@ def _questions(scene: Scene, rng: np.random.Generator, count: int) -> list[Quest
 def _scenes(options: Options) -> dict[str, Callable[[], tuple[Script, ...]]]:
     seed, count = options.seed, options.count
 
-    def told(
+    def scripts_of(
         kind: str, first: int, amount: int, turns: int = 1, fresh: bool = True, huge: bool = False
     ) -> tuple[Script, ...]:
         scripts: list[Script] = []
@@ -111,7 +111,7 @@ def _scenes(options: Options) -> dict[str, Callable[[], tuple[Script, ...]]]:
             asked = _questions(shown, rng_of(seed, index, 3), turns)
             index += 1
             if len(asked) == turns:
-                # a follow-up refers to talk that the model was not trained on: its truth is not asked of it
+                # the model was not trained on follow-up questions, so their answers need not be true
                 lines = tuple(Turn(q.text, None if i else q.answer) for i, q in enumerate(asked))
                 scripts.append(Script(f"{kind} {len(scripts)}", (image,), lines, fresh))
         return tuple(scripts)
@@ -130,19 +130,19 @@ def _scenes(options: Options) -> dict[str, Callable[[], tuple[Script, ...]]]:
         return tuple(Script(f"text {i}", (), (Turn(*line),)) for i, line in enumerate(talked))
 
     return {
-        "chat": lambda: told("chat", 0, count),
-        "conversation": lambda: told("conversation", 10_000, count, TURNS),
+        "chat": lambda: scripts_of("chat", 0, count),
+        "conversation": lambda: scripts_of("conversation", 10_000, count, TURNS),
         "gallery": gallery,
         "text": text,
-        "repeated": lambda: told("repeated", 20_000, REPEATED, fresh=False),
-        "huge": lambda: told("huge", 25_000, HUGE, huge=True),
+        "repeated": lambda: scripts_of("repeated", 20_000, REPEATED, fresh=False),
+        "huge": lambda: scripts_of("huge", 25_000, HUGE, huge=True),
     }
 
 
 def _photos(options: Options) -> dict[str, Callable[[], tuple[Script, ...]]]:
     seed, count = options.seed, options.count
 
-    def told(
+    def scripts_of(
         kind: str,
         first: int,
         amount: int,
@@ -161,12 +161,12 @@ def _photos(options: Options) -> dict[str, Callable[[], tuple[Script, ...]]]:
         )
 
     return {
-        "chat": lambda: told("chat", 0, count),
-        "conversation": lambda: told("conversation", 10_000, count, turns=TURNS),
-        "gallery": lambda: told("gallery", 30_000, count, images=GALLERY),
+        "chat": lambda: scripts_of("chat", 0, count),
+        "conversation": lambda: scripts_of("conversation", 10_000, count, turns=TURNS),
+        "gallery": lambda: scripts_of("gallery", 30_000, count, images=GALLERY),
         "text": lambda: tuple(Script(f"text {i}", (), (Turn(line),)) for i, line in enumerate(TALK)),
-        "repeated": lambda: told("repeated", 20_000, REPEATED, fresh=False),
-        "huge": lambda: told("huge", 25_000, HUGE, huge=True),
+        "repeated": lambda: scripts_of("repeated", 20_000, REPEATED, fresh=False),
+        "huge": lambda: scripts_of("huge", 25_000, HUGE, huge=True),
     }
 
 

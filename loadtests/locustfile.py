@@ -1,4 +1,4 @@
-"""What Locust loads: `locust -f loadtests/locustfile.py`, or better `python -m loadtests`."""
+"""The locustfile: `locust -f loadtests/locustfile.py`, or preferably `python -m loadtests`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-# Locust puts this file's own folder on the path, and not the one above it
+# Locust puts this file's folder on the path, not its parent
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from locust import events, runners
@@ -21,7 +21,7 @@ from loadtests.users import Broken, Chat, Conversation, Gallery, Huge, Repeated,
 __all__ = ["Broken", "Chat", "Conversation", "Gallery", "Huge", "Repeated", "Text"]
 
 
-# seconds of silence after which a worker counts as gone: a busy one is not gone (Locust's own is 3)
+# seconds of silence after which a worker counts as lost; a busy one needs more than Locust's default of 3
 runners.HEARTBEAT_LIVENESS = 30
 
 
@@ -34,6 +34,6 @@ def _options(parser: ArgumentParser) -> None:
 def _init(environment: Environment, **_: Any) -> None:
     assert environment.parsed_options is not None
     if isinstance(environment.runner, runners.LocalRunner):
-        # four lines for each change of the level, beside which our one is not found
+        # it logs four lines per change of the level, among which ours would be lost
         logging.getLogger("locust.runners").setLevel(logging.WARNING)
     Conductor(environment, from_namespace(environment.parsed_options)).attach()

@@ -1,4 +1,4 @@
-"""What a load test can be told, as one object that refuses what cannot work. Knows nothing of command lines."""
+"""The options of a load test, as one object that refuses combinations that cannot work."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ KINDS = {
     "conversation": "three questions, one after another, about one image",
     "gallery": "four new images in one request",
     "text": "no image",
-    "repeated": "an image that everybody sends: answered from the cache",
+    "repeated": "an image that everyone sends: answered from the cache",
     "huge": "an image of 24 megapixels",
     "broken": "an image that must be refused with the right 4xx",
 }
 SERVERS = ("patchbay", "other")
 SHAPES = {
-    "steps": "rates grow until an objective breaks; finds the capacity",
-    "ramp": "from nothing to --rate in --seconds",
+    "steps": "rates grow until an objective is missed; finds the capacity",
+    "ramp": "from zero to --rate in --seconds",
     "spike": "--rate, then --peak for a while, then --rate again: does it recover?",
-    "soak": "--rate for --seconds: does it stay as it was?",
-    "users": "Locust's own --users, --spawn-rate and --run-time, or its web page",
+    "soak": "--rate for --seconds: does performance stay the same?",
+    "users": "as set by Locust's own --users, --spawn-rate and --run-time, or on its web page",
 }
 
 
@@ -64,15 +64,15 @@ class Options:
     def __post_init__(self) -> None:
         if self.images == "photos" and self.answers == "world":
             raise ValueError(
-                "--answers world needs --images scenes: nobody knows what a noise photograph shows"
+                "--answers world needs --images scenes: there is no right answer about a photograph of noise"
             )
         if self.shape == "steps" and self.model == "closed":
             raise ValueError(
-                "--shape steps needs --model open: closed users ask a slow server less, and hide its limit"
+                "--shape steps needs --model open: closed users send a slow server fewer requests and hide its limit"
             )
         if self.shape == "spike" and self.peak < self.rate:
             raise ValueError(f"--peak {self.peak:g} is below --rate {self.rate:g}")
         if self.shape == "steps" and self.most < self.rate:
             raise ValueError(f"--most {self.most:g} is below --rate {self.rate:g}")
         if self.growth <= 1:
-            raise ValueError(f"--growth is {self.growth:g}; rates must grow")
+            raise ValueError(f"--growth is {self.growth:g}; it must be more than 1")

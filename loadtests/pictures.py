@@ -1,9 +1,9 @@
-"""Images as people send them, and as attackers do. Deterministic: a seed gives the same bytes.
+"""Images as users send them, and as attackers do. Deterministic: a seed always gives the same bytes.
 
 *Scenes* come from the embedded model's world, enlarged to the sizes of screens and cameras, so that what they show is
-known. *Photos* are noise with the spectrum of photographs (power falling with the square of the frequency), for models
-that know no scenes: they cost what photographs cost. Everything is made before a load begins; `fresh` makes new bytes
-of an image while it runs, without touching a pixel. Knows nothing of requests.
+known. *Photos* are noise with the spectrum of photographs (power falls with the square of the frequency), for any other
+model: they cost as much as photographs. All images are generated before the load begins; `fresh` changes an image's
+bytes during the run without touching its pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demo.world import Scene, draw_scene, scene_seed
 HUGE_PIXELS = 24_000_000
 QUALITIES = (70, 75, 80, 85, 90, 95)
 ENLARGED = (1, 1, 2, 3, 4)
-"""How often the longer side of a scene (112 to 448 pixels) is taken."""
+"""Factors by which scenes (112 to 448 pixels on the longer side) are enlarged."""
 PHOTO_SIZES = (
     (640, 480),
     (1024, 768),
@@ -47,7 +47,7 @@ def jpeg(picture: Image.Image, quality: int) -> bytes:
 
 
 def scene(seed: int, index: int) -> tuple[Scene, bytes]:
-    """What scene `index` shows, and the JPEG of it in a size and quality of its own."""
+    """Scene number `index`, and a JPEG of it with its own size and quality."""
     shown, picture = draw_scene(scene_seed("test", seed, index), "shapes")
     rng = rng_of(seed, index)
     times = ENLARGED[rng.integers(len(ENLARGED))]
@@ -57,7 +57,7 @@ def scene(seed: int, index: int) -> tuple[Scene, bytes]:
 
 
 def huge_scene(seed: int, index: int) -> tuple[Scene, bytes]:
-    """A scene enlarged to about 24 megapixels, its sides in the same proportion."""
+    """A scene enlarged to about 24 megapixels, with its aspect ratio."""
     shown, picture = draw_scene(scene_seed("test", seed, index), "shapes")
     times = (HUGE_PIXELS / (picture.width * picture.height)) ** 0.5
     size = (round(times * picture.width), round(times * picture.height))
@@ -65,12 +65,12 @@ def huge_scene(seed: int, index: int) -> tuple[Scene, bytes]:
 
 
 def photo(seed: int, index: int, size: tuple[int, int] | None = None) -> bytes:
-    """A JPEG of noise like a photograph, of one of `PHOTO_SIZES` unless `size` is given."""
+    """A JPEG of photograph-like noise, in one of `PHOTO_SIZES` unless `size` is given."""
     rng = rng_of(seed, index, 1)
     width, height = size or PHOTO_SIZES[rng.integers(len(PHOTO_SIZES))]
     coarse = _spectral(rng, 512)
     picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-    # a sensor's noise: without it an enlarged picture packs far better than one from a camera
+    # sensor noise: without it an enlarged picture compresses far better than one from a camera
     grain = rng.integers(-6, 7, (height, width), dtype=np.int8)
     pixels = np.asarray(picture, np.int16)
     pixels = np.clip(pixels + grain[:, :, None], 0, 255).astype(np.uint8)
@@ -82,7 +82,7 @@ def huge_photo(seed: int, index: int) -> bytes:
 
 
 def _spectral(rng: np.random.Generator, side: int) -> np.ndarray:
-    """uint8 [side, side, 3]: amplitudes fall with the frequency, phases at random; channels mostly agree."""
+    """uint8 [side, side, 3]: amplitudes fall with the frequency, phases are random, channels are correlated."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
     frequency[0, 0] = 1.0
     planes = []
@@ -96,19 +96,19 @@ def _spectral(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def fresh(image: bytes, nonce: bytes) -> bytes:
-    """The same JPEG with a comment in it: the same pixels, but other bytes, hence an image never seen before.
+    """The same JPEG with a comment added: the same pixels in different bytes, so a new image to any cache.
 
-    Raises ValueError for anything but a JPEG, and for a nonce longer than a comment may be.
+    Raises ValueError for anything but a JPEG, and for a nonce that is too long for a comment.
     """
     if not image.startswith(b"\xff\xd8\xff"):
-        raise ValueError("not a JPEG: only those can be made fresh")
+        raise ValueError("only a JPEG can be made fresh")
     if len(nonce) > 0xFFFD:
         raise ValueError(f"the nonce has {len(nonce)} bytes; a comment has room for {0xFFFD}")
     return image[:2] + _COMMENT + struct.pack(">H", len(nonce) + 2) + nonce + image[2:]
 
 
 def broken(seed: int) -> dict[str, tuple[bytes, tuple[str, ...]]]:
-    """Name → bytes that no service may take for an image, and the codes with which Patchbay refuses them."""
+    """Name → bytes that no service may accept as an image, and the codes with which Patchbay refuses them."""
     rng = rng_of(seed, 2)
     whole = jpeg(Image.fromarray(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)), 85)
     unsupported = ("unsupported_image_format",)
@@ -125,7 +125,7 @@ def broken(seed: int) -> dict[str, tuple[bytes, tuple[str, ...]]]:
 
 
 def _bomb(width: int, height: int) -> bytes:
-    """A PNG of a hundred bytes that says it has `width` × `height` pixels."""
+    """A PNG of a hundred bytes that claims to have `width` × `height` pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (

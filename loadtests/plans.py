@@ -1,7 +1,7 @@
-"""How much load when, as pure functions of time and of what was measured.
+"""How much load is applied when, as functions of the time and of what was measured.
 
-A plan is asked every second for the level: requests/s, or users. None: it is over. It notes its stages, each a window
-of time at one level, with what was judged of it. Knows nothing of Locust and never looks at a clock.
+A plan is asked every second for the level, in requests/s or users; None means that it is finished. It records its
+stages, each a time window at one level, with their results. A plan never reads a clock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from loadtests.search import CapacitySearch
 from loadtests.slo import Line, all_met, judge
 
 CHANGE = 100.0
-"""Users that come or go in a second when the level changes."""
+"""Users that are started or stopped per second when the level changes."""
 LONGEST_REST = 120.0
-"""Seconds for which a server that broke is given to work off what it was sent."""
+"""Seconds that an overloaded server gets to finish what it was sent."""
 
 
 @dataclass(slots=True)
 class Stage:
-    """`start` and `end` bound what is judged, in seconds since the epoch."""
+    """`start` and `end` of the judged window, in seconds since the epoch."""
 
     name: str
     level: float
@@ -43,23 +43,23 @@ class Stage:
 
 
 Part = tuple[str, float, Callable[[float], float]]
-"""Name, seconds, and the level as a function of the share of them that has passed."""
+"""Name, duration in seconds, and the level as a function of the share of the duration that has passed."""
 
 
 class Plan(Protocol):
     stages: list[Stage]
 
     def level(self, now: float, figures: Figures) -> float | None:
-        """For this second; `now` in seconds since the epoch, never less than before."""
+        """The level for this second; `now` in seconds since the epoch, never decreasing."""
         ...
 
     def verdict(self, figures: Figures) -> list[Line]:
-        """What the run comes to, once it is over."""
+        """The result of the run, once it is over."""
         ...
 
 
 class Timed(ABC):
-    """Stages known beforehand, each judged (or not) by objectives of its own when all is over."""
+    """Stages known in advance, each judged (or not) by its own objectives at the end."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -68,7 +68,7 @@ class Timed(ABC):
 
     @abstractmethod
     def parts(self) -> list[Part]:
-        """One after another, without a gap."""
+        """The stages, one after another without a gap."""
 
     def level(self, now: float, figures: Figures) -> float | None:
         if self._began is None:
@@ -88,7 +88,7 @@ class Timed(ABC):
         return self._worst()
 
     def _worst(self) -> list[Line]:
-        """Every promise that a stage did not keep, or those of the last stage where all did, each by its stage."""
+        """The missed objectives of all stages, or if there are none, those of the last stage, each with its stage."""
 
         def named(stages: list[Stage]) -> list[Line]:
             return [
@@ -99,7 +99,7 @@ class Timed(ABC):
 
 
 class Ramp(Timed):
-    """From nothing to the rate in a straight line."""
+    """Linear from zero to the rate."""
 
     def parts(self) -> list[Part]:
         o = self._options
@@ -107,10 +107,10 @@ class Ramp(Timed):
 
 
 class Soak(Timed):
-    """One level, in three parts after the warm-up, so that the last can be held against the first."""
+    """One level, in three parts after the warm-up, so that the last can be compared with the first."""
 
     DRIFT = 1.5
-    """How much slower the last third's p95 may be than the first's."""
+    """How many times slower the p95 of the last third may be than that of the first."""
 
     def parts(self) -> list[Part]:
         o = self._options
@@ -137,7 +137,7 @@ class Soak(Timed):
 
 
 class Spike(Timed):
-    """Calm, a burst, calm again. In the burst refusals are right; errors and wrong answers never are."""
+    """Calm, a burst, calm again. During the burst, refusals are fine; errors and wrong answers never are."""
 
     def parts(self) -> list[Part]:
         o = self._options
@@ -160,11 +160,11 @@ class Spike(Timed):
 
 
 class Steps:
-    """One rate after another until an objective breaks, then between, as `CapacitySearch` says.
+    """One rate after another until an objective is missed, then rates in between, as `CapacitySearch` says.
 
-    A step warms up, is measured, and goes on at the same rate for its tail, so that its last requests end under the
-    load that they were sent with. What has no first token by then counts as later than any limit. After a step that
-    broke the server may work off what it was sent.
+    A step warms up, is measured, and goes on at the same rate for its tail, so that its last requests finish under the
+    load that they were sent with. A request without a first token by then counts as later than any limit. After a step
+    that was too much, the server may finish what it was sent.
     """
 
     def __init__(self, options: Options) -> None:
@@ -178,7 +178,7 @@ class Steps:
 
     @property
     def capacity(self) -> float | None:
-        """Requests/s: the highest rate that held; None where none did."""
+        """Requests/s: the highest rate sustained; None if none was."""
         return self._search.held
 
     def level(self, now: float, figures: Figures) -> float | None:
@@ -220,6 +220,6 @@ class Steps:
 
 
 def plan_for(options: Options) -> Plan | None:
-    """The plan of a shape; None where Locust's own options say how many users there are."""
+    """The plan of a shape; None if Locust's own options set the number of users."""
     plans: dict[str, Callable[[Options], Plan]] = {"steps": Steps, "ramp": Ramp, "spike": Spike, "soak": Soak}
     return plans[options.shape](options) if options.shape in plans else None

@@ -1,4 +1,4 @@
-"""The run as one HTML file that needs nothing but itself: no script, no font, no picture from elsewhere."""
+"""The run as one self-contained HTML file: no script, no font, no external image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadtests.summary import Run, answered_per_second, summary
 from loadtests.summary import told as told_number
 
 COLUMNS, QUANTILES = 45, 30
-"""Most points of a line over time: of counts, and of percentiles, which need more requests each."""
+"""Maximum number of points in a line over time: for counts, and for percentiles, which need more requests each."""
 
 
 def report(run: Run, figures: Figures) -> str:
@@ -37,10 +37,13 @@ def report(run: Run, figures: Figures) -> str:
         parts += ["<h2>Stages</h2>", *_by_rate(run, figures), _stages(run.stages, figures)]
     if told["reasons"]:
         rows = [(_text(each["reason"]), str(each["count"])) for each in told["reasons"]]
-        parts += ["<h2>What went wrong, or was refused</h2>", _table(("what", "how often"), rows)]
+        parts += ["<h2>Failures and refusals</h2>", _table(("reason", "count"), rows)]
     if run.server:
         rows = [(_text(name), told_number(value)) for name, value in run.server.items()]
-        parts += ["<h2>The service's own figures</h2>", _table(("counted from beginning to end", ""), rows)]
+        parts += [
+            "<h2>The service's own figures</h2>",
+            _table(("from the beginning of the run to its end", ""), rows),
+        ]
     parts += [
         "<h2>Options</h2>",
         _table(("option", ""), [(k, _text(str(v))) for k, v in told["options"].items()]),
@@ -64,7 +67,7 @@ def _headline(told: dict[str, Any]) -> str:
 
 
 def _limited(run: Run) -> str:
-    """What was missed at the lowest rate that was too much."""
+    """The objectives missed at the lowest rate that was too high."""
     failed = (
         [stage for stage in run.stages if not stage.objectives_met] if run.options.shape == "steps" else []
     )
@@ -76,11 +79,11 @@ def _limited(run: Run) -> str:
 
 def _words(run: Run) -> str:
     o = run.options
-    loop = "requests come when they are due" if o.model == "open" else "users wait for their answers"
+    loop = "requests are sent when due" if o.model == "open" else "users wait for their answers"
     return (
         f"{_text(o.shape)}, {o.model} model ({loop}), {_text(run.model)} at {_text(run.url)}, "
         f"{run.ended - run.began:.0f} s, {run.processes} generator process{'es' if run.processes > 1 else ''}. "
-        "Times are from the moment in which a request was due."
+        "Times are measured from when a request was due."
     )
 
 
@@ -90,7 +93,7 @@ def _objectives(lines: list[dict[str, Any]]) -> str:
         mark = '<b class="met">met</b>' if line["held"] else '<b class="missed">missed</b>'
         asked = f"{line['direction']} {told_number(line['limit'])}"
         rows.append((_text(line["name"]), told_number(line["value"], line["never"]), asked, mark))
-    return _table(("objective", "found", "asked", ""), rows)
+    return _table(("objective", "measured", "allowed", ""), rows)
 
 
 def _kinds(told: dict[str, Any]) -> str:
@@ -161,7 +164,7 @@ def _over_time(run: Run, figures: Figures) -> list[str]:
             "Requests",
             [
                 *offered,
-                Series("ended, by the second in which they did", "c1", rate(f.LEFT)),
+                Series("ended, by the second in which they ended", "c1", rate(f.LEFT)),
                 *(Series(name, colour, points) for name, colour, points in bad if any(y for _, y in points)),
             ],
             x=seconds,
@@ -173,7 +176,7 @@ def _over_time(run: Run, figures: Figures) -> list[str]:
 
 
 def _windows(figures: Figures, seconds: int) -> list[tuple[int, Cell]]:
-    """All figures, cut into windows, each with the second from the beginning in which it starts."""
+    """All figures, divided into windows, each with its start in seconds from the beginning."""
     start, end = figures.span()
     return [(at - start, figures.over(at, at + seconds)) for at in range(start, end, seconds)]
 
@@ -209,7 +212,7 @@ def _quantile(cell: Cell, q: float) -> str:
 
 
 def _ms(value: float | None, awaiting: int = 0) -> str:
-    """`awaiting`: how many never came, to tell "beyond measure" from "not measured"."""
+    """`awaiting`: how many never arrived, to distinguish "never" from "not measured"."""
     if value is None:
         return "never" if awaiting else "–"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
@@ -220,7 +223,7 @@ def _text(text: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML already."""
+    """The cells are HTML."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'

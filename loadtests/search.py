@@ -1,7 +1,7 @@
-"""Where is the edge? Rates to try, one after another, until the highest that holds is known closely enough.
+"""The search for the capacity: rates to try, until the highest sustainable one is known precisely enough.
 
-Rates grow by a factor until one breaks, then the interval between the highest that held and the lowest that broke is
-halved. Pure arithmetic: whoever asks tells how a rate went.
+Rates grow by a factor until one fails, then the interval between the highest that held and the lowest that broke is
+halved. The caller reports how each rate went.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class CapacitySearch:
         most: float = math.inf,
         unit: float = 0.001,
     ) -> None:
-        """Begins at `first`; ends when broken ≤ held × (1 + `precision`), or when `most` holds. Rates are multiples
+        """Starts at `first`; ends when broken ≤ held × (1 + `precision`), or when `most` holds. Rates are multiples
         of `unit`.
 
-        Raises ValueError for a rate, growth or precision with which it could not end.
+        Raises ValueError for a rate, growth or precision with which it would never end.
         """
         if first <= 0 or most < first or growth <= 1 or precision <= 0 or unit <= 0:
             raise ValueError(
@@ -34,16 +34,16 @@ class CapacitySearch:
         self._most = self._rounded(most) if math.isfinite(most) else most
         self._first = self._rounded(first)
         self.held: float | None = None
-        """Highest rate that held below every rate that broke."""
+        """The highest rate that held, below every rate that broke."""
         self.broken: float | None = None
-        """Lowest rate that broke."""
+        """The lowest rate that broke."""
 
     def next(self) -> float | None:
         """The rate to try now; None when the search is over."""
         if self.broken is None:
             return self._up()
         if self.held is None:
-            # even the first was too much: look below, but not for ever
+            # even the first rate was too much: try lower ones, but not for ever
             below = self._rounded(self.broken / self._growth**2)
             return below if self._first / 16 <= below < self.broken else None
         if self.broken <= self.held * (1 + self._precision):
@@ -59,11 +59,11 @@ class CapacitySearch:
         return min(max(self._rounded(self.held * self._growth), self.held + self._unit), self._most)
 
     def _rounded(self, rate: float) -> float:
-        # whole units divided again: 0.1 is no binary fraction, and 3 × 0.1 is not 0.3
+        # whole units, divided: 0.1 has no exact binary representation, and 3 × 0.1 is not 0.3
         return max(1, round(rate / self._unit)) / (1 / self._unit)
 
     def tell(self, rate: float, held: bool) -> None:
-        """How a rate went. One that held above one that broke does not count: the edge is where it breaks first."""
+        """Reports whether a rate held. A rate that held above one that broke is ignored: the lowest failure counts."""
         if held:
             if (self.broken is None or rate < self.broken) and (self.held is None or rate > self.held):
                 self.held = rate

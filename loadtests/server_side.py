@@ -1,6 +1,6 @@
-"""What the service itself counted during a run, from its /metrics; nothing where there are none.
+"""What the service itself counted during a run, from its /metrics, if it has any.
 
-Counters are differences between the end and the beginning. Knows Prometheus's text and Patchbay's names.
+Counters are differences between the end and the beginning of the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GAUGES = {
 
 
 def scrape(url: str, timeout: float = 5.0) -> str | None:
-    """The text of /metrics; None where there is none to be had."""
+    """The text of /metrics; None if it is not available."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return str(answer.read().decode())
@@ -36,7 +36,7 @@ def scrape(url: str, timeout: float = 5.0) -> str | None:
 
 
 def differences(before: str | None, after: str | None) -> dict[str, float]:
-    """Named figures of the time between two scrapes; empty without both, or where these are not Patchbay's."""
+    """Figures for the time between two scrapes; empty if one is missing or they are not Patchbay's."""
     if before is None or after is None or "patchbay_" not in after:
         return {}
     began, ended = (list(text_string_to_metric_families(text)) for text in (before, after))

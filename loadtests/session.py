@@ -1,7 +1,7 @@
-"""One process's part in a load: its scripts, its client, its figures, and visits one by one.
+"""One process's part in a load: its scripts, its client, its figures, and single visits.
 
-A visit plays a script: its turns, one after another, each checked and counted. The figures know every request from
-the moment in which it was due. Knows gevent's client; nothing of users, workers or levels.
+A visit plays a script: its turns, one after another, each checked and counted. The figures contain every request from
+the moment it was due.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from loadtests.library import Library, Script, expected
 from loadtests.options import Options
 
 Answers = dict[str, list[str]]
-"""Script's name → what was answered to each of its turns when it was asked alone."""
+"""Script name → the answer to each of its turns without load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request that ended."""
+    """One finished request."""
 
     kind: str
     reply: Reply
@@ -37,7 +37,7 @@ class Session:
     def __init__(
         self, options: Options, library: Library, client: Client, model: str, told: Callable[[Asked], None]
     ) -> None:
-        """`told` hears of every request that ended, besides the figures."""
+        """`told` is called with every finished request, in addition to the figures."""
         self.options = options
         self.library = library
         self.figures = Figures()
@@ -48,7 +48,7 @@ class Session:
         self._random = random.Random(f"{options.seed} {os.getpid()}")
 
     def visit(self, kind: str, due: float) -> Reply | None:
-        """Plays one script of a kind; `due` by `time.perf_counter`. Returns the last reply, where one came."""
+        """Plays one script of a kind; `due` by `time.perf_counter`. Returns the last reply, if any."""
         script = self._random.choice(self.library[kind])
         urls = data_urls(script, os.urandom(12).hex().encode())
         said: list[str] = []
@@ -62,9 +62,9 @@ class Session:
         return reply
 
     def calibrate(self) -> Answers:
-        """Asks every script alone, one after another, and keeps the answers. Counts nothing.
+        """Asks every script without load, one after another, and returns the answers. Counts nothing.
 
-        Raises OSError when one is refused, fails, or is not whole.
+        Raises OSError if one is refused, fails, or is incomplete.
         """
         found: Answers = {}
         for scripts in self.library.values():
@@ -80,7 +80,7 @@ class Session:
             reply = self._send(script, urls, said, time.perf_counter(), lambda ms: None)
             verdict = check(reply, expected(script, turn, None, self.options), "none")
             if verdict.end != f.RIGHT:
-                raise OSError(f"{script.name}, asked alone, before any load: {verdict.reason}")
+                raise OSError(f"{script.name}, asked before any load: {verdict.reason}")
             said.append(reply.text)
         return said
 

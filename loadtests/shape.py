@@ -1,4 +1,4 @@
-"""A plan's levels as Locust's users, and the end that every run needs: nothing more is sent, and all come home."""
+"""A plan's levels as a number of Locust users, and the end of every run, when the last requests finish."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ log = logging.getLogger("loadtests")
 
 
 SETTLE = 7.0
-"""Seconds of rest after which the last report of every worker has come; they report every three."""
+"""Seconds of idleness after which every worker's last report has arrived; they report every three."""
 
 
 class PlanShape(LoadTestShape):
     abstract = True
 
     def __init__(self, plan: Plan, options: Options, figures: Figures, distributed: bool) -> None:
-        """`figures` are those of all processes together."""
+        """`figures`: of all processes together."""
         super().__init__()
         self.ready = False
-        """Set when everything is prepared: before that no user is sent."""
+        """Set once everything is prepared; until then no user is started."""
         self.levels: list[tuple[float, float]] = []
-        """(seconds since the epoch, level) whenever it changed."""
+        """(seconds since the epoch, level) at every change."""
         self._plan = plan
         self._options = options
         self._figures = figures
@@ -49,7 +49,7 @@ class PlanShape(LoadTestShape):
         return self.users(level), CHANGE
 
     def users(self, level: float) -> int:
-        """Users for a level: sources of `unit` requests/s each, or people."""
+        """The number of users for a level: sources of `unit` requests/s each, or closed-loop users."""
         per_user = self._options.unit if self._options.model == "open" else 1.0
         return max(round(level / per_user), 1 if level > 0 else 0)
 
@@ -58,16 +58,16 @@ class PlanShape(LoadTestShape):
             self._over_since = self._idle_since = now
             self._note(now, 0.0)
         passed = now - self._over_since
-        # while users are still being stopped, having nothing in flight is chance
+        # while users are still being stopped, more requests may follow
         if self.get_current_user_count() or self._figures.in_flight > 0:
             self._idle_since = now
-        home = now - self._idle_since >= self._settle
-        if home or passed > self._options.timeout + 2 * self._settle:
+        settled = now - self._idle_since >= self._settle
+        if settled or passed > self._options.timeout + 2 * self._settle:
             return None
         return 0, CHANGE
 
     def _tell(self, now: float) -> None:
-        """A line for each stage that is over, so that whoever waits sees where the run stands."""
+        """Logs a line for each finished stage, to show the progress of the run."""
         for stage in self._plan.stages[self._stages_told :]:
             if stage.end > now:
                 return

@@ -1,4 +1,4 @@
-"""Server-sent events from bytes cut anywhere. Knows nothing of what the events say.
+"""Server-sent events from chunks of bytes that are cut anywhere.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -12,7 +12,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventReader:
-    """Feeds on chunks and gives the `data` of every event that they complete."""
+    """Takes chunks and returns the `data` of every event that they complete."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -20,7 +20,7 @@ class EventReader:
         self._begun = False
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Data of the events that ended in this chunk; comments, names, ids and empty events are left out."""
+        """The data of the events that end in this chunk, without comments, names, ids and empty events."""
         lines = self._lines(chunk)
         events = []
         for line in lines:
@@ -39,7 +39,7 @@ class EventReader:
                 return []
             self._begun = True
             text = text.removeprefix(_BYTE_ORDER_MARK)
-        # whether a carriage return at the end stands alone is known from the next byte only
+        # only the next byte says whether a final carriage return stands alone
         held = b"\r" if text.endswith(b"\r") else b""
         *lines, rest = _LINE_END.split(text[: len(text) - len(held)])
         self._rest = rest + held

@@ -1,4 +1,4 @@
-"""What a chat completion's events say, in the words of `Reply`. Knows OpenAI's chunks; nothing of sockets."""
+"""Reads the events of a chat completion into a `Reply`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from loadtests.checks import Reply
 
 
 def take_event(reply: Reply, data: str, at: float) -> bool:
-    """Enters one event that came `at` milliseconds after the request was due; true when it carried words.
+    """Records one event that arrived `at` milliseconds after the request was due; true if it contained text.
 
-    A reasoning model's thoughts are words. An event may hold several tokens: gaps are between events, as a reader of
-    the stream feels them.
+    A reasoning model's thoughts count as text. An event may contain several tokens: gaps are measured between events,
+    as a reader of the stream perceives them.
     """
     if data == "[DONE]":
         reply.done = True
@@ -20,7 +20,7 @@ def take_event(reply: Reply, data: str, at: float) -> bool:
     try:
         event = json.loads(data)
     except ValueError:
-        reply.failure = f"an event is no JSON: {data[:60]!r}"
+        reply.failure = f"an event is not JSON: {data[:60]!r}"
         return False
     if error := event.get("error"):
         reply.code = str(error.get("code") or error.get("type") or "error in the stream")
@@ -38,7 +38,7 @@ def take_event(reply: Reply, data: str, at: float) -> bool:
 
 
 def take_error(reply: Reply, body: bytes) -> None:
-    """Enters the code of an answer that is not 200."""
+    """Records the error code of an answer that is not 200."""
     try:
         error = json.loads(body)["error"]
         reply.code = str(error.get("code") or error.get("type") or "")

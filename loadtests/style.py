@@ -1,4 +1,4 @@
-"""The report's style sheet: light and dark, readable on paper and on a telephone."""
+"""The report's style sheet: light and dark, readable in print and on a phone."""
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fbfbfa;--ink:#1c1d1f;--soft:#6b6f76;--rule:#e2e3e5;--card:#fff;

@@ -1,4 +1,4 @@
-"""What a run came to, as one plain object: the same figures for the file, the report and the screen."""
+"""The result of a run as one plain object: the same figures for the file, the report and the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from loadtests.plans import Plan, Stage, Steps
 from loadtests.slo import Line, all_met, judge
 
 VERSION = 1
-"""Of the file's form; raised when a field changes its meaning."""
+"""Of the file's format; incremented when the meaning of a field changes."""
 
 
 @dataclass(slots=True)
 class Run:
-    """What is known when it is over; times in seconds since the epoch."""
+    """A finished run; times in seconds since the epoch."""
 
     options: Options
     url: str
@@ -36,31 +36,31 @@ class Run:
 
 
 def lines_of(run: Run, plan: Plan | None, figures: Figures) -> list[Line]:
-    """A plan's verdict, or the objectives over all but the warm-up where users came without one; and whether all
-    requests came home."""
+    """A plan's verdict, or without a plan the objectives over everything but the warm-up; and whether every request
+    ended."""
     if plan is None:
         lines = judge(figures.over(run.began + run.options.warm), run.options.objectives)
     else:
         lines = list(plan.verdict(figures))
     left = figures.in_flight
-    return [*lines, Line("requests without an end", left, 0, False, left <= 0)]
+    return [*lines, Line("unfinished requests", left, 0, False, left <= 0)]
 
 
 def window(run: Run) -> tuple[str, float, float]:
-    """The time whose percentiles are told first: what it is called, its start and its end."""
+    """The time window whose percentiles are reported first: its name, start and end."""
     judged = [stage for stage in run.stages if stage.lines]
     if run.options.shape == "steps":
         judged = [stage for stage in judged if stage.level == run.capacity and stage.objectives_met]
         name = f"at {run.capacity or 0:.3g} requests/s, the highest rate sustained"
     else:
-        name = "all that was judged"
+        name = "all judged stages"
     if judged:
         return name, judged[0].start, judged[-1].end
     return "the whole run", -math.inf, math.inf
 
 
 def summary(run: Run, figures: Figures) -> dict[str, Any]:
-    """Numbers, text, lists and objects only; what is infinite or unknown is null."""
+    """Only numbers, text, lists and objects; infinite and unknown values are null."""
     name, start, end = window(run)
     options = asdict(run.options) | {"api_key": bool(run.options.api_key), "mix": dict(run.options.mix)}
     found = {
@@ -98,7 +98,7 @@ def cell_summary(cell: Cell) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """With null for what JSON has no number for."""
+    """The value with null for numbers that JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -109,14 +109,14 @@ def plain(value: Any) -> Any:
 
 
 def told(value: float | None, beyond: bool = False) -> str:
-    """A found or allowed figure for people: four digits that count, no powers of ten. `beyond`: it never came."""
+    """A measured or allowed figure for people: four significant digits, no exponents. `beyond`: it never arrived."""
     if value is None:
         return "never" if beyond else "not measured"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def words(found: Mapping[str, Any]) -> str:
-    """A summary's verdict for a terminal."""
+    """A summary's verdict, for the terminal."""
     lines = ["PASSED" if found["passed"] else "FAILED"]
     for line in found["objectives"]:
         mark = "" if line["held"] else "   <- missed"
@@ -126,7 +126,7 @@ def words(found: Mapping[str, Any]) -> str:
 
 
 def stage_words(stage: Stage, options: Options, figures: Figures) -> str:
-    """One line for a terminal, also before the stage is judged."""
+    """One line for the terminal, even before the stage is judged."""
     cell = _over(figures, stage)
     unit = "requests/s" if options.model == "open" else "users"
     slow = cell.quantile(f.FIRST_TOKEN, 0.95)
@@ -137,7 +137,7 @@ def stage_words(stage: Stage, options: Options, figures: Figures) -> str:
 
 
 def answered_per_second(stage: Stage, figures: Figures) -> float:
-    """Requests due in the stage that were answered, rightly or not, over its seconds."""
+    """Requests due in the stage that were answered, rightly or wrongly, per second."""
     cell = _over(figures, stage)
     return (cell.counts[f.RIGHT] + cell.counts[f.WRONG]) / max(stage.end - stage.start, 1e-9)
 

@@ -1,8 +1,8 @@
-"""Locust's users, one class for each kind of visit.
+"""Locust's users, one class per kind of visit.
 
-With `--model open` a user is a source: its visits are due at random moments (exponential gaps, so that users together
-are a Poisson process), and each goes its own way; a slow answer keeps no other request from being sent. With `closed`
-it is a person: asks, waits for the answer, thinks, asks again. Knows nothing of what a visit does.
+With `--model open` a user is a source: its visits are due at random moments (with exponential gaps, so that all users
+together are a Poisson process) and independent of each other; a slow answer delays no other request. With `closed` it
+behaves like a person: asks, waits for the answer, thinks, asks again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Visitor(User):
     abstract = True
     kind = ""
     session: Session | None = None
-    """Of this process; set when its scripts are made."""
+    """Of this process; set once its scripts have been made."""
 
     def on_start(self) -> None:
         self._random = random.Random()
@@ -42,7 +42,7 @@ class Visitor(User):
 
     @task
     def visit(self) -> None:
-        # Locust runs a task before it waits for the first time: all sources would send at once
+        # Locust runs the first task before the first wait: all sources would send at once
         if not self._begun:
             self._begun = True
             return

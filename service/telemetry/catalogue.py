@@ -17,7 +17,7 @@ STAGES = {
     "transfer": "Checking soft tokens and copying them into the arena.",
     "engine_wait": "Waiting for an engine that died to restart.",
     "engine_first_token": "Streaming requests: until the engine's first event that contains more than a role.",
-    "engine_answer": "The rest of a streamed answer, slow clients included; the whole of an answer that is not streamed.",
+    "engine_answer": "The rest of a streamed answer, slow clients included; all of an answer that is not streamed.",
     OTHER: "Everything else: data URLs, planning, cache keys, headers.",
 }
 """In the order in which one request meets them. Their seconds sum to the request's TOTAL."""

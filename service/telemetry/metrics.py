@@ -190,7 +190,7 @@ class Metrics:
                 self.registry.register(self._watched[it.name])
 
     def _begin(self) -> None:
-        """Starts series whose labels are known at zero: `rate` misses the first event of a series that begins with it."""
+        """Starts series with known labels at zero: `rate` misses the first event of a series that begins with it."""
         for stage in (*STAGES, TOTAL):
             self._histograms["stage_duration_seconds"].labels(stage)
         for kind in (QueueFull, ArenaFull, EngineUnavailable, DecoderUnavailable, Draining):

@@ -151,7 +151,7 @@ def test_users_of_locusts_own_follow_no_plan(options: Parse) -> None:
         (("--model", "closed"), "--model open"),
         (("--shape", "spike", "--rate", "30"), "--peak 20 is below --rate 30"),
         (("--rate", "3", "--most", "2"), "--most 2 is below --rate 3"),
-        (("--growth", "0.9"), "rates must grow"),
+        (("--growth", "0.9"), "must be more than 1"),
     ],
 )
 def test_combinations_that_cannot_work_are_refused(

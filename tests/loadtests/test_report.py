@@ -113,7 +113,7 @@ def test_no_secret_is_written_down(run: Run, figures: Figures) -> None:
 
 def test_requests_without_an_end_are_a_failure(run: Run, figures: Figures) -> None:
     figures.count(BEGAN + 9, "chat", f.STARTED)
-    assert [line.met for line in lines_of(run, None, figures) if line.name == "requests without an end"] == [
+    assert [line.met for line in lines_of(run, None, figures) if line.name == "unfinished requests"] == [
         False
     ]
 
