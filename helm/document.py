@@ -1,7 +1,7 @@
-"""Writes what the chart repeats of other files: `python helm/document.py` (`make docs`).
+"""Writes the generated parts of the chart: `python helm/document.py` (`make docs`).
 
-README.md lists the values with the comments that stand over them in values.yaml; the `settings` of
-values.schema.json are Patchbay's own. Knows the form of both, none of their contents.
+README.md lists the values with the comments above them in values.yaml; the `settings` in values.schema.json come from
+Patchbay's own settings.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OWNED = {
     "engine_args": "engine.args",
     "engine_start_timeout": "engine.startTimeoutSeconds",
 }
-"""Settings that the chart sets, each with the value that it comes from."""
+"""Settings that the chart sets itself, each with the value that determines it."""
 
 HEAD = """# Patchbay on Kubernetes
 
@@ -47,16 +47,17 @@ helm test patchbay --logs     # asks about a picture
 |---|---|
 """
 LAYOUT = """
-Where there is an encoder, the engine is in the same pod, because soft tokens reach vLLM through the pod's own
-`/dev/shm`. An engine elsewhere gets the images themselves.
+A pod with an encoder also contains the engine, because soft tokens reach vLLM through the pod's own `/dev/shm`. An
+engine elsewhere gets the images themselves.
 
-Secrets are named, never written: `auth.existingSecret`, `huggingFace.existingSecret`. The pods run as user 10001 under
-Pod Security's *restricted* level, with a read-only root and no service-account token.
+Secrets are referenced by name and never stored in values: `auth.existingSecret`, `huggingFace.existingSecret`. The pods
+run as user 10001 under Pod Security's *restricted* level, with a read-only root file system and no service-account
+token.
 
 ## Values
 
-Every key that is not listed is refused. Settings of Patchbay's own go under `settings` by their names in
-[docs/settings.md](../../docs/settings.md), but for those that the chart sets: """
+Keys that are not listed are refused. Patchbay's own settings go under `settings`, by their names in
+[docs/settings.md](../../docs/settings.md), except for those that the chart sets itself: """
 TABLE = """
 
 | value | default | meaning |
@@ -94,7 +95,7 @@ def settings_schema() -> dict[str, Any]:
 
 
 def one_type(declared: dict[str, Any]) -> dict[str, Any]:
-    """Without default, title and null: to Helm null means that a key is not given."""
+    """Without default, title and null: to Helm, null means that a key is absent."""
     merged = {**declared, **declared.get("anyOf", [{}])[0]}
     return {key: value for key, value in merged.items() if key not in ("default", "title", "anyOf")}
 

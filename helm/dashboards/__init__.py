@@ -1,1 +1,1 @@
-"""Grafana's dashboards and the rules of the service-level objectives, made from code: `python -m helm.dashboards`."""
+"""Grafana dashboards and the recording rules of the objectives, generated from code: `python -m helm.dashboards`."""

@@ -1,4 +1,4 @@
-"""Writes what the package makes into the chart: `python -m helm.dashboards`."""
+"""Writes the generated files into the chart: `python -m helm.dashboards`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a dashboard is put together from rows of panels, with the variables that choose whom its queries ask.
-
-Knows no metric but the one that the variables are read from.
-"""
+"""Builds a dashboard from rows of panels, with the variables that select namespaces and instances."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ TAG = "patchbay"
 
 
 def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[Any]]]) -> build.Dashboard:
-    """A dashboard of titled rows; the panels of a row fill its lines of 24 columns from left to right."""
+    """A dashboard of titled rows; panels fill a row's 24 columns from left to right."""
     made = (
         build.Dashboard(f"Patchbay / {title}")
         .uid(f"patchbay-{uid}")
@@ -57,7 +54,7 @@ def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[An
 
 
 def _labels(label: str, title: str, metric: str) -> build.QueryVariable:
-    """All values by default, the absent one among them: compose knows no namespaces."""
+    """All values by default, including an absent label: compose has no namespaces."""
     return (
         build.QueryVariable(label)
         .label(title)

@@ -30,34 +30,34 @@ def dashboard() -> object:
                 [
                     number(
                         "Hits",
-                        "Share of images whose soft tokens were there already.",
+                        "Share of images whose soft tokens were already in the arena.",
                         Query(f"{HITS} / sum({LOOKUPS})"),
                         "percentunit",
                         decimals=0,
                     ),
                     number(
                         "Images in the cache",
-                        "Whose soft tokens lie in the arena.",
+                        "Images whose soft tokens are in the arena.",
                         Query("sum(patchbay_cache_images{@})"),
                         "none",
                     ),
                     number(
                         "Arena in use",
-                        "A full cache is well; what it evicts matters.",
+                        "A full cache is normal; watch the evictions.",
                         Query("sum(patchbay_cache_bytes{@}) / sum(patchbay_cache_capacity_bytes{@})"),
                         "percentunit",
                         decimals=0,
                     ),
                     number(
                         "Evictions",
-                        "Images a second that made room for others.",
+                        "Images evicted per second.",
                         Query(EVICTIONS),
                         "ops",
                         decimals=2,
                     ),
                     number(
-                        "Visual tokens promised",
-                        "As a share of what running requests may hold.",
+                        "Visual tokens reserved",
+                        "As a share of the limit for running requests.",
                         Query(f"{RESERVED} / {LIMIT}"),
                         "percentunit",
                         steps=FULL,
@@ -65,7 +65,7 @@ def dashboard() -> object:
                     ),
                     number(
                         "Hand-over retries",
-                        "Requests a second whose images were encoded once more.",
+                        "Requests per second whose images had to be encoded again.",
                         Query(RETRIES),
                         "reqps",
                         steps=((0.01, YELLOW), (0.1, RED)),
@@ -77,7 +77,7 @@ def dashboard() -> object:
                 "Cache",
                 [
                     chart(
-                        "Look-ups",
+                        "Lookups",
                         "Images looked up in the arena.",
                         [Query(f"sum by (result) ({LOOKUPS})", "{{result}}")],
                         "ops",
@@ -85,7 +85,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Arena",
-                        "Bytes in use, and its size.",
+                        "Bytes in use, and total size.",
                         [
                             Query("sum(patchbay_cache_bytes{@})", "in use"),
                             Query("sum(patchbay_cache_capacity_bytes{@})", "size"),
@@ -94,7 +94,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Evictions",
-                        "Images a second that made room for others.",
+                        "Images evicted per second.",
                         [Query(EVICTIONS, "evictions")],
                         "ops",
                     ),
@@ -105,38 +105,38 @@ def dashboard() -> object:
                 [
                     chart(
                         "Soft tokens",
-                        "Handed to the engine.",
+                        "Handed over to the engine.",
                         [Query("sum(rate(patchbay_image_tokens_total{@}[_]))", "soft tokens")],
                         "ops",
                     ),
                     chart(
                         "Visual tokens",
-                        "Promised to running requests, and how many may be.",
-                        [Query(RESERVED, "promised"), Query(LIMIT, "limit")],
+                        "Reserved for running requests, and the limit.",
+                        [Query(RESERVED, "reserved"), Query(LIMIT, "limit")],
                         "short",
                     ),
                     chart(
                         "Wait for visual tokens",
-                        "Of the requests that have images.",
+                        "For requests with images.",
                         quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=admission),
                         "s",
                     ),
                     chart(
                         "Copy into the arena",
-                        "Soft tokens are checked and copied.",
+                        "Checking and copying soft tokens.",
                         quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=transfer),
                         "s",
                     ),
                     chart(
                         "Retries",
-                        "Requests whose images were encoded once more, as the engine failed on their handles.",
+                        "Requests whose images were encoded again because the engine failed on their handles.",
                         [Query(RETRIES, "retries")],
                         "reqps",
                     ),
                     chart(
                         "Prefix cache of the engine",
-                        "Share of prompt tokens that vLLM had: a picture in the next turn "
-                        "of a chat costs it nothing.",
+                        "Share of prompt tokens that vLLM had cached: in later turns of a chat, "
+                        "a picture costs it nothing.",
                         [Query(prefix, "hits")],
                         "percentunit",
                         top=1,

@@ -1,6 +1,6 @@
-"""Draws the dashboards' rows from what a Prometheus recorded, one PNG a row, with the dashboards' own queries.
+"""Draws the rows of the dashboards from the data of a Prometheus server, one PNG per row, with the dashboards' queries.
 
-`python -m helm.dashboards.draw http://127.0.0.1:9090 docs/pictures`. For places where no Grafana runs.
+`python -m helm.dashboards.draw http://127.0.0.1:9090 docs/pictures`. For use without Grafana.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helm.dashboards.queries import boards, panels
 from helm.dashboards.recording import Recording
 
 INCH = 0.62
-"""Of a column of the grid; a line of it is half as high."""
+"""Width of a grid column in inches; a grid row is half as high."""
 
 
 def draw_row(members: list[Any], recording: Recording, file: Path) -> None:
@@ -32,9 +32,9 @@ def draw_row(members: list[Any], recording: Recording, file: Path) -> None:
     for panel in members:
         place = panel["gridPos"]
         low, left = height - (place["y"] - top) - place["h"], place["x"]
-        # room for the title above, the legend below and the numbers at the left, in grid units
+        # room for the title above, the legend below and the tick labels on the left, in grid units
         beside = 2.6 if panel["type"] == "bargauge" else 0.2 if panel["type"] == "stat" else 1.3
-        # many stages make two lines of legend
+        # many stages need a legend of two lines
         under = 0.3 if panel["type"] in ("stat", "bargauge") else 2.2 if place["w"] > 8 else 1.6
         axes = figure.add_axes(
             (
@@ -48,7 +48,7 @@ def draw_row(members: list[Any], recording: Recording, file: Path) -> None:
         DRAW[panel["type"]](axes, panel, recording)
     whole = io.BytesIO()
     figure.savefig(whole, dpi=100, facecolor=PAPER)
-    # a picture of few colours: a third of the bytes
+    # few colours: a third of the bytes
     Image.open(whole).convert("RGB").quantize(96).save(file, optimize=True)
 
 
@@ -60,11 +60,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("prometheus", help="its base URL")
-    parser.add_argument("folder", type=Path, help="where the pictures go")
-    parser.add_argument("--end", type=float, default=None, help="seconds of Unix time; now by default")
-    parser.add_argument("--seconds", type=float, default=600, help="how long a stretch")
-    parser.add_argument("--window", default="30s", help="over which rates are taken")
+    parser.add_argument("prometheus", help="base URL of the Prometheus server")
+    parser.add_argument("folder", type=Path, help="folder for the pictures")
+    parser.add_argument(
+        "--end", type=float, default=None, help="end of the period, in seconds of Unix time (default: now)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=600, help="length of the period in seconds (default: %(default)s)"
+    )
+    parser.add_argument("--window", default="30s", help="window for rates (default: %(default)s)")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     end = given.end or time.time()

@@ -19,19 +19,19 @@ def dashboard() -> object:
     return board(
         "encoder",
         "Encoder",
-        "How fast do images become soft tokens, and what holds them up?",
+        "How fast are images encoded, and what holds them up?",
         [
             (
                 "Now",
                 [
                     name(
                         "Kernels",
-                        "Device, kernel backend and body. `reference` kernels are right and slow.",
+                        "Device, kernel backend and body. `reference` kernels are correct but slow.",
                         Query("patchbay_encoder_info{@}", "{{device}}, {{kernels}}, {{body}}"),
                     ),
                     number(
                         "Down",
-                        "Instances whose last batch answered nobody.",
+                        "Instances whose last batch failed for every image.",
                         Query(
                             "count(patchbay_encoder_up{@} == 0 and on (namespace, instance) patchbay_encoder_info{@})"
                             " or vector(0)"
@@ -41,17 +41,17 @@ def dashboard() -> object:
                     ),
                     number(
                         "Busy",
-                        "Share of time in which the encoder computed. Scale out above 80 %.",
+                        "Share of time that the encoder spends computing. Scale out above 80 %.",
                         Query(f"avg({BUSY})"),
                         "percentunit",
                         steps=((0.8, YELLOW), (0.95, RED)),
                         decimals=0,
                     ),
-                    number("Images", "Encoded a second.", Query(IMAGES), "ops", decimals=1),
-                    number("Patches", "Encoded a second.", Query(PATCHES), "ops", decimals=0),
+                    number("Images", "Encoded per second.", Query(IMAGES), "ops", decimals=1),
+                    number("Patches", "Encoded per second.", Query(PATCHES), "ops", decimals=0),
                     number(
                         "Waiting",
-                        "Images that wait for the device.",
+                        "Images waiting for the device.",
                         Query('sum(patchbay_queue_depth{@, stage="encode"})'),
                         "none",
                         steps=((32, YELLOW), (128, RED)),
@@ -63,21 +63,21 @@ def dashboard() -> object:
                 [
                     chart(
                         "Busy",
-                        "Share of time in which the encoder computed, by instance.",
+                        "Share of time that the encoder spends computing, by instance.",
                         [Query(BUSY, "{{instance}}")],
                         "percentunit",
                         top=1,
                         steps=((0.8, YELLOW), (0.95, RED)),
                     ),
                     chart(
-                        "Patches a second",
-                        "Encoded a second, and what a second of computing yields.",
-                        [Query(PATCHES, "a second"), Query(f"{PATCHES} / sum({BUSY})", "a busy second")],
+                        "Patches per second",
+                        "Encoded per second, and per second of computing.",
+                        [Query(PATCHES, "per second"), Query(f"{PATCHES} / sum({BUSY})", "per busy second")],
                         "ops",
                     ),
                     chart(
                         "Waiting",
-                        "Images that wait for the device.",
+                        "Images waiting for the device.",
                         [Query('sum(patchbay_queue_depth{@, stage="encode"})', "images")],
                         "none",
                     ),
@@ -87,20 +87,20 @@ def dashboard() -> object:
                 "Batches",
                 [
                     spread(
-                        "Images in a batch",
-                        "How many batches had how many images.",
+                        "Images per batch",
+                        "Distribution of the number of images.",
                         "patchbay_encoder_batch_items",
                         "none",
                     ),
                     spread(
-                        "Patches in a batch",
-                        "How many batches had how many patches.",
+                        "Patches per batch",
+                        "Distribution of the number of patches.",
                         "patchbay_encoder_batch_patches",
                         "none",
                     ),
                     chart(
-                        "Mean batch",
-                        "Seconds on the device, batch by batch.",
+                        "Mean batch time",
+                        "Mean seconds on the device per batch.",
                         [Query(f"sum({BUSY}) / {BATCHES}", "seconds")],
                         "s",
                     ),
@@ -110,14 +110,14 @@ def dashboard() -> object:
                 "Images",
                 [
                     chart(
-                        "Decoding and cutting",
-                        "A free process waited for, in the sandboxed pool.",
+                        "Decoding and tiling",
+                        "In the sandboxed pool, including the wait for a free process.",
                         quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=stage("decode")),
                         "s",
                     ),
                     chart(
                         "Wait for the device",
-                        "From its tiles being there to its batch.",
+                        "From tiles ready to the start of the batch.",
                         quantiles("patchbay_stage_duration_seconds", 0.5, 0.95, labels=stage("encode_queue")),
                         "s",
                     ),
@@ -129,7 +129,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Failures",
-                        "Images that the encoder failed on or that could not be decoded, and processes that were lost.",
+                        "Images that could not be encoded or decoded, and decoding processes that died.",
                         [
                             Query("sum(rate(patchbay_encoder_failures_total{@}[_]))", "encoder"),
                             Query(
@@ -145,7 +145,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Formats",
-                        "Images accepted, by format.",
+                        "Accepted images, by format.",
                         [Query("sum by (format) (rate(patchbay_images_total{@}[_]))", "{{format}}")],
                         "ops",
                         width=12,

@@ -17,21 +17,21 @@ def dashboard() -> object:
     return board(
         "engine",
         "Engine",
-        "vLLM: is it up, is it full, how fast does it write?",
+        "vLLM: is it up, is it full, and how fast does it generate?",
         [
             (
                 "Now",
                 [
                     number(
                         "Down",
-                        "Instances whose engine takes no requests.",
+                        "Instances whose engine accepts no requests.",
                         Query("count(patchbay_engine_up{@} == 0) or vector(0)"),
                         "none",
                         steps=((1, RED),),
                     ),
                     number(
                         "Restarts, 1 hour",
-                        "Times it was started again.",
+                        "Engine restarts in the last hour.",
                         Query("sum(increase(patchbay_engine_restarts_total{@}[1h]))"),
                         "none",
                         steps=((0.5, YELLOW), (1.5, RED)),
@@ -40,20 +40,20 @@ def dashboard() -> object:
                     number("Running", "Requests in the current batch.", Query(RUNNING), "none"),
                     number(
                         "Waiting",
-                        "Requests that the scheduler has not begun.",
+                        "Requests not yet scheduled.",
                         Query(WAITING),
                         "none",
                         steps=((8, YELLOW), (32, RED)),
                     ),
                     number(
                         "KV cache in use",
-                        "Share of its blocks.",
+                        "Share of its blocks in use.",
                         Query("max(vllm:kv_cache_usage_perc{@})"),
                         "percentunit",
                         steps=full,
                         decimals=0,
                     ),
-                    number("Tokens", "Written a second.", Query(MADE), "ops", decimals=0),
+                    number("Tokens", "Generated per second.", Query(MADE), "ops", decimals=0),
                 ],
             ),
             (
@@ -75,7 +75,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Preemptions",
-                        "Requests put back for want of KV blocks: they compute their prompt twice.",
+                        "Requests preempted for lack of KV blocks; their prompts are computed again.",
                         [Query(preemptions, "preemptions")],
                         "reqps",
                     ),
@@ -86,19 +86,19 @@ def dashboard() -> object:
                 [
                     chart(
                         "Prompt and answer",
-                        "Tokens a second.",
+                        "Tokens per second.",
                         [Query(PROMPT, "prompt"), Query(MADE, "answer")],
                         "ops",
                     ),
                     chart(
-                        "Tokens in a step",
-                        "Of the scheduler: prompt pieces and answers together.",
+                        "Tokens per step",
+                        "Per scheduler step, prompts and answers together.",
                         quantiles("vllm:iteration_tokens_total", 0.5, 0.95),
                         "none",
                     ),
                     chart(
                         "Finished",
-                        "Requests, by why they ended.",
+                        "Requests, by finish reason.",
                         [
                             Query(
                                 "sum by (finished_reason) (rate(vllm:request_success_total{@}[_])) > 0",
@@ -115,7 +115,7 @@ def dashboard() -> object:
                 [
                     chart(
                         "First token",
-                        "From vLLM's taking the request to its first token.",
+                        "From when vLLM receives the request to its first token.",
                         quantiles("vllm:time_to_first_token_seconds", 0.5, 0.95, 0.99),
                         "s",
                     ),
@@ -134,7 +134,7 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Between tokens",
-                        "As vLLM makes them.",
+                        "As vLLM generates them.",
                         quantiles("vllm:inter_token_latency_seconds", 0.5, 0.95, 0.99),
                         "s",
                     ),

@@ -1,4 +1,4 @@
-"""Every file that is made, as text, by its path. Writes nothing."""
+"""Every generated file, as text, by its path. Writes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from helm.dashboards import cache, encoder, engine, overview, slo, stages
 
 FILES = Path(__file__).parent.parent / "patchbay" / "files"
-RULES_HEAD = "# Made from helm/dashboards/slo.py by `make docs`.\n"
+RULES_HEAD = "# Generated from helm/dashboards/slo.py by `make docs`.\n"
 DASHBOARDS = (overview, stages, encoder, cache, engine)
 
 

@@ -1,4 +1,4 @@
-"""Overview: do clients get answers, and in time."""
+"""Overview: do clients get answers, and in time?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from helm.dashboards.slo import FIRST_TOKEN_SECONDS
 BURN = ((1, YELLOW), (6, RED))
 
 
-def kept(name: str, window: str) -> Query:
-    """Share of good requests in a window, as recorded."""
+def good(name: str, window: str) -> Query:
+    """Recorded share of good requests in a window."""
     return Query(f"1 - avg(patchbay:{name}:error_ratio_{window}{{{RECORDED}}})")
 
 
 def burn(name: str) -> Query:
-    """How many times faster than allowed the error budget went, in the last hour."""
+    """The burn rate of the error budget over the last hour; 1 uses it up in exactly thirty days."""
     ratio = f"avg(patchbay:{name}:error_ratio_1h{{{RECORDED}}})"
     return Query(f"{ratio} / (1 - scalar(max(patchbay:{name}:objective)))")
 
@@ -34,13 +34,13 @@ def dashboard() -> object:
                     number(
                         "Available, 1 day",
                         "Share of the API's requests that did not end in a 5xx.",
-                        kept("availability", "1d"),
+                        good("availability", "1d"),
                         "percentunit",
                         decimals=3,
                     ),
                     number(
                         "Budget burn, availability",
-                        "Of the last hour. 1: the budget of thirty days lasts thirty days; 14.4: two days.",
+                        "Over the last hour. At 1 the thirty-day budget lasts thirty days, at 14.4 two days.",
                         burn("availability"),
                         "none",
                         steps=BURN,
@@ -48,14 +48,14 @@ def dashboard() -> object:
                     ),
                     number(
                         "First token in time, 1 day",
-                        f"Share of streams whose first token came within {FIRST_TOKEN_SECONDS:g} s.",
-                        kept("first_token", "1d"),
+                        f"Share of streams whose first token arrived within {FIRST_TOKEN_SECONDS:g} s.",
+                        good("first_token", "1d"),
                         "percentunit",
                         decimals=2,
                     ),
                     number(
                         "Budget burn, first token",
-                        "Of the last hour. 1: the budget of thirty days lasts thirty days; 14.4: two days.",
+                        "Over the last hour. At 1 the thirty-day budget lasts thirty days, at 14.4 two days.",
                         burn("first_token"),
                         "none",
                         steps=BURN,
@@ -63,14 +63,14 @@ def dashboard() -> object:
                     ),
                     number(
                         "Engines down",
-                        "Instances whose engine takes no requests.",
+                        "Instances whose engine accepts no requests.",
                         Query("count(patchbay_engine_up{@} == 0) or vector(0)"),
                         "none",
                         steps=((1, RED),),
                     ),
                     number(
-                        "Places in use",
-                        "Requests inside, as a share of max_inflight.",
+                        "Request slots in use",
+                        "Requests in flight, as a share of max_inflight.",
                         Query("sum(patchbay_inflight{@}) / sum(patchbay_inflight_limit{@})"),
                         "percentunit",
                         steps=((0.7, YELLOW), (0.9, RED)),
@@ -83,14 +83,14 @@ def dashboard() -> object:
                 [
                     chart(
                         "Requests",
-                        "Requests that ended, by status. 499: the client left.",
+                        "Finished requests, by status. 499: the client disconnected.",
                         [Query(f"sum by (code) (rate({requests}}}[_]))", "{{code}}")],
                         "reqps",
                         stack=True,
                     ),
                     chart(
                         "Failed and refused",
-                        "Shares of all requests.",
+                        "As shares of all requests.",
                         [
                             Query(f'(sum(rate({requests}, code=~"5.."}}[_])) or vector(0)) / {every}', "5xx"),
                             Query(f'(sum(rate({requests}, code="429"}}[_])) or vector(0)) / {every}', "429"),
@@ -100,8 +100,8 @@ def dashboard() -> object:
                         steps=((0.01, YELLOW), (0.05, RED)),
                     ),
                     chart(
-                        "Why",
-                        "Refusals for want of room, and images that were refused, by the error's code.",
+                        "Reasons",
+                        "Refusals for lack of capacity, and refused images, by error code.",
                         [
                             Query(
                                 "sum by (reason) (rate(patchbay_rejections_total{@}[_])) > 0", "{{reason}}"
@@ -119,14 +119,14 @@ def dashboard() -> object:
                 [
                     chart(
                         "First token",
-                        "From a streaming request to its first event.",
+                        "From the start of a streaming request to its first event.",
                         quantiles("patchbay_time_to_first_token_seconds", 0.5, 0.95, 0.99),
                         "s",
                         steps=((FIRST_TOKEN_SECONDS, RED),),
                     ),
                     chart(
                         "Between tokens",
-                        "Between two events of a stream.",
+                        "Between consecutive events of a stream.",
                         quantiles("patchbay_inter_token_latency_seconds", 0.5, 0.95, 0.99),
                         "s",
                     ),
@@ -144,17 +144,17 @@ def dashboard() -> object:
                 "Load",
                 [
                     chart(
-                        "Requests inside",
-                        "From their body to the end of their answer, and how many may be.",
+                        "Requests in flight",
+                        "From their body to the end of their answer, and the limit.",
                         [
-                            Query("sum(patchbay_inflight{@})", "inside"),
+                            Query("sum(patchbay_inflight{@})", "in flight"),
                             Query("sum(patchbay_inflight_limit{@})", "limit"),
                         ],
                         "none",
                     ),
                     chart(
                         "Images",
-                        "Images accepted, by where they came from and their level of detail.",
+                        "Accepted images, by source and level of detail.",
                         [
                             Query(
                                 "sum by (source, detail) (rate(patchbay_images_total{@}[_]))",
@@ -165,8 +165,8 @@ def dashboard() -> object:
                         stack=True,
                     ),
                     chart(
-                        "Clients that left",
-                        "While their body came, before their answer began, or within it.",
+                        "Client disconnects",
+                        "During the body, before the answer, or during it.",
                         [
                             Query(
                                 "sum by (stage) (rate(patchbay_cancelled_total{@}[_]))",

@@ -1,7 +1,4 @@
-"""Each kind of panel, drawn on the axes that it is given, much as Grafana draws it.
-
-Knows the panels of `panels` and nothing else that Grafana can draw.
-"""
+"""Draws each kind of panel in `panels` on given axes, much as Grafana does."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ UNITS = {"ops": "/s", "reqps": "/s"}
 
 
 def told(value: float, unit: str, decimals: int | None = None) -> str:
-    """As Grafana shows it, near enough."""
+    """A value roughly as Grafana formats it."""
     if math.isnan(value):
         return "–"
     if unit == "percentunit":
@@ -142,7 +139,7 @@ def draw_bars(axes: Axes, panel: Any, recording: Recording) -> None:
 
 
 def draw_heat(axes: Axes, panel: Any, recording: Recording) -> None:
-    """Buckets are cumulative: what lies in one is what the one below has not."""
+    """Buckets are cumulative: each one's own count is its value minus that of the bucket below."""
     lines = recording.lines(panel["targets"][0])
     if not lines:
         return

@@ -1,7 +1,7 @@
-"""The few kinds of panel that the dashboards are made of.
+"""The few kinds of panels that the dashboards consist of.
 
-Queries are written short: `@` stands for the labels that the dashboard's variables choose, and `[_]` for the range
-over which Grafana takes rates. Knows no metric.
+Queries are abbreviated: `@` stands for the labels selected by the dashboard's variables, and `[_]` for the range over
+which Grafana computes rates.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 CHOSEN = 'namespace=~"$namespace", instance=~"$instance"'
 RECORDED = 'namespace=~"$namespace"'
-"""What recording rules leave of it."""
+"""The selection that remains in recorded series."""
 
 Steps = Sequence[tuple[float, str]]
-"""(from this value on, this colour); below the first it is green."""
+"""(from this value on, this colour); green below the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def written(expr: str) -> str:
 
 
 def quantiles(metric: str, *shares: float, labels: str = "@") -> list[Query]:
-    """Of a histogram, over all instances that are chosen."""
+    """Quantiles of a histogram over all selected instances."""
     return [
         Query(
             f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{{{labels}}}[_])))",
@@ -51,7 +51,7 @@ def quantiles(metric: str, *shares: float, labels: str = "@") -> list[Query]:
 def number(
     title: str, text: str, query: Query, unit: str, *, steps: Steps = (), decimals: int | None = None
 ) -> Any:
-    """One number now, an hour's course behind it; six of them fill a line."""
+    """The current value, with a sparkline of the last hour; six fill a row."""
     panel = (
         stat.Panel()
         .title(title)
@@ -88,7 +88,7 @@ def chart(
     steps: Steps = (),
     top: float | None = None,
 ) -> Any:
-    """Lines over time, from nought; `stack` fills them one upon another."""
+    """Lines over time, starting at zero; `stack` stacks them."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -125,7 +125,7 @@ def chart(
 
 
 def bars(title: str, text: str, queries: Sequence[Query], unit: str, *, width: int, steps: Steps) -> Any:
-    """One bar a query, now, in the order given."""
+    """One bar per query with its current value, in the given order."""
     panel = (
         bargauge.Panel()
         .title(title)
@@ -144,7 +144,7 @@ def bars(title: str, text: str, queries: Sequence[Query], unit: str, *, width: i
 
 
 def spread(title: str, text: str, metric: str, unit: str, *, width: int = 8) -> Any:
-    """How a histogram's values are spread over its buckets, over time."""
+    """A histogram's distribution over its buckets, over time."""
     target = _target(Query(f"sum by (le) (increase({metric}_bucket{{@}}[_]))", "{{le}}"), "A").format(
         PromQueryFormat.HEATMAP
     )

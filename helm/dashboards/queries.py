@@ -1,4 +1,4 @@
-"""The queries of the dashboards as they are committed, made ready for Prometheus itself."""
+"""The queries of the committed dashboards, prepared for Prometheus itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Target:
     board: str
     panel: str
     expr: str
-    """As Grafana has it."""
+    """As written in the dashboard."""
 
     def over(self, window: str) -> str:
         """For every instance, with rates over `window`."""
@@ -24,7 +24,7 @@ class Target:
 
 
 def ready(expr: str, window: str) -> str:
-    """A query as Grafana has it, for every instance, with rates over `window`."""
+    """A dashboard's query for every instance, with rates over `window`."""
     return expr.replace("$__rate_interval", window).replace("$namespace", ".*").replace("$instance", ".*")
 
 
@@ -33,7 +33,7 @@ def boards() -> dict[str, Any]:
 
 
 def panels(board: Any) -> Iterator[tuple[str, Any]]:
-    """(title of its row, panel), top to bottom."""
+    """(row title, panel), from top to bottom."""
     row = ""
     for panel in board["panels"]:
         if panel["type"] == "row":

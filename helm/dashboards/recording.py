@@ -1,4 +1,4 @@
-"""What a Prometheus recorded over a stretch of time, asked for with the dashboards' own queries."""
+"""What a Prometheus server recorded over a period, read with the dashboards' own queries."""
 
 from __future__ import annotations
 

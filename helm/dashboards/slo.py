@@ -1,7 +1,7 @@
 """The service-level objectives, and the recording rules that follow from them.
 
-Change an objective here and run `make docs`. Alerts compare with the recorded objectives, so that no other file has
-the numbers.
+Change an objective here and run `make docs`. Alerts compare with the recorded objectives, so no other file contains the
+numbers.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ AVAILABILITY = 0.999
 FIRST_TOKEN_SHARE = 0.95
 """Share of streaming requests whose first event must come within FIRST_TOKEN_SECONDS."""
 FIRST_TOKEN_SECONDS = 2.5
-"""A bucket of `patchbay_time_to_first_token_seconds`; elsewhere nothing is known of how many were faster."""
+"""A bucket of `patchbay_time_to_first_token_seconds`; between buckets it is not known how many were faster."""
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-"""Of the burn rates: https://sre.google/workbook/alerting-on-slos/, table 5-8."""
+"""For the burn rates: https://sre.google/workbook/alerting-on-slos/, table 5-8."""
 SERVICE = "by (namespace, service, job)"
-"""One series a service: compose has the job alone, Kubernetes all three."""
+"""One series per service: compose has only the job label, Kubernetes all three."""
 API = 'route=~"/v1/.+"'
 
 
 def availability_errors(window: str) -> str:
-    """Share of requests that ended in a 5xx. A series that has never failed counts as nought."""
+    """Share of requests that ended in a 5xx. A missing series of failures counts as zero."""
     every = f"sum {SERVICE} (rate(patchbay_requests_total{{{API}}}[{window}]))"
     failed = f'sum {SERVICE} (rate(patchbay_requests_total{{{API},code=~"5.."}}[{window}]))'
     return f"({failed} or 0 * {every}) / {every}"
 
 
 def first_token_errors(window: str) -> str:
-    """Share of streaming requests whose first event came late."""
+    """Share of streaming requests whose first event was late."""
     name = "patchbay_time_to_first_token_seconds"
     in_time = f'sum {SERVICE} (rate({name}_bucket{{le="{FIRST_TOKEN_SECONDS}"}}[{window}]))'
     return f"1 - {in_time} / sum {SERVICE} (rate({name}_count[{window}]))"
 
 
 def groups() -> list[dict[str, Any]]:
-    """Prometheus's rule groups: the objectives, and the share of errors in each window."""
+    """Rule groups for Prometheus: the objectives, and the error ratio in each window."""
     objectives = [
         {"record": "patchbay:availability:objective", "expr": f"vector({AVAILABILITY})"},
         {"record": "patchbay:first_token:objective", "expr": f"vector({FIRST_TOKEN_SHARE})"},

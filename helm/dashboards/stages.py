@@ -1,4 +1,4 @@
-"""Stages: where a request's time goes, along its critical path."""
+"""Stages: where a request's time is spent, along its critical path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WAITING = "admission|encode_queue|engine_wait"
 
 
 def waterfall(share: float) -> list[Query]:
-    """A quantile of each stage among the requests that were in it, in the order in which a request meets them."""
+    """A quantile of each stage over the requests that were in it, in the order of the stages."""
     return [
         Query(
             f'histogram_quantile({share}, sum by (le) (rate({STAGE}_bucket{{@, stage="{stage}"}}[_])))', stage
@@ -27,14 +27,14 @@ def dashboard() -> object:
     return board(
         "stages",
         "Stages",
-        "Where does a request's time go? The stages of each request sum to its total.",
+        "Where is a request's time spent? The stages of each request sum to its total.",
         [
             (
                 "Waterfall",
                 [
                     bars(
                         "Median",
-                        "Of the requests that were in a stage, half were there for less.",
+                        "Half of the requests that were in a stage spent less time there.",
                         waterfall(0.5),
                         "s",
                         width=12,
@@ -42,7 +42,7 @@ def dashboard() -> object:
                     ),
                     bars(
                         "95th percentile",
-                        "Of the requests that were in a stage, 95 % were there for less.",
+                        "95 % of the requests that were in a stage spent less time there.",
                         waterfall(0.95),
                         "s",
                         width=12,
@@ -55,14 +55,14 @@ def dashboard() -> object:
                 [
                     chart(
                         "Mean request",
-                        "Seconds in each stage, averaged over all requests: they add up to the whole.",
+                        "Seconds in each stage, averaged over all requests; they add up to the total.",
                         [Query(f'{seconds}="{stage}"}}[_])) / {requests}', stage) for stage in STAGES],
                         "s",
                         width=24,
                         stack=True,
                     ),
-                    chart("Median", "Of each stage.", waterfall(0.5), "s", width=12),
-                    chart("95th percentile", "Of each stage.", waterfall(0.95), "s", width=12),
+                    chart("Median", "Per stage.", waterfall(0.5), "s", width=12),
+                    chart("95th percentile", "Per stage.", waterfall(0.95), "s", width=12),
                 ],
             ),
             (
@@ -70,7 +70,7 @@ def dashboard() -> object:
                 [
                     chart(
                         "Share of time spent waiting",
-                        "For visual tokens, for the encoder, for an engine that restarts.",
+                        "For visual tokens, for the encoder, or for a restarting engine.",
                         [Query(f'{seconds}=~"{WAITING}"}}[_])) / {seconds}="total"}}[_]))', "waiting")],
                         "percentunit",
                         width=12,
@@ -78,8 +78,8 @@ def dashboard() -> object:
                     ),
                     chart(
                         "Queues",
-                        "Requests that wait for visual tokens, images that wait for the encoder, and requests "
-                        "that wait in vLLM.",
+                        "Requests waiting for visual tokens, images waiting for the encoder, and requests "
+                        "waiting in vLLM.",
                         [
                             Query("sum by (stage) (patchbay_queue_depth{@})", "{{stage}}"),
                             Query("sum(vllm:num_requests_waiting{@})", "engine"),

@@ -76,6 +76,6 @@ def test_the_notes_end_with_commands_that_fit() -> None:
     notes = files()["NOTES.txt"]
     assert "kubectl -n vision port-forward service/shop-patchbay 8000:80" in notes
     assert "helm -n vision test shop" in notes
-    assert "Everybody who reaches the port is served" in notes
+    assert "There is no authentication" in notes
     closed = files(EVERYTHING)["NOTES.txt"]
     assert "Everybody" not in closed and "http://a.example/v1" in closed
