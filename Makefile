@@ -5,7 +5,7 @@
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
-# one more than there are cores: many tests wait for processes of their own
+# one more than there are cores: many tests wait for child processes
 TESTERS := $(shell expr $$(nproc) + 1)
 URL ?= http://127.0.0.1:8000
 LOAD = $(VENV)/python -m loadtests --url $(URL)
@@ -24,7 +24,7 @@ serve: setup  ## install, then serve the embedded model; ARGS="..." are passed t
 	@$(VENV)/patchbay serve $(ARGS)
 
 test: setup-test  ## every check and test that needs no GPU
-	@$(MAKE) --no-print-directory check unit e2e
+	@$(MAKE) --no-print-directory check unit families e2e
 
 check: setup-test  ## format, lint and types
 	$(VENV)/ruff format --check .
@@ -40,45 +40,45 @@ families: setup-test  ## every model family against transformers' processors on 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e
 
-format: setup-test  ## rewrite the code in the house's format
+format: setup-test  ## format the code
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
 
-docs: setup-test  ## rewrite the pages that are made from code
+docs: setup-test  ## regenerate the pages that are made from code
 	$(VENV)/python -m service.cli.reference > docs/settings.md
 	$(VENV)/python -m service.cli.reference metrics > docs/metrics.md
 	$(VENV)/python -m service.cli.reference api > docs/api.md
 	$(VENV)/python helm/document.py
 	$(VENV)/python -m helm.dashboards
 
-load: setup-test  ## load test: the capacity of what serves at URL=http://127.0.0.1:8000; ARGS="..." are passed on
+load: setup-test  ## load test: the capacity of the service at URL=http://127.0.0.1:8000; ARGS="..." are passed on
 	@$(LOAD) --shape steps $(ARGS)
 
-load-ramp: setup-test  ## load test: from nothing to 20 requests/s in two minutes
+load-ramp: setup-test  ## load test: from zero to 20 requests/s in two minutes
 	@$(LOAD) --shape ramp --rate 20 --seconds 120 $(ARGS)
 
 load-spike: setup-test  ## load test: calm, a burst, calm again
 	@$(LOAD) --shape spike --rate 2 --peak 40 --seconds 30 $(ARGS)
 
-load-soak: setup-test  ## load test: a steady load for half an hour
+load-soak: setup-test  ## load test: constant load for half an hour
 	@$(LOAD) --shape soak --rate 4 --seconds 1800 $(ARGS)
 
 load-ui: setup-test  ## load test: Locust's page at http://127.0.0.1:8089
 	@$(LOAD) --shape users --ui --web-host 127.0.0.1 $(ARGS)
 
-load-distributed: setup-test  ## load test: the capacity, asked by four processes
+load-distributed: setup-test  ## load test: the capacity, with four generator processes
 	@$(LOAD) --shape steps --processes 4 $(ARGS)
 
-bench: setup-test  ## every kernel's and the encoders' correctness gate, then their times
+bench: setup-test  ## check and time every kernel and the encoders
 	$(VENV)/python -m kernels.bench
 	$(VENV)/python -m benchmarks.encoders
 
 image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
 	@deploy/image.sh $(TARGETS)
 
-lock: setup-test  ## rewrite the versions that the images install
+lock: setup-test  ## update the pinned versions that the images install
 	$(VENV)/python deploy/lock.py cpu > .venv/cpu.txt && mv .venv/cpu.txt deploy/constraints/cpu.txt
 	$(VENV)/python deploy/lock.py cuda > .venv/cuda.txt && mv .venv/cuda.txt deploy/constraints/cuda.txt
 
-clean:  ## forget the virtual environment and caches
+clean:  ## delete the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,7 +1,4 @@
-"""Servers as processes of their own, on loopback: started, waited for until they are ready, and ended.
-
-Knows nothing of what a server is asked.
-"""
+"""Servers as child processes on loopback: started, waited for until they are ready, and stopped."""
 
 from __future__ import annotations
 

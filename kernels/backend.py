@@ -1,7 +1,4 @@
-"""Which implementation of a kernel runs: chosen once at start, named in every call, never swapped in silence.
-
-Knows devices and processors; nothing of what the kernels compute.
-"""
+"""Which implementation of a kernel runs: chosen once at startup, named in every call, never swapped silently."""
 
 from __future__ import annotations
 

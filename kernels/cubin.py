@@ -1,4 +1,4 @@
-"""What a kernel costs, compiled for GPUs that are not here and read from its machine code. Knows nothing of kernels."""
+"""What a kernel costs, compiled for GPUs that are not present and read from its machine code."""
 # triton publishes no types
 # mypy: disable-error-code="no-untyped-call"
 

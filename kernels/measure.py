@@ -1,6 +1,6 @@
-"""How every kernel is measured: error against fp64, and times of several calls taken in turns.
+"""How every kernel is measured: error against fp64, and times of several alternating calls.
 
-Knows nothing of any kernel. A benchmark hands in named calls and gets seconds back; it judges them itself.
+A benchmark passes named calls and gets seconds back; it judges them itself.
 """
 # torch leaves its streams and events without annotations
 # mypy: disable-error-code="no-untyped-call"

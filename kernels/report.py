@@ -1,6 +1,6 @@
 """What a benchmark reports: one row schema for all kernels, with the columns without which a time means nothing.
 
-Knows neither how times are taken (`measure.py`) nor what was run.
+`measure.py` takes the times.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The nouns of Patchbay, in the order in which one image meets them, and the seams between the rooms.
+"""The central types of Patchbay, in the order in which an image meets them, and the interfaces between rooms.
 
-Knows nothing of HTTP, torch, vLLM or any model family: standard library only, so that the gateway can be
-installed without them and every other module can import this one.
+Knows nothing of HTTP, torch, vLLM or any model family: standard library only, so that the gateway can be installed
+without them and every other module can import this one.
 """
 
 from __future__ import annotations

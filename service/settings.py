@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     max_connections: int | None = Field(
         None,
         ge=2,
-        description="Maximum number of open client connections. Beyond it, the connection that has been idle longest is "
+        description="Maximum number of open client connections. Beyond it, the one that has been idle longest is "
         "closed; if none is idle, the new one is refused with 503. Default: four times max_inflight, or as many as the "
         "process's limit on file descriptors allows.",
     )
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     fetch_user_agent: str | None = Field(
         None,
         pattern=r"^[!-~]([ -~]{0,254}[!-~])?$",
-        description="User-Agent header with which images are fetched, in printable ASCII. Some hosts only serve clients "
+        description="User-Agent header for fetching images, in printable ASCII. Some hosts only serve clients "
         "whose User-Agent names a web page or a contact address. Default: patchbay/ and the version.",
     )
     allow_private_urls: bool = Field(

@@ -77,7 +77,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 def test_the_file_tree_names_real_places() -> None:
-    block = README.partition("## What is where")[2].partition("```")[2].partition("```")[0]
+    block = README.partition("## Source tree")[2].partition("```")[2].partition("```")[0]
     stack: list[str] = []
     named = []
     for line in block.strip("\n").splitlines():

@@ -1,7 +1,7 @@
 """Towers run by transformers and by us.
 
 Both take the same uint8 pixels and give the same rows: hidden states after the last layer, through the projector of a
-model that has this tower, where there is one. `native.py` has those of pictures of any sizes. Knows nothing of time.
+model that has this tower, where there is one. `native.py` has those of pictures of any sizes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Towers that take pictures of any sizes in one packed forward, run by transformers and by us (Qwen2.5-VL).
 
 Both take the same cells, uint8 [cells, side, side, 3], picture by picture and row by row, and give a row for each.
-Knows nothing of time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A tower's own layers through `torch.compile`, layer by layer: one compilation serves all of them.
 
-For devices where somebody measured that it wins; `choice.py` never takes it by itself. Knows nothing of what a layer
-does.
+For devices where it was measured to be faster; `choice.py` never chooses it by itself.
 """
 
 from __future__ import annotations

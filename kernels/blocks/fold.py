@@ -5,7 +5,7 @@
 - quick_gelu(y) = swish(1.702·y) / 1.702: the factors go into the products before and after, and what is left is an
   epilogue that oneDNN has.
 
-Factors are multiplied in fp32 and rounded once. Knows nothing of images or of threads.
+Factors are multiplied in fp32 and rounded once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """layer_norm: the normalisation between a CLIP tower's patch embedding and its first block, one launch.
 
-`reference.py` says what is computed, `fused.py` how it is done on a GPU; on a CPU torch's own is taken, and `README.md`
-says why. Knows nothing of towers.
+`reference.py` says what is computed, `fused.py` how it is done on a GPU; on a CPU torch's own is used, and `README.md`
+says why.
 """
 
 from __future__ import annotations

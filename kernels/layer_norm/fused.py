@@ -1,6 +1,6 @@
 """layer_norm as one Triton kernel: a program reads one token into registers once, and writes it once.
 
-Knows nothing of which backend was wanted; this is the only file here that imports triton.
+This is the only file here that imports triton.
 """
 # a kernel's pointers have no Python type, and triton publishes no types for its decorator
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

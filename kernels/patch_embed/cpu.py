@@ -1,7 +1,7 @@
 """patch_embed on a CPU: pixels to rows, then one matrix product that adds to the offsets in its epilogue.
 
 The product is bf16 where the weights are (`fold.py` asks the processor), fp32 elsewhere, always accumulated in
-fp32. Knows nothing of threads: torch's own are used.
+fp32. Uses torch's own threads.
 """
 
 from __future__ import annotations

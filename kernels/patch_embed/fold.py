@@ -5,7 +5,7 @@ With E the patch projection, b its bias, μ and σ the normalisation, for a pixe
     E·((x/255 − μ)/σ) + b  =  W·(x − 128) + b'     W = E/(255σ),  b' = b + Σ E·(128/255 − μ)/σ
 
 W is rounded to the dtype of the matrix product, b' stays fp32. x − 128 is exact in bf16; why the centre matters
-is in README.md. Knows nothing of devices' speed or of checkpoints: the caller finds the tensors.
+is in README.md. The caller finds the tensors in the checkpoint.
 """
 
 from __future__ import annotations

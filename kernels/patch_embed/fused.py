@@ -2,7 +2,7 @@
 
 One program makes a block of [tokens, hidden] of one tile. Nothing in its loop is masked: tokens and channels past
 the end repeat the last one and are not stored, K past the end meets zero weights. The choices here are argued in
-README.md. Knows nothing of which backend was wanted; this is the only file that imports triton.
+README.md. This is the only file that imports triton.
 """
 # a kernel's pointers have no Python type, and triton publishes no types for its decorator
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

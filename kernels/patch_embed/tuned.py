@@ -1,7 +1,4 @@
-"""Block shapes that were the fastest on a GPU: found by `python -m kernels.tune` and committed, so no request searches.
-
-Knows nothing of the kernel, and nothing of how times are taken.
-"""
+"""Block shapes that were fastest on a GPU: found by `python -m kernels.tune` and committed, so no request searches."""
 
 from __future__ import annotations
 

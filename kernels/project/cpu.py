@@ -2,7 +2,7 @@
 
 The weights were packed when they were folded, so that no call reorders them, and a value is rounded once per product
 where the chain rounds twice. Many rows go through in slabs: what lies between the products stays in the cache, and
-memory does not grow with the batch. Knows nothing of threads: torch's own are used.
+memory does not grow with the batch. Uses torch's own threads.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ layer behind it:
 
 W' is rounded to the dtype of the product, ΣW' sums what was rounded, b' stays fp32. An RMSNorm has no mean. Per
 patch instead of per row, each part of a row has a mean, a std and a ΣW' of its own. For the CPU the weights are packed
-as oneDNN wants them. Knows nothing of checkpoints' names: the caller finds the tensors.
+as oneDNN expects them. The caller finds the tensors in the checkpoint.
 """
 
 from __future__ import annotations

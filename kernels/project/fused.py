@@ -2,7 +2,7 @@
 
 One program makes a block of [rows, width]. Nothing in its loop is masked: rows and channels past the end repeat the
 last one and are not stored, columns past a patch's end meet zero weights. The choices here are argued in README.md.
-Knows nothing of which backend was wanted; this is the only file that imports triton.
+This is the only file that imports triton.
 """
 # a kernel's pointers have no Python type, and triton publishes no types for its decorator
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"

@@ -1,6 +1,6 @@
 """Where each row goes in a packed output: an index, checked once, used in the store of the last product.
 
-Knows nothing of tiles or projectors, only of rows by number.
+Rows are given by number.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """CUDA-graph batch sizes: how a batch is cut into chunks, and which sizes of chunk get a graph. No torch.
 
-Sizes are in tiles, which all cost the same. Knows nothing of devices.
+Sizes are in tiles, which all cost the same.
 """
 
 from __future__ import annotations

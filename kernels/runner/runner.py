@@ -8,7 +8,7 @@ device. Per slot three events say who may go on:
     landed     its rows have been copied    compute waits for it before it overwrites the rows
 
 The host waits for `staged` of a slot that comes round again, and at the end for the rows; nothing waits for the whole
-device. Knows nothing of images, models or requests; used by one thread.
+device. Used by one thread.
 """
 
 from __future__ import annotations

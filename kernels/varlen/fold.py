@@ -5,8 +5,6 @@
 - the MLP's width is padded with zeros to whole cache lines (Qwen2.5-VL's 3420 is a multiple of 4 alone, which slows
   every matrix product on a GPU);
 - on a CPU weights lie as oneDNN reads them, and SiLU is its epilogue.
-
-Knows nothing of images.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ within windows of a few cells on a side, the others within the image. Windows at
 is padded. Here the cells are put in such an order that windows of equal length lie side by side over all images: the
 attention of a layer is then one call for each length, of which there are few, and not one for each window.
 
-Arithmetic on the host, from sizes alone. Knows nothing of weights.
+Arithmetic on the host, from sizes alone.
 """
 
 from __future__ import annotations

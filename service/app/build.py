@@ -1,6 +1,6 @@
-"""The parts that the service is made of, each made from what was prepared and entered in the stack that ends it.
+"""Builds the parts of the service, each from what was prepared, and enters each in the stack that ends it.
 
-Knows how each part is made, not the order in which they come up.
+The order in which they start is in `start.py`.
 """
 
 from __future__ import annotations

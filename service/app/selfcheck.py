@@ -1,7 +1,6 @@
-"""One synthetic image from end to end, before the service says that it is ready.
+"""One synthetic image through all stages, before the service reports that it is ready.
 
-It is the largest the checkpoint allows, so that limits, widths and the plugin's version are all seen to agree.
-Knows the way of a request and nothing of what lies along it.
+It is the largest that the checkpoint allows, so that limits, widths and the plugin's version are all checked.
 """
 
 from __future__ import annotations

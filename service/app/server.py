@@ -1,7 +1,7 @@
 """uvicorn, taught to drain: on a signal readiness drops and new work is refused, while running answers end.
 
 A second server, for operators, may run beside it in the same event loop: it answers until the first has ended, so
-that a drain can be watched. Knows nothing of what is served.
+that a drain can be watched.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 One file (in /dev/shm) is written by the encoder's process and mapped read-only by the engine's processes.
 `layout` is the form of the file, `store` the one writer, `reader` the engine's side, `values` the check of what was
-read, `orphans` the removal of files whose owner was killed. Standard library and numpy only. Knows nothing of images,
-requests, vLLM or torch.
+read, `orphans` the removal of files whose owner was killed. Standard library and numpy only: this room depends on
+nothing but `errors`, neither on torch nor on vLLM.
 """
 
 from service.arena.layout import ARENA_VERSION, ArenaMismatch, ArenaSpec

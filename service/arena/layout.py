@@ -1,8 +1,8 @@
 """The form of the arena's file: a header, a slot table in columns, and a pool of equal pages.
 
 Like a paged KV cache: an entry is one slot, which names its pages; a page holds `page_rows` rows of soft tokens.
-A slot is readable while its generation is even; the writer makes it odd before it changes anything. Knows
-nothing of leases or eviction, and does no input or output.
+A slot is readable while its generation is even; the writer makes it odd before it changes anything. Leases and
+eviction are the store's; this module does no input or output.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A find or a read never sees a half-written or a recycled slot: generations are compared before and after. When the
 encoder's process was started anew and its arena replaced the old file, the reader follows it; where there is no file
-yet it says so until there is one. Knows nothing of leases: who asks for a key must know that somebody holds it.
+yet, it says so until there is one. It takes no leases: whoever asks for a key must know that its entry is leased.
 One thread may use a reader.
 """
 

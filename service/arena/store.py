@@ -1,8 +1,8 @@
 """The encoder's side of the arena: the only writer.
 
 Entries are evicted least recently used first, never while leased, and not while quarantined: the engine may still
-read the rows of a request that was aborted, for a short time. Thread-safe. Knows nothing of images or of torch:
-rows come as raw bytes.
+read the rows of a request that was aborted, for a short time. Thread-safe. Rows come as raw
+bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a checkpoint's own files tell before anything is loaded: sizes, width, context, number format.
+"""What a checkpoint's files say before anything is loaded: sizes, width, context, number format.
 
-Standard library only, but for hub ids, which huggingface_hub resolves to a folder. Knows no family: geometry and
+Standard library only, except for hub ids, which huggingface_hub resolves to a folder. Knows no family: geometry and
 towers read their own parts.
 """
 

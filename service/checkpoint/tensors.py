@@ -1,4 +1,4 @@
-"""A checkpoint's tensors by name, of which only a tower's own are read. Knows files and names, no family."""
+"""A checkpoint's tensors by name, of which only a tower's own are read. Knows no family."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Pillow decodes, and its pixels count where viewers differ: what a GIF's first frame leaves bare of its screen has the
 palette's first colour, or is white where the frame has a transparent one. Orientation and size come from our own header
-reader, and a decoder that finds another size is not believed. Runs inside the sandboxed worker. Knows nothing of tiles.
+reader, and a decoder that finds another size is not believed. Runs inside the sandboxed worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a decoding process gives up before it sees a stranger's bytes. Linux. Knows nothing of images.
+"""What a decoding process gives up before it sees a stranger's bytes. Linux only.
 
 It cannot open files, sockets or pipes, start programs (where it does not run as root), write files, dump core, or
 take more memory and processor time than was set; and it ends with the process that started it.

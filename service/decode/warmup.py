@@ -1,5 +1,5 @@
 """Decodes and cuts one small image of every kind, so that whatever libraries load late is loaded before the sandbox
-closes. Knows nothing of requests."""
+closes."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 When the device is free, whatever waits goes at once; while it is busy, work gathers. There is no timer. A
 failing batch is split in halves until the item that breaks it fails alone, and the thread outlives every
-failure. Payloads go to the device thread, reply addresses stay here. Knows nothing of images or tensors.
+failure. Payloads go to the device thread, reply addresses stay here. Payloads are of any type.
 
 The rules are those of text-embeddings-inference's queue: budget by cost, one batch on the device, departed
 callers skipped when popped, health as the result of the last real call.

@@ -1,4 +1,4 @@
-"""Which of the waiting items go to the device together. Pure; knows no threads and no clock."""
+"""Which of the waiting items go to the device together: pure functions, without threads or a clock."""
 
 from __future__ import annotations
 

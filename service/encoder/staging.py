@@ -1,6 +1,6 @@
 """How batches reach the device: staged through pinned memory with CUDA graphs, or in one plain copy.
 
-`choose_runs` is what `patchbay check` shows and what `make_runner` does. Knows nothing of images or of batching.
+`patchbay check` shows the result of `choose_runs`, and `make_runner` applies it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One run of the engine: its processes under their reaper, and what they write to their log.
-
-Knows a command line and its environment; of vLLM only what its log lines look like.
-"""
+"""One run of the engine: its processes under their reaper, and what they write to their log."""
 
 from __future__ import annotations
 

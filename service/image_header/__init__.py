@@ -1,8 +1,8 @@
 """What an image's header says: format, size, orientation.
 
 Reads headers and never pixels, with the standard library only, in time bounded by a number of segments and not by the
-file's length. Gateway and sandboxed decoder both use it, so they cannot disagree about an image. It knows nothing of
-limits or clients, so that the sandbox need not import them.
+file's length. Gateway and sandboxed decoder both use it, so they cannot disagree about an image. It does not
+depend on limits or requests, so that the sandbox need not import them.
 """
 
 from __future__ import annotations

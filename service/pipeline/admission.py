@@ -2,7 +2,7 @@
 
 A request takes a place or is refused at once. Visual tokens are waited for, first come first served, so that a large
 image is not passed by small ones for ever. The seconds in `Retry-After` are measured from how long requests have
-taken. Knows nothing of HTTP, nor of what a permit is used for. Not thread-safe: one event loop.
+taken. Not thread-safe: one event loop.
 """
 
 from __future__ import annotations

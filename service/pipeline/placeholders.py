@@ -2,8 +2,7 @@
 
 A tokenizer turns the text `<IMG_CONTEXT>` into the very token that stands for an image. Each such text that can reach
 the prompt is broken by a zero-width space after its first character, so that it stays text. What is not text follows
-from its place, never from what it says of itself: image parts lie in `messages[].content` and nowhere else. Knows no
-family: the texts are given.
+from its place, never from its own claims: image parts are in `messages[].content` and nowhere else.
 """
 
 from __future__ import annotations

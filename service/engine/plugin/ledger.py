@@ -1,4 +1,4 @@
-"""Which rows a step of the engine loads, decided where a request can still fail alone. Knows no vLLM, no torch.
+"""Which rows a step of the engine loads, decided where a request can still fail alone. Imports neither vLLM nor torch.
 
 `Ledger` is the scheduler's side: a key must be in the arena, with the rows that the request says, all of them
 numbers that the model can take. `load` is a worker's side: it copies exactly the entry that was checked.

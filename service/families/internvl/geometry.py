@@ -1,7 +1,7 @@
 """InternVL's geometry: which tiles an image becomes, how many soft tokens, and how they stand in the prompt.
 
 Same tiling as transformers' GotOcr2ImageProcessor, same prompt as its InternVLProcessor: `<img>`, the soft tokens,
-`</img>` in the place of the one `<IMG_CONTEXT>` that the chat template writes. Knows nothing of pixels or weights.
+`</img>` in the place of the one `<IMG_CONTEXT>` that the chat template writes. Standard library only.
 """
 
 from __future__ import annotations

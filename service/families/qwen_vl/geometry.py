@@ -3,7 +3,7 @@
 An image is one view, and its *cells*, squares of merged patches that become one soft token each, are its tiles. Same
 sizes as transformers' Qwen2VLImageProcessor, same prompt as its Qwen2_5_VLProcessor: the soft tokens in the place of
 the one `<|image_pad|>` that the chat template writes, between `<|vision_start|>` and `<|vision_end|>`, which it
-writes itself. Knows nothing of pixels or weights.
+writes itself. Standard library only.
 """
 
 from __future__ import annotations
