@@ -1,8 +1,8 @@
 """Fits the images of one request into the model's context, from their sizes alone.
 
-`low` and `high` are the client's choice and are kept. `auto` starts as high as the checkpoint allows and gives up tiles,
-evenly, until the images take at most half of the context; the other half belongs to the text. Works for any family that
-implements `Geometry`.
+`low` and `high` are the client's choice and are kept. `auto` starts as high as the checkpoint allows and gives up
+tiles, evenly, until the images take at most half of the context; the other half belongs to the text. Works for any
+family that implements `Geometry`.
 """
 
 from __future__ import annotations
