@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> Prepared:
         _must_pass_through(geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
     if not settings.arena_dir.is_dir():
-        raise ConfigurationError(f"arena_dir: {settings.arena_dir} is no folder")
+        raise ConfigurationError(f"arena_dir: {settings.arena_dir} is not a folder")
     machine = inspect(settings.arena_dir)
     plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings))
     served_name = served_name_of(settings, checkpoint)
@@ -80,16 +80,16 @@ def prepare(settings: Settings) -> Prepared:
 
 
 def _check_installed(settings: Settings) -> None:
-    """The gateway can be installed alone; then others must do the rest."""
+    """The gateway can be installed without encoder and engine, which must then run elsewhere."""
     if settings.images == "handles" and find_spec("torch") is None:
         raise ConfigurationError(
-            "images=handles encodes images here, and PyTorch is not installed: install Patchbay with its cpu or cuda "
-            "extra, or choose images=passthrough and name an engine that has a tower of its own with engine_url"
+            "images=handles encodes images here, but PyTorch is not installed: install Patchbay with its cpu or cuda "
+            "extra, or choose images=passthrough and name an engine with its own vision tower in engine_url"
         )
     if settings.engine_url is None and find_spec("vllm") is None:
         raise ConfigurationError(
             "vLLM is not installed, so no engine can be started here: install Patchbay with its cpu or cuda extra, or "
-            "name an engine that runs with engine_url"
+            "name a running engine in engine_url"
         )
 
 
@@ -128,7 +128,7 @@ def served_name_of(settings: Settings, checkpoint: Checkpoint) -> str:
 
 
 def _must_pass_through(geometry: Geometry) -> None:
-    """Raises ConfigurationError where the engine's own tower cannot apply what was set for all images."""
+    """Raises ConfigurationError if the engine's own tower cannot apply a setting that concerns all images."""
     try:
         geometry.processor_options("high")
     except InvalidRequest as error:
@@ -136,12 +136,12 @@ def _must_pass_through(geometry: Geometry) -> None:
 
 
 def row_width(checkpoint: Checkpoint, geometry: Geometry) -> int:
-    """Numbers of one soft token."""
+    """The length of a soft token's vector."""
     return checkpoint.hidden_size * geometry.facts.row_widths
 
 
 def dtype_of(settings: Settings, checkpoint: Checkpoint, geometry: Geometry) -> Dtype:
-    """Raises ConfigurationError when the checkpoint's is none that is served."""
+    """Raises ConfigurationError if the number format is not supported."""
     dtype = checkpoint.dtype if settings.dtype == "auto" else settings.dtype
     if dtype not in ITEM_BYTES:
         raise ConfigurationError(
@@ -156,7 +156,7 @@ def dtype_of(settings: Settings, checkpoint: Checkpoint, geometry: Geometry) -> 
 
 
 def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
-    """What the plan must know of a checkpoint that is served in `dtype`."""
+    """What a checkpoint served in `dtype` needs, for the plan."""
     largest = geometry.largest
     scale = ITEM_BYTES[dtype] / ITEM_BYTES.get(checkpoint.dtype, ITEM_BYTES[dtype])
     return Need(

@@ -45,7 +45,7 @@ async def self_check(
     if tokens <= rows:
         raise ConfigurationError(
             f"the engine counts {tokens} prompt tokens for an image of {rows} soft tokens and a question: it does not "
-            "put them where the image stands"
+            "put them in the image's place"
         )
     return tokens
 

@@ -1,6 +1,6 @@
 """The composition root: the running service as its HTTP side sees it.
 
-The HTTP side is up at once and tells the truth while the rest starts.
+The HTTP side is up immediately and reports the state of the rest while it starts.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ ENGINE_VERSION = "0.32.0"
 
 
 class Patchbay:
-    """The running service. Implements what `service.api.ports` asks for."""
+    """The running service. Implements the protocols of `service.api.ports`."""
 
     def __init__(self, prepared: Prepared, say: Say) -> None:
         self.prepared = prepared
         self.metrics = Metrics(CollectorRegistry())
         self.failed: PatchbayError | None = None
-        """Why the start was given up; None while there is hope."""
+        """Why startup failed; None if it has not."""
         self.started = asyncio.Event()
-        """Set once the service is ready for the first time, or never will be."""
+        """Set once the service is ready for the first time, or startup has failed."""
         self._reasons = {"service": "starting"}
         self._tracing = make_tracing(prepared.settings.otlp_endpoint, model=prepared.served_name)
         self.admission = Admission(
@@ -89,7 +89,7 @@ class Patchbay:
         )
 
     def admin_api(self) -> FastAPI:
-        """For `admin_port`; it lives as long as `api` does."""
+        """For `admin_port`; lives as long as `api` does."""
         return build_admin(self._backend(), metrics=self.metrics)
 
     def _backend(self) -> Backend:
@@ -103,12 +103,14 @@ class Patchbay:
 
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         if self._start.pipeline is None:
-            raise EngineUnavailable("the service is still starting", retry_after=self._start.retry_after())
+            raise EngineUnavailable("The service is still starting.", retry_after=self._start.retry_after())
         return await self._start.pipeline.chat(request, headers)
 
     async def engine_metrics(self) -> tuple[bytes, str]:
         if self._start.client is None:
-            raise EngineUnavailable("the engine is not started yet", retry_after=self._start.retry_after())
+            raise EngineUnavailable(
+                "The engine has not been started yet.", retry_after=self._start.retry_after()
+            )
         return await scrape(self._start.client)
 
     def names(self) -> Sequence[str]:
@@ -152,7 +154,7 @@ class Patchbay:
                 await asyncio.to_thread(self._tracing.close)
 
     async def _bring_up(self) -> None:
-        """Engine and encoder come up side by side; ready means that one image has gone all the way."""
+        """Starts engine and encoder in parallel; ready means that one image has passed through all stages."""
         try:
             await self._start.run()
             self._reasons = {}
@@ -160,7 +162,7 @@ class Patchbay:
             self.failed = error
             self._reasons = {"service": error.message}
         except Exception as error:
-            log.exception("the start failed")
-            self.failed = ConfigurationError(f"the start failed: {type(error).__name__}: {error}")
-            self._reasons = {"service": "the start failed"}
+            log.exception("startup failed")
+            self.failed = ConfigurationError(f"startup failed: {type(error).__name__}: {error}")
+            self._reasons = {"service": "startup failed"}
         self.started.set()

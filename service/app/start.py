@@ -1,4 +1,4 @@
-"""The order in which the parts come up: arena, engine and encoder side by side, one image from end to end."""
+"""The startup sequence: the arena, engine and encoder in parallel, then one image through all stages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 class Start:
-    """One start of the service. What is up so far can be seen from outside; None: not yet. Close it in every case."""
+    """One start of the service. The attributes are None until the part is up. Must always be closed."""
 
     def __init__(self, prepared: Prepared, admission: Admission, metrics: Metrics, say: Say) -> None:
         self.client: VLLMClient | None = None
@@ -39,10 +39,10 @@ class Start:
         self._ends = AsyncExitStack()
 
     async def run(self) -> None:
-        """Returns when one image has gone all the way. Raises what a part raises that cannot come up."""
+        """Returns once one image has passed through all stages. Raises whatever a part that cannot start raises."""
         client = self.client = VLLMClient(self._prepared.engine_url, retry_after=self.retry_after)
         self._ends.push_async_callback(client.aclose)
-        # before the engine starts: its plugin maps the arena first of all
+        # before the engine starts, because its plugin maps the arena first
         arena = self._open_arena() if self._prepared.settings.images == "handles" else None
         life = self.life = self._start_engine(client)
         handover = PassThrough(self._prepared.geometry) if arena is None else await self._encode_into(arena)
@@ -50,11 +50,11 @@ class Start:
         self.pipeline = await self._checked(self._make_pipeline(client, life, handover))
 
     async def close(self) -> None:
-        """Lets go of everything, in reverse."""
+        """Closes everything, in reverse order."""
         await self._ends.aclose()
 
     def retry_after(self) -> float:
-        """Seconds after which to come back while the engine does not answer."""
+        """Seconds after which a client should retry while the engine does not answer."""
         return self.life.unavailable().retry_after if self.life is not None else 5.0
 
     def _open_arena(self) -> ArenaStore:
@@ -76,7 +76,7 @@ class Start:
         encoder = self.encoder = await make_encoder(self._prepared, self._ends, self._metrics)
         cached = make_cache(encoder, arena, self._ends, self._metrics)
         kernels = f"kernels: {encoder.choice.backend}, blocks: {encoder.choice.body}"
-        self._say(f"the encoder is warm on {self._prepared.plan.device}, {kernels}")
+        self._say(f"the encoder is ready on {self._prepared.plan.device}, {kernels}")
         return Handles(cached, self._admission, self._metrics, self._prepared.arena_spec.room)
 
     async def _wait_for(self, life: EngineSupervisor | ExternalEngine) -> None:
@@ -101,7 +101,7 @@ class Start:
         )
 
     async def _checked(self, pipeline: Pipeline) -> Pipeline:
-        self._say("the engine answers; sending one image from end to end")
+        self._say("the engine is up; testing with one image")
         await self_check(
             pipeline,
             self._prepared.geometry,

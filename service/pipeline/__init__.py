@@ -1,1 +1,1 @@
-"""The story of one request: admitted, read, planned, handed over, asked, given back."""
+"""The course of a request: admission, reading and planning images, handover, asking the engine, releasing."""

@@ -1,4 +1,4 @@
-"""The story of one request: its images are read and placed before the engine, the engine is asked, the answer streams.
+"""The course of a request: its images are read and handed over, the engine is asked, and the answer is streamed.
 
 This file is the order of the stages and what is tried again; every stage's work is done below it.
 """

@@ -121,6 +121,7 @@ def test_the_gateway_answers_alone(gateway: str) -> None:
     question = {"messages": [{"role": "user", "content": "Anybody there?"}]}
     refused = httpx.post(f"{gateway}/v1/chat/completions", json=question)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert refused.json()["error"]["message"] == "The service is still starting."
 
 
 @pytest.mark.parametrize(

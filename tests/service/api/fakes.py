@@ -1,4 +1,4 @@
-"""Stand-ins for what lies below the HTTP floor, and a client that speaks ASGI by hand."""
+"""Stand-ins for what lies below the HTTP layer, and a client that speaks ASGI by hand."""
 
 from __future__ import annotations
 

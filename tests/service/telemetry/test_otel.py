@@ -1,4 +1,4 @@
-"""Requests become spans: through the HTTP floor into the SDK's in-memory exporter."""
+"""Requests become spans: through the HTTP layer into the SDK's in-memory exporter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Working(Service):
 
 
 class Traced:
-    """The HTTP floor with traces into memory."""
+    """The HTTP layer with traces into memory."""
 
     def __init__(self, reply: Reply | BaseException, gate: asyncio.Event | None = None) -> None:
         self.exporter = InMemorySpanExporter()
