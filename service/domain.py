@@ -17,7 +17,7 @@ from service.telemetry.timeline import StageTimings
 
 
 class Detail(StrEnum):
-    """OpenAI's `image_url.detail`: how closely an image is to be looked at."""
+    """OpenAI's `image_url.detail`: the level of detail at which an image is processed."""
 
     LOW = "low"
     HIGH = "high"
@@ -26,7 +26,7 @@ class Detail(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where a client said that an image is. Nothing about it has been checked."""
+    """A client's reference to an image. Nothing about it has been checked yet."""
 
     url: str
     detail: Detail
@@ -47,7 +47,7 @@ class ImageFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """Encoded bytes of which only the header was read; nothing has been decoded."""
+    """Encoded bytes; only the header has been read, nothing has been decoded."""
 
     data: bytes = field(repr=False)
     format: ImageFormat
@@ -69,8 +69,8 @@ class Filter(StrEnum):
 class View:
     """A canvas made from an image and cut into equal tiles, row by row: crop → resize → crop or pad → cut.
 
-    `crop` of the image, or all of it, is resized to `resize`, or to the canvas, and laid on the canvas with its top
-    left corner at `offset`: a negative offset cuts off what hangs over, and what stays bare has the colour `fill`.
+    `crop` of the image, or all of it, is resized to `resize`, or to the canvas, and placed on the canvas with its top
+    left corner at `offset`. A negative offset cuts off what overhangs; uncovered areas have the colour `fill`.
     All sizes are in pixels, width first.
     """
 
@@ -100,13 +100,13 @@ class View:
 
     @property
     def tile_bytes(self) -> int:
-        """Of all tiles, as uint8 of three colours."""
+        """Bytes of all tiles, as uint8 RGB."""
         return 3 * self.width * self.height
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`count` prompt positions that hold `token`; soft tokens take their place where `embeds` is true."""
+    """`count` prompt positions with the token `token`, replaced by soft tokens if `embeds` is true."""
 
     token: int
     count: int
@@ -115,10 +115,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class SoftLayout:
-    """How one image stands in the prompt, as token ids.
+    """One image's layout in the prompt, as token ids.
 
-    `target` is what the checkpoint's chat template writes for one image; the engine's plugin puts `runs` in its
-    place. An empty target means that the template writes nothing: the images stand at the start of the prompt.
+    `target` is what the checkpoint's chat template writes for one image; the engine's plugin replaces it with `runs`.
+    An empty target means that the template writes nothing: the images are at the start of the prompt.
     `grid` is (t, h, w) in patches for families whose position encoding needs it (M-RoPE), else None.
     """
 
@@ -139,7 +139,7 @@ class SoftLayout:
 
 @dataclass(frozen=True, slots=True)
 class TokenMap:
-    """Which row each soft token is, where they are not simply all rows in their order.
+    """Which row each soft token is, if they are not simply all rows in order.
 
     Number n of `index` below `rows` is a row of the tower's output, in the order of views and tiles; number `rows` + n
     is the tower's constant row n, such as the learned newline of LLaVA-NeXT.
@@ -152,7 +152,7 @@ class TokenMap:
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """What will be cut from an image, what it costs and how it stands in the prompt, known from its size alone."""
+    """How an image will be cut, what it costs and its layout in the prompt, all known from its size."""
 
     detail: Literal["low", "high"]
     """The level that was applied; `auto` has been decided."""
@@ -162,7 +162,7 @@ class ImagePlan:
     layout: SoftLayout
     token_map: TokenMap | None = None
     grid: int = 0
-    """Which of the views looks at the image most closely; another one may be its overview."""
+    """Index of the view with the highest resolution; another one may be an overview."""
 
     @property
     def tiles(self) -> int:
@@ -192,7 +192,7 @@ class ImageJob:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """What the engine receives in an image's place: a name and a shape, never the tensor."""
+    """What the engine receives in place of an image: a name and a shape, never the tensor."""
 
     key: str
     layout: SoftLayout
@@ -210,7 +210,7 @@ class Lease(Protocol):
         ...
 
     def release(self, *, quarantine: bool = False) -> None:
-        """Gives them up; with `quarantine` they stay a while, for an engine that may still be reading."""
+        """Releases them; with `quarantine` they are kept for a while, because the engine may still be reading them."""
         ...
 
 
@@ -222,29 +222,29 @@ class ImageUsage:
     """Pixels, as displayed."""
     height: int
     grid: tuple[int, int]
-    """Columns and rows of the tiles that it was cut into; a thumbnail is not among them."""
+    """Columns and rows of tiles, without the thumbnail."""
     tiles: int
-    """All of them, the thumbnail included."""
+    """All tiles, including the thumbnail."""
     tokens: int
     """Soft tokens; separators are not counted."""
     detail: Literal["low", "high"]
     """The level that was applied; `auto` has been decided."""
     cached: bool
-    """True when the soft tokens were there already."""
+    """True if the soft tokens were already cached."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What is written down of one request while it is served, for metrics, logs and traces. Holds no content."""
+    """What is recorded about one request while it is served, for metrics, logs and traces. Contains no content."""
 
     timings: StageTimings = field(default_factory=StageTimings)
     images: Sequence[ImageUsage] = ()
-    """Known once the images were read; `cached` once they were put before the engine."""
+    """Set once the images have been read; `cached` once they have been handed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat request that has passed the schema: OpenAI's JSON, which still holds the image parts, and its images."""
+    """A validated chat request: OpenAI's JSON, which still contains the image parts, and its images."""
 
     payload: Mapping[str, Any]
     images: Sequence[ImageRef]
@@ -253,12 +253,12 @@ class ChatRequest:
     include_usage: bool
     request_id: str
     tenant: str = ""
-    """Salt for cache keys: one tenant never meets another's entries."""
+    """Salt for cache keys, so that tenants never share entries."""
     record: Record = field(default_factory=Record, compare=False, repr=False)
 
 
 class EngineReply(Protocol):
-    """The engine's answer with its body still to be read; closing it aborts the generation."""
+    """The engine's answer, whose body has not been read yet; closing it aborts the generation."""
 
     status: int
     content_type: str
@@ -279,7 +279,7 @@ class SoftTokenEncoder(Protocol):
         ...
 
     def forget(self, key: str) -> None:
-        """Drops an entry that the engine could not read, so that the next `encode` makes it anew."""
+        """Drops an entry that the engine could not read, so that the next `encode` encodes the image again."""
         ...
 
 
@@ -287,9 +287,9 @@ class Engine(Protocol):
     """The language model's server."""
 
     async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> EngineReply:
-        """Sends `payload` and returns when the engine's status line has come.
+        """Sends `payload` and returns once the engine's status line has arrived.
 
-        Raises EngineUnavailable when nobody answers.
+        Raises EngineUnavailable if there is no answer.
         """
         ...
 
@@ -297,16 +297,16 @@ class Engine(Protocol):
 
 
 class EngineLife(Protocol):
-    """Whether the engine lives, from the one who looks after it."""
+    """Whether the engine is alive, according to its supervisor."""
 
     async def alive(self) -> bool:
-        """Asks now."""
+        """Checks now."""
         ...
 
     async def wait_ready(self, timeout: float) -> None:
-        """Returns once the engine takes requests. Raises EngineUnavailable after `timeout` seconds."""
+        """Returns once the engine accepts requests. Raises EngineUnavailable after `timeout` seconds."""
         ...
 
     def unavailable(self) -> EngineUnavailable:
-        """The error for a request that met no engine, with the seconds after which to come back."""
+        """The error for a request while there is no engine, with the seconds after which to retry."""
         ...

@@ -1,4 +1,4 @@
-"""The form of the arena's file: a header, a slot table in columns, and a pool of equal pages.
+"""The format of the arena's file: a header, a slot table in columns, and a pool of equal pages.
 
 Like a paged KV cache: an entry is one slot, which names its pages; a page holds `page_rows` rows of soft tokens.
 A slot is readable while its generation is even; the writer makes it odd before it changes anything. Leases and
@@ -17,7 +17,7 @@ import numpy.typing as npt
 ARENA_VERSION = 1
 MAGIC = b"PBARENA\0"
 ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
-MOST_SLOTS = 16384  # a look-up scans one 64-bit column: 128 KiB
+MOST_SLOTS = 16384  # a lookup scans one 64-bit column: 128 KiB
 
 _HEADER = np.dtype(
     [
@@ -39,7 +39,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class ArenaMismatch(Exception):
-    """A file that is no arena, is of another version, or does not hold what its user expects."""
+    """The file is not an arena, has another version, or does not contain what its user expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ArenaSpec:
 
     @property
     def promised_tokens(self) -> int:
-        """Soft tokens that may be promised to running requests: half of the arena; the rest is cache."""
+        """Soft tokens that may be reserved for running requests: half of the arena; the rest is cache."""
         return self.pages * self.page_rows // 2
 
     def room(self, rows: int) -> int:
@@ -140,7 +140,7 @@ class Columns:
             return array
 
         self.generation: npt.NDArray[np.uint64] = column("<u8", spec.slots)
-        # 32 bytes of key as four columns, so that a look-up scans the first alone
+        # 32 bytes of key as four columns, so that a lookup scans only the first
         self.key: npt.NDArray[np.uint64] = column("<u8", 4, spec.slots)
         self.rows: npt.NDArray[np.uint32] = column("<u4", spec.slots)
         self.pages: npt.NDArray[np.uint32] = column("<u4", spec.slots, spec.max_pages)
@@ -149,7 +149,7 @@ class Columns:
 
 
 def write_header(buffer: mmap.mmap, spec: ArenaSpec, identity: int) -> None:
-    """Names the arena; `identity` tells it from others that had the same path."""
+    """Describes the arena; `identity` distinguishes it from others at the same path."""
     header = np.ndarray((), _HEADER, buffer)
     header["version"], header["identity"] = ARENA_VERSION, identity
     header["width"], header["dtype"] = spec.width, spec.dtype.encode()
@@ -159,7 +159,7 @@ def write_header(buffer: mmap.mmap, spec: ArenaSpec, identity: int) -> None:
 
 
 def read_header(data: bytes, path: str) -> tuple[ArenaSpec, int]:
-    """The form and the identity of an arena from its first `header_bytes()` bytes. Raises ArenaMismatch."""
+    """The format and the identity of an arena from its first `header_bytes()` bytes. Raises ArenaMismatch."""
     if len(data) < _HEADER.itemsize or data[: len(MAGIC)] != MAGIC:
         raise ArenaMismatch(f"{path} is not an arena of soft tokens")
     header = np.frombuffer(data, _HEADER, count=1)[0]

@@ -1,8 +1,8 @@
 """The engine's side of the arena: finds entries by key and copies their rows. Maps the file read-only.
 
-A find or a read never sees a half-written or a recycled slot: generations are compared before and after. When the
-encoder's process was started anew and its arena replaced the old file, the reader follows it; where there is no file
-yet, it says so until there is one. It takes no leases: whoever asks for a key must know that its entry is leased.
+A find or a read never sees a half-written or a recycled slot: generations are compared before and after. If the
+encoder's process was restarted and its arena replaced the old file, the reader switches to it; while there is no file,
+it says so. It takes no leases: whoever asks for a key must know that its entry is leased.
 One thread may use a reader.
 """
 
@@ -31,7 +31,8 @@ class StaleEntry(Exception):
 
 
 class Entry(NamedTuple):
-    """Where some rows were found; good as long as the slot's generation is. Plain numbers: crosses processes."""
+    """Where rows were found; valid as long as the slot's generation is unchanged. Plain numbers, so it can be sent to
+    another process."""
 
     arena: int
     slot: int
@@ -51,7 +52,7 @@ class _Mapped:
 
 
 class ArenaReader:
-    """Raises ArenaMismatch for a file that is no arena of this version, or whose rows are not `width` wide."""
+    """Raises ArenaMismatch if the file is not an arena of this version, or its rows are not `width` wide."""
 
     def __init__(self, path: str, *, width: int | None = None) -> None:
         self._path = path
@@ -60,7 +61,7 @@ class ArenaReader:
 
     @property
     def spec(self) -> ArenaSpec:
-        """Of the arena that is there. Raises ArenaMismatch when there is none."""
+        """Of the current arena. Raises ArenaMismatch if there is none."""
         return self._present().spec
 
     def find(self, key: str) -> Entry | None:
@@ -96,7 +97,7 @@ class ArenaReader:
         return self._mapped
 
     def _replaced(self, mapped: _Mapped | None) -> bool:
-        """Whether the file at the path is there and another than the mapped one."""
+        """Whether there is a file at the path, and it is not the mapped one."""
         try:
             now = os.stat(self._path)
         except FileNotFoundError:

@@ -1,8 +1,7 @@
 """The encoder's side of the arena: the only writer.
 
 Entries are evicted least recently used first, never while leased, and not while quarantined: the engine may still
-read the rows of a request that was aborted, for a short time. Thread-safe. Rows come as raw
-bytes.
+read the rows of a request that was aborted, for a short time. Thread-safe. Rows are raw bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class _Entry:
     kept_until: float = float("-inf")
     """End of the quarantine, on the store's clock."""
     listed: bool = True
-    """False once forgotten: it stays readable until its last lease ends, and cannot be found."""
+    """False once forgotten: it can no longer be found, but stays readable until its last lease ends."""
 
     def evictable(self, now: float) -> bool:
         return self.leases == 0 and now >= self.kept_until
@@ -67,11 +66,11 @@ class ArenaLease:
         self._began = began
 
     def share(self) -> ArenaLease:
-        """Another lease on the same entry, to be released by itself. Raises ValueError when this one was released."""
+        """Another lease on the same entry, to be released separately. Raises ValueError if this one was released."""
         return self._store._share(self)
 
     def release(self, quarantine: bool = False) -> None:
-        """Lets the entry be evicted; with `quarantine`, only after the store's grace period.
+        """Allows the entry to be evicted; with `quarantine`, only after the store's grace period.
 
         Quarantine is for a request that is not known to be finished in the engine. Releasing twice is harmless.
         """
@@ -108,7 +107,7 @@ class ArenaStore:
         self._closed = False
 
     def lease(self, key: str) -> ArenaLease | None:
-        """A lease on the entry of `key`, or None when there is none."""
+        """A lease on the entry of `key`, or None if there is none."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -139,7 +138,7 @@ class ArenaStore:
             return self._lease(entry, cached=False)
 
     def forget(self, key: str) -> None:
-        """Drops the entry of `key`, if any; those who hold leases on it keep their rows."""
+        """Drops the entry of `key`, if any; holders of leases keep their rows."""
         with self._lock:
             entry = self._entries.pop(key, None)
             if entry is None:
@@ -163,7 +162,7 @@ class ArenaStore:
             )
 
     def close(self) -> None:
-        """Removes the file; those who have it mapped keep what they see. Closing twice is harmless."""
+        """Removes the file; processes that have it mapped keep their view. Closing twice is harmless."""
         with self._lock:
             if self._closed:
                 return
@@ -210,7 +209,7 @@ class ArenaStore:
                 self._sweep()
 
     def _reserve(self, key: str, rows: int) -> _Entry:
-        """A free slot and pages for an entry, evicting what must go. The caller holds the lock."""
+        """A free slot and pages for an entry, evicting others if necessary. The caller holds the lock."""
         self._sweep()
         count, now = self.spec.pages_for(rows), self._clock()
         victims: list[_Entry] = []
@@ -245,7 +244,7 @@ class ArenaStore:
             columns.pool[pages[-1], :rest] = rows[cut:]
 
     def _sweep(self) -> None:
-        """Frees forgotten entries that nobody may read any more. The caller holds the lock."""
+        """Frees forgotten entries that can no longer be read. The caller holds the lock."""
         now = self._clock()
         for entry in [entry for entry in self._unlisted if entry.evictable(now)]:
             self._unlisted.remove(entry)

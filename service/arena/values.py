@@ -1,4 +1,4 @@
-"""Whether raw rows hold only numbers that a model can take. numpy has no bfloat16, so bits are compared.
+"""Whether raw rows contain only numbers that a model can process. numpy has no bfloat16, so bits are compared.
 
 For IEEE 754 formats, magnitudes order as their bits do without the sign; infinities and NaNs come last.
 """

@@ -1,4 +1,4 @@
-"""What every family reads of a checkpoint's files: JSON objects, the image processor, tokens by their names.
+"""What every family reads from a checkpoint's files: JSON objects, the image processor, tokens by their names.
 
 Takes the configuration of both generations: preprocessor_config.json, and transformers 5's processor_config.json with
 an `image_processor` inside, which wins. Knows no family. Standard library only.
@@ -21,7 +21,7 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Raises ConfigurationError when the file is missing or holds no JSON object."""
+    """Raises ConfigurationError if the file is missing or does not contain a JSON object."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -34,14 +34,14 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_object(of: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
-    """The object `name` in what was read of `file`. Raises ConfigurationError when there is none."""
+    """The object `name` in the contents of `file`. Raises ConfigurationError if there is none."""
     if not isinstance(value := of.get(name), dict):
         raise ConfigurationError(f"model: {file} has no {name}")
     return value
 
 
 def read_image_processor(folder: Path) -> tuple[dict[str, Any], Path]:
-    """The image processor's fields and the file that holds them; the order is transformers'.
+    """The image processor's fields and their file; searched in transformers' order.
 
     Raises ConfigurationError when no file has any.
     """
@@ -56,7 +56,7 @@ def read_image_processor(folder: Path) -> tuple[dict[str, Any], Path]:
 
 
 def read_normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation of each colour, for pixels of 0 to 1; CLIP's where the file says nothing of them.
+    """Mean and deviation of each colour, for pixels from 0 to 1; CLIP's if the file does not specify them.
 
     Raises ConfigurationError when there is no image processor.
     """

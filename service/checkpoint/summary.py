@@ -18,14 +18,14 @@ from service.checkpoint.files import read_json
 from service.errors import ConfigurationError
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
-"""All of a checkpoint but its weights."""
+"""Everything about a checkpoint except its weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     path: Path
     name: str
-    """What clients call it by default: the hub id, or the folder's name."""
+    """Its default model name: the hub id, or the folder's name."""
     architecture: str
     dtype: str
     """`float32`, `bfloat16` or `float16`, as config.json says."""
@@ -34,7 +34,7 @@ class Checkpoint:
     vision_hidden: int
     """Width inside the vision tower; 0 where there is none."""
     context: int
-    """Most tokens of prompt and answer together."""
+    """Maximum length of prompt and answer together, in tokens."""
     vision_bytes: int
     """Bytes of tower and projector."""
     text_bytes: int
@@ -45,7 +45,7 @@ class Checkpoint:
     """The language model's part of config.json, and its defaults."""
     vision_config: Mapping[str, Any] = field(repr=False)
     tied: bool
-    """Whether the table of words is also the last product."""
+    """Whether input and output embeddings are the same."""
     fingerprint: str
     """Changes with the weights or the configuration: part of every cache key."""
 

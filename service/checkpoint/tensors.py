@@ -1,4 +1,4 @@
-"""A checkpoint's tensors by name, of which only a tower's own are read. Knows no family."""
+"""A checkpoint's tensors by name, of which only the tower's are read. Knows no family."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TowerTensors:
         return tensor
 
     def drop(self, name: str) -> None:
-        """Leaves out a tensor that the tower has no use for, if it is there."""
+        """Skips a tensor that the tower does not use, if there is one."""
         self._tensors.pop(name, None)
 
     def fill(

@@ -1,1 +1,1 @@
-"""Images to leased soft tokens: batches, the device, and one encoding for all who ask for an image."""
+"""From images to leased soft tokens: batching, the device, and one encoding for concurrent requests."""

@@ -1,8 +1,8 @@
 """Work-conserving batches, packed by cost, on one device thread.
 
-When the device is free, whatever waits goes at once; while it is busy, work gathers. There is no timer. A
-failing batch is split in halves until the item that breaks it fails alone, and the thread outlives every
-failure. Payloads go to the device thread, reply addresses stay here. Payloads are of any type.
+When the device is free, everything that waits runs at once; while it is busy, work accumulates. There is no timer. A
+failing batch is split in halves until the item that breaks it fails alone, and the thread survives every failure.
+Payloads go to the device thread, futures stay here. Payloads are of any type.
 
 The rules are those of text-embeddings-inference's queue: budget by cost, one batch on the device, departed
 callers skipped when popped, health as the result of the last real call.
@@ -34,19 +34,19 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
     waiting: int
-    """Items that wait for the device, departed ones included until the next batch is packed."""
+    """Items waiting for the device, including cancelled ones until the next batch is packed."""
     waiting_cost: int
     running: int
     """Items of the batch on the device."""
     batches: int
     """Batches since start; a batch that was split counts once."""
     cancelled: int
-    """Items that were skipped because their caller had left."""
+    """Items that were skipped because their caller was cancelled."""
     failed: int
 
 
 class Batcher(Generic[T, R]):
-    """Hands items to `run` in batches that cost at most `budget`, one at a time, on a thread of its own.
+    """Passes items to `run` in batches that cost at most `budget`, one at a time, on a separate thread.
 
     `run` takes the items of a batch and returns as many values in the same order. `on_start` runs once on the
     device thread before the first batch: the place for settings that belong to a thread.
@@ -95,7 +95,7 @@ class Batcher(Generic[T, R]):
 
     @property
     def healthy(self) -> bool:
-        """Whether the last batch answered anybody; true before the first one, false once closed."""
+        """Whether any item of the last batch succeeded; true before the first batch, false once closed."""
         return self._healthy and not self._closed
 
     def stats(self) -> BatcherStats:
@@ -110,7 +110,7 @@ class Batcher(Generic[T, R]):
             )
 
     async def close(self, timeout: float = 30.0) -> None:
-        """Fails what waits, lets the running batch end, and joins the thread within `timeout` seconds."""
+        """Fails waiting items, lets the running batch finish, and joins the thread within `timeout` seconds."""
         self._refuse_all()
         await asyncio.to_thread(self._thread.join, timeout)
         if self._thread.is_alive():
@@ -125,12 +125,12 @@ class Batcher(Generic[T, R]):
         except BaseException:
             logger.critical("the device thread has ended: nothing will be encoded any more", exc_info=True)
         finally:
-            self._refuse_all()  # whatever ended this thread, nobody waits for it
+            self._refuse_all()  # whatever ended this thread, no caller must wait for it
             for entry in self._running:
                 _settle(entry.future, EncoderFailed("The encoder has stopped."))
 
     def _serve_batch(self) -> bool:
-        """Waits for the next batch and answers it; false when the batcher was closed."""
+        """Waits for the next batch and runs it; false if the batcher was closed."""
         batch = self._next_batch()
         if not batch:
             return False
@@ -155,7 +155,7 @@ class Batcher(Generic[T, R]):
                 self._changed.wait()
 
     def _answer(self, entries: list[Entry[T, R]]) -> int:
-        """Runs the entries together, or in halves where that fails; returns how many were answered."""
+        """Runs the entries together, or in halves if that fails; returns how many succeeded."""
         if not entries:
             return 0
         began = self._clock()
@@ -178,11 +178,11 @@ class Batcher(Generic[T, R]):
             if len(values) != len(items):
                 raise RuntimeError(f"run gave {len(values)} values for {len(items)} items; this is a bug")
             return values
-        except BaseException as error:  # a SystemExit from a library must not end this thread in silence
+        except BaseException as error:  # a SystemExit from a library must not end this thread silently
             logger.warning(
                 "a batch of %d failed%s", len(items), "; it is split" * (len(items) > 1), exc_info=error
             )
-            # the traceback's frames hold the tensors of the failed run: memory that the halves will need
+            # the traceback's frames keep the tensors of the failed run, whose memory the halves need
             cause = error.with_traceback(None)
         if isinstance(cause, PatchbayError):
             return cause
@@ -213,13 +213,13 @@ def _settle(future: asyncio.Future[Reply[R]], outcome: Reply[R] | PatchbayError)
         else:
             future.set_result(outcome)
 
-    with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+    with contextlib.suppress(RuntimeError):  # the caller's loop is closed
         future.get_loop().call_soon_threadsafe(settle)
 
 
 def _guarded(hook: Callable[..., None], *values: object) -> None:
     try:
         hook(*values)
-    # whatever it is: hooks set up and count, and no image is to fail for that
+    # whatever it is: hooks set up and count, and no image should fail because of them
     except Exception:
         logger.exception("a hook of the batcher failed")

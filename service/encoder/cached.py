@@ -1,6 +1,6 @@
-"""Images to leased soft tokens: the arena first, then one encoding for all who ask for the same image.
+"""From images to leased soft tokens: the arena first, then one encoding for all requests with the same image.
 
-An image that the arena holds is not encoded again, and one that is on its way is not started twice.
+An image in the arena is not encoded again, and one that is being encoded is not started twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.telemetry.timeline import StageTimings, Strand
 
 
 class ImageEncoder(Protocol):
-    """Images to soft tokens that lie nowhere yet."""
+    """From images to soft tokens that are not stored yet."""
 
     @property
     def width(self) -> int:
@@ -40,7 +40,7 @@ class ImageEncoder(Protocol):
         ...
 
     async def close(self) -> None:
-        """Fails what waits."""
+        """Fails waiting images."""
         ...
 
 
@@ -61,13 +61,13 @@ class CachedEncoder:
         self._encoder = encoder
         self._arena = arena
         self._clock = clock
-        # the call's own lease keeps the entry until each waiter has one that is shared from it
+        # the call's own lease keeps the entry until each waiter has a lease shared from it
         self._calls = SingleFlight[ArenaLease](discard=lambda lease: lease.release())
         self._strands = WeakValueDictionary[str, Strand]()
-        """The stages of each image on its way, for as long as somebody makes it or waits for it."""
+        """The stages of each image in progress, for as long as it is being encoded or waited for."""
 
     async def encode(self, job: ImageJob, timings: StageTimings) -> ArenaLease:
-        """A lease on the job's soft tokens; `cached` when the arena had them before this call.
+        """A lease on the job's soft tokens; `cached` if the arena had them before this call.
 
         Raises InvalidImage (cannot be decoded), DecoderUnavailable, ArenaFull, EncoderFailed, with this job's path.
         """
@@ -90,11 +90,11 @@ class CachedEncoder:
                 timings.add(*strand.spans(joined, self._clock()))  # what this request waited for
 
     def forget(self, key: str) -> None:
-        """Drops an entry that the engine could not read, so that the next `encode` makes it anew."""
+        """Drops an entry that the engine could not read, so that the next `encode` encodes the image again."""
         self._arena.forget(key)
 
     async def close(self) -> None:
-        """Fails what waits, and returns when all work on images has ended."""
+        """Fails waiting images, and returns when all work on images has ended."""
         await self._encoder.close()
         await self._calls.settled()
 
@@ -111,7 +111,7 @@ class CachedEncoder:
         try:
             return await asyncio.shield(put)
         except asyncio.CancelledError:
-            put.add_done_callback(_release)  # the copy goes on, and nobody will hold its lease
+            put.add_done_callback(_release)  # the copy goes on, but nobody will hold its lease
             raise
 
 

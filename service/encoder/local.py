@@ -1,6 +1,6 @@
-"""Images to soft tokens, in this process: decode → batch → check → token map.
+"""From images to soft tokens, in this process: decode → batch → check → token map.
 
-The tower runs on one device thread; decoding happens in processes of its own.
+The tower runs on one device thread; decoding happens in separate processes.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class _Rows:
 class LocalEncoder:
     """A tower in this process. Implements `service.encoder.cached.ImageEncoder`.
 
-    `budget` is the most patches in one batch; `threads` sets torch's CPU threads, for the whole process. With a
-    `runner` batches go through it, which captures in the first one: `warm_up`.
+    `budget` is the maximum number of patches in a batch; `threads` sets torch's CPU threads for the whole process. With
+    a `runner`, batches go through it; it captures its graphs in the first one, `warm_up`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class LocalEncoder:
         plan = job.plan
         strand.enter("decode", self._clock())
         tiles = await self._decode.tiles(job.image, plan.views, job.path)
-        # an image that is given up, or fails, on the device is not told from one that still waits for it
+        # an image that is cancelled or fails on the device cannot be distinguished from one that is waiting for it
         strand.enter("encode_queue", self._clock())
         image = TiledImage(plan.views, [torch.from_numpy(view) for view in tiles], plan.tower_rows)
         reply = await self._batcher.submit(image, plan.patches, self._tower.bucket(plan.views))
@@ -105,21 +105,21 @@ class LocalEncoder:
 
     @property
     def healthy(self) -> bool:
-        """Whether the device's last batch answered anybody."""
+        """Whether any image of the device's last batch succeeded."""
         return self._batcher.healthy
 
     def stats(self) -> BatcherStats:
         return self._batcher.stats()
 
     async def warm_up(self, patches: int) -> None:
-        """Encodes a batch of that many patches, so that the first request does not pay, or fail, for its memory.
+        """Encodes a batch of that many patches, so that a lack of memory shows before the first request.
 
         Raises EncoderFailed; ConfigurationError when the device refuses what was planned for it.
         """
         await self._encode_blank(patches)
 
     async def probe(self) -> bool:
-        """Encodes one grey tile and tells whether that worked: how an encoder that failed is seen to be well again."""
+        """Encodes one grey tile and says whether that worked, to detect that a failed encoder has recovered."""
         try:
             await self._encode_blank(1)
         except EncoderFailed:
@@ -127,7 +127,7 @@ class LocalEncoder:
         return True
 
     async def close(self) -> None:
-        """Fails what waits, and returns when the device has come to rest."""
+        """Fails waiting images, and returns once the device is idle."""
         await self._batcher.close()
 
     def _forward(self, images: list[TiledImage]) -> list[_Rows]:
@@ -140,7 +140,7 @@ class LocalEncoder:
         return [_Rows(_on_host(image), well) for image, well in zip(rows, finite, strict=True)]
 
     def _checked(self, rows: _Rows, expected: int) -> torch.Tensor:
-        """Wrong rows would end the engine's process, so they stop here."""
+        """Rejects wrong rows, which would crash the engine."""
         shape, dtype = tuple(rows.values.shape), rows.values.dtype
         wanted = (expected, self._tower.width)
         if shape != wanted or dtype != self.dtype:
@@ -152,7 +152,7 @@ class LocalEncoder:
         return rows.values
 
     async def _encode_blank(self, patches: int) -> None:
-        # at the full budget it shares its batch with nobody
+        # at the full budget it shares its batch with no other image
         blank = self._tower.blank(patches)
         reply = await self._batcher.submit(blank, self._batcher.budget)
         self._checked(reply.value, blank.rows)

@@ -23,7 +23,7 @@ class Reply(Generic[R]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry(Generic[T, R]):
-    """An item in the queue, with the address of its reply."""
+    """An item in the queue, with its reply."""
 
     item: T
     cost: int
@@ -34,11 +34,11 @@ class Entry(Generic[T, R]):
 
 
 def pack(waiting: Sequence[Entry[T, R]], budget: int) -> tuple[list[Entry[T, R]], list[Entry[T, R]]]:
-    """Splits what waits into (the next batch, the rest), both in order of arrival.
+    """Splits the waiting entries into (the next batch, the rest), both in order of arrival.
 
-    The oldest entry always goes and decides the bucket; later ones fill what its cost leaves of the budget,
-    so a small one may overtake a large one. Nobody starves: an entry with k others before it goes with the
-    (k+1)th batch at the latest. No entry may cost more than the budget.
+    The oldest entry is always included and determines the bucket; later ones fill the rest of the budget, so a small
+    one may overtake a large one. No entry starves: one with k others before it is in the (k+1)th batch at the latest.
+    No entry may cost more than the budget.
     """
     batch: list[Entry[T, R]] = []
     rest: list[Entry[T, R]] = []

@@ -1,4 +1,4 @@
-"""Single-flight: one piece of work per key, shared by all who ask for it while it runs."""
+"""Single-flight: one piece of work per key, shared by all callers while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Call(Generic[V]):
 class SingleFlight(Generic[V]):
     """The work outlives any one of its waiters and is cancelled when the last one leaves.
 
-    `discard` gets each result when nobody looks at it any more. Used from one event loop.
+    `discard` is called with each result that is no longer used. For use in one event loop.
     """
 
     def __init__(self, discard: Callable[[V], None]) -> None:
@@ -28,7 +28,7 @@ class SingleFlight(Generic[V]):
 
     @asynccontextmanager
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, V]]) -> AsyncIterator[V]:
-        """The result of the work under `key`, which `start` begins if nobody has; kept until the block ends.
+        """The result of the work for `key`, started with `start` if it is not running yet; kept until the block ends.
 
         Raises what the work raised, to each of its waiters.
         """
@@ -42,7 +42,7 @@ class SingleFlight(Generic[V]):
                 self._abandon(key, call)
 
     async def settled(self) -> None:
-        """Waits until the work that runs now has ended, one way or another."""
+        """Waits until all running work has ended, one way or another."""
         await asyncio.gather(*(call.task for call in self._calls.values()), return_exceptions=True)
 
     def _begin(self, key: str, start: Callable[[], Coroutine[Any, Any, V]]) -> _Call[V]:
@@ -51,13 +51,13 @@ class SingleFlight(Generic[V]):
         def over(task: asyncio.Task[V]) -> None:
             self._forget(key, call)
             if not task.cancelled():
-                task.exception()  # seen, even if everybody has left
+                task.exception()  # retrieved, even if every waiter has left
 
         call.task.add_done_callback(over)
         return call
 
     def _abandon(self, key: str, call: _Call[V]) -> None:
-        self._forget(key, call)  # whoever comes now starts anew
+        self._forget(key, call)  # the next caller starts again
         task = call.task
         if not task.cancel() and not task.cancelled() and task.exception() is None:
             self._discard(task.result())

@@ -32,9 +32,9 @@ class Runs:
 
 
 def choose_runs(plan: ResourcePlan, *, independent_tiles: bool, copies: str) -> Runs | None:
-    """None where batches go in one plain copy: on a CPU, by `copies`, and for a tower whose tiles see each other.
+    """None if batches go in one plain copy: on a CPU, by `copies`, and for towers whose tiles attend to each other.
 
-    Raises ConfigurationError when `copies` is "staged" and that cannot be.
+    Raises ConfigurationError if `copies` is "staged" and that is not possible.
     """
     if copies == "staged" and not independent_tiles:
         raise ConfigurationError(
@@ -48,7 +48,7 @@ def choose_runs(plan: ResourcePlan, *, independent_tiles: bool, copies: str) -> 
 
 
 def make_runner(tower: Tower, plan: ResourcePlan, *, copies: str) -> Runner | None:
-    """Takes no memory yet. Raises ConfigurationError as `choose_runs` does."""
+    """Allocates no memory yet. Raises ConfigurationError as `choose_runs` does."""
     runs = choose_runs(plan, independent_tiles=isinstance(tower, TileTower), copies=copies)
     if runs is None or not isinstance(tower, TileTower):
         return None

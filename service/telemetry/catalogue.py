@@ -82,7 +82,7 @@ CATALOGUE = (
     Definition(
         "counter",
         "fetch_failures",
-        "Images that could not be had from their URL, by cause; each is a media error too.",
+        "Images that could not be fetched from their URL, by cause; each is also counted as a media error.",
         labels=("cause",),
     ),
     Definition(
