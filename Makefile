@@ -34,7 +34,7 @@ check: setup-test  ## format, lint and types
 unit: setup-test  ## tests without an engine
 	$(VENV)/pytest -q -m "not e2e and not gpu and not families" -n $(TESTERS) --dist worksteal
 
-families: setup-test  ## every model family against transformers' processors on hundreds of image sizes
+families: setup-test  ## every model family against transformers' processors, on hundreds of pictures
 	$(VENV)/pytest -q -m families -n $(TESTERS) --dist worksteal
 
 e2e: setup-test  ## tests on a real vLLM engine

@@ -115,8 +115,8 @@ CATALOGUE = (
     Definition(
         "watched",
         "decode_worker_losses",
-        "Times a decoding process died, stood still or could not be started while an image needed it; such an image is "
-        "tried once more.",
+        "Times that a decoding process died, hung or could not be started while an image needed it; the image is then "
+        "retried once.",
     ),
     Definition(
         "counter",

@@ -118,7 +118,7 @@ def test_steps_end_with_a_capacity(tmp_path: Path) -> None:
     # how far it is, while it runs; and the verdict last
     assert "step 1, 8 requests/s:" in output
     assert "step 2, 12 requests/s:" in output
-    assert output.splitlines()[-1].split() == ["requests", "without", "an", "end", "0", "at", "most", "0"]
+    assert output.splitlines()[-1].split() == ["unfinished", "requests", "0", "at", "most", "0"]
 
 
 def test_where_nobody_answers_the_next_command_is_told(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_combinations_that_cannot_work_are_refused(
         (("--count", "0"), "not above zero"),
         (("--mix", "cats=1"), "chat, conversation"),
         (("--mix", "chat=-1"), "whole number"),
-        (("--mix", "chat=0"), "nothing any weight"),
+        (("--mix", "chat=0"), "no kind any weight"),
         (("--rate", "0"), "not above zero"),
         (("--slo-right", "97"), "between 0 and 1"),
         (("--slo-first-token-p95", "-3"), "not above zero"),

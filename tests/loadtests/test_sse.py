@@ -75,7 +75,7 @@ def test_an_error_in_the_stream_is_kept() -> None:
     assert not take_event(reply, '{"error":{"message":"gone","code":"engine_error"}}', 1.0)
     assert reply.code == "engine_error"
     assert not take_event(reply, "{half", 2.0)
-    assert "no JSON" in reply.failure
+    assert "not JSON" in reply.failure
 
 
 @pytest.mark.parametrize(
