@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e check format docs bench image lock clean \
+.PHONY: help setup setup-test serve test unit families e2e fuzz drills check format docs bench image lock clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -39,6 +39,12 @@ families: setup-test  ## every model family against transformers' processors, on
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e
+
+fuzz: setup-test  ## ten thousand hostile requests against a real engine, some ten minutes; ARGS="..." are passed on
+	$(VENV)/python -m tests.fuzz $(ARGS)
+
+drills: setup-test  ## what breaks in production, one after another: what clients see, and how long it takes to heal
+	$(VENV)/python -m tests.faults $(ARGS)
 
 format: setup-test  ## format the code
 	$(VENV)/ruff format .

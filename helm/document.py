@@ -26,6 +26,7 @@ OWNED = {
     "port": "8000, always",
     "admin_port": "adminPort",
     "api_keys": "auth.existingSecret",
+    "api_keys_file": "auth.keysFile.existingSecret",
     "arena_bytes": "arena.size",
     "arena_dir": "/dev/shm, always",
     "drain_timeout": "drain.timeoutSeconds",
@@ -50,9 +51,9 @@ LAYOUT = """
 A pod with an encoder also contains the engine, because soft tokens reach vLLM through the pod's own `/dev/shm`. An
 engine elsewhere gets the images themselves.
 
-Secrets are referenced by name and never stored in values: `auth.existingSecret`, `huggingFace.existingSecret`. The pods
-run as user 10001 under Pod Security's *restricted* level, with a read-only root file system and no service-account
-token.
+Secrets are referenced by name and never stored in values: `auth.existingSecret`, `auth.keysFile.existingSecret`,
+`huggingFace.existingSecret`. The pods run as user 10001 under Pod Security's *restricted* level, with a read-only root
+file system and no service-account token.
 
 ## Values
 

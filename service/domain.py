@@ -242,6 +242,40 @@ class Record:
     """Set once the images have been read; `cached` once they have been handed over."""
 
 
+class Priority(StrEnum):
+    """Whose requests the engine schedules first when some have to wait."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who sends a request: the entry of its API key. Where no keys are required, everybody is one caller.
+
+    A limit that is None is the server's own.
+    """
+
+    name: str = ""
+    tenant: str = ""
+    """Salt of every cache: callers with different ones never meet each other's entries. Empty: no salt."""
+    models: frozenset[str] | None = None
+    """The models that it may use; None: all."""
+    priority: Priority = Priority.INTERACTIVE
+    weight: float = 1.0
+    """Its share of places and of the engine's time, relative to other callers, when there is not enough for all."""
+    max_requests: int | None = None
+    """Requests in progress at once."""
+    max_bodies: int | None = None
+    """Request bodies arriving at once."""
+    max_visual_tokens: int | None = None
+    """Soft tokens of its running requests together."""
+    requests_per_minute: int | None = None
+
+
+ANYBODY = Caller()
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A validated chat request: OpenAI's JSON, which still contains the image parts, and its images."""
@@ -252,8 +286,9 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     request_id: str
-    tenant: str = ""
-    """Salt for cache keys, so that tenants never share entries."""
+    caller: Caller = ANYBODY
+    rank: int = 0
+    """Its place in every queue: lower ones come first. See `service.pipeline.fairness`."""
     record: Record = field(default_factory=Record, compare=False, repr=False)
 
 
@@ -298,6 +333,16 @@ class Engine(Protocol):
 
 class EngineLife(Protocol):
     """Whether the engine is alive, according to its supervisor."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it took requests when it was last checked."""
+        ...
+
+    @property
+    def incarnation(self) -> int:
+        """Counts its runs: another number means that it has died in between."""
+        ...
 
     async def alive(self) -> bool:
         """Checks now."""

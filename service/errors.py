@@ -10,6 +10,7 @@ PatchbayError
 │   ├── MalformedRequest         what arrived is not HTTP/1.1
 │   ├── Unauthorized             no API key, or one that is not accepted
 │   ├── ModelNotFound            the model is not served here
+│   ├── RequestBlocked           the engine died twice while it was in progress
 │   ├── ContextLengthExceeded    images and text do not fit into the model's context
 │   └── ImageError               about one image
 │       ├── InvalidDataURL  UnsupportedImageFormat  ImageTooLarge  ImageTooSmall  ImageTooNarrow
@@ -18,8 +19,8 @@ PatchbayError
 │       ├── URLNotAllowed        the URL guard refused the address
 │       └── MediaFetchFailed     the image's server did not deliver it
 ├── Busy                         try again later; carries the seconds to wait
-│   ├── QueueFull  ArenaFull  TooManyConnections
-│   └── EngineUnavailable  DecoderUnavailable  Draining
+│   ├── QueueFull  RateLimited  ArenaFull  TooManyConnections
+│   └── EngineUnavailable  EngineLost  DecoderUnavailable  Draining
 ├── EngineRejected               the engine refused the request; the message is its own
 ├── EngineFailed                 the engine failed this request
 ├── EncoderFailed                the encoder failed on this image; other requests go on
@@ -112,6 +113,10 @@ class ModelNotFound(RequestError):
     code = "model_not_found"
 
 
+class RequestBlocked(RequestError):
+    code = "request_blocked"
+
+
 class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
 
@@ -185,6 +190,10 @@ class QueueFull(Busy):
     code = "queue_full"
 
 
+class RateLimited(Busy):
+    code = "rate_limit_exceeded"
+
+
 class ArenaFull(Busy):
     code = "visual_tokens_exhausted"
 
@@ -197,6 +206,10 @@ class TooManyConnections(Busy):
 class EngineUnavailable(Busy):
     code = "engine_unavailable"
     type = "server_error"
+
+
+class EngineLost(EngineUnavailable):
+    """The engine had the request, and went away before it had answered."""
 
 
 class DecoderUnavailable(Busy):

@@ -54,8 +54,13 @@ class Settings(BaseSettings):
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
-        description="Bearer keys that clients must present, separated by commas. None: no authentication. "
-        "Each key has its own image-cache entries.",
+        description="Bearer keys that clients must present, separated by commas. None: no authentication. Each key has "
+        "its own cache entries. For limits, priorities and changes without a restart, see api_keys_file.",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of API keys as hashes, with a name, limits and a priority for each: see docs/keys.md and "
+        "`patchbay key`. Read again when it changes. Used in addition to api_keys.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
@@ -160,6 +165,11 @@ class Settings(BaseSettings):
     body_timeout: float = Field(
         30.0, gt=0, description="Seconds within which a request body must have arrived."
     )
+    max_bodies: int = Field(
+        256,
+        ge=1,
+        description="Maximum number of request bodies arriving at once; further ones are refused with 429.",
+    )
     request_timeout: float = Field(
         600.0,
         gt=0,
@@ -251,6 +261,19 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds that a request waits for a restarting engine before it is answered with a 503.",
     )
+    engine_stall_timeout: float = Field(
+        12.0,
+        ge=0,
+        description="Seconds without progress after which the engine counts as stuck, although its server answers: "
+        "readiness drops, and it is restarted. Raise it if single steps of the model may take longer on your GPU. "
+        "0: never.",
+    )
+    block_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="Seconds for which a request is refused that was in progress when the engine died, twice in a "
+        "row. 0: it is never refused.",
+    )
     gpu_memory_utilization: float | None = Field(
         None,
         gt=0,
@@ -262,6 +285,10 @@ class Settings(BaseSettings):
         ge=64,
         description="Maximum length of prompt and answer together, in tokens. Default: the checkpoint's own.",
     )
+
+    @property
+    def requires_keys(self) -> bool:
+        return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
     def embedded(self) -> bool:

@@ -21,7 +21,8 @@ def stands(metrics: Metrics) -> None:
     metrics.watch_cache_evictions(lambda: 6)
     metrics.watch_encoder(lambda: True, lambda: 4)
     metrics.watch_decoder(lambda: 1)
-    metrics.watch_engine(lambda: True, lambda: 2)
+    metrics.watch_engine(lambda: True, lambda: 2, stalls=lambda: 1)
+    metrics.watch_keys(lambda: 3, lambda: True)
     metrics.watch_starting(lambda: False)
     metrics.watch_draining(lambda: False)
 
@@ -41,3 +42,5 @@ def happens(metrics: Metrics) -> None:
     metrics.first_token(0.3)
     metrics.inter_token(0.02)
     metrics.handover_retried()
+    metrics.blocked()
+    metrics.key_request("search", 200)

@@ -1,6 +1,7 @@
 """One line per request on the logger `patchbay.access`: what it was, where its time went, how it ended.
 
-Only numbers, our own names and the request's id are logged: never content, addresses or the client's headers.
+Only numbers, our own names, the request's id and the API key's name are logged: never content, addresses or the
+client's headers.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def log_access(
         "duration_ms": _ms(seconds),
         "client_left": exchange.client_left,
     }
+    if exchange.caller.name:
+        fields["key"] = exchange.caller.name
     if exchange.error:
         fields["error"] = exchange.error
     if exchange.cause:

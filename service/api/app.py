@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -11,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Lifespan
 
-from service.api.auth import ApiKeys
+from service.api.auth import Authentication
 from service.api.chat.route import Chat
 from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
@@ -20,6 +18,7 @@ from service.api.middleware import Exchanges
 from service.api.ports import Backend
 from service.api.routes import health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
+from service.keys import KeyStore
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Tracing
 
@@ -29,7 +28,7 @@ def build_api(
     *,
     metrics: Metrics,
     limits: RequestLimits,
-    api_keys: Sequence[str] = (),
+    keys: KeyStore | None = None,
     keepalive_seconds: float = 15.0,
     show_metrics: bool = True,
     tracing: Tracing | None = None,
@@ -38,11 +37,11 @@ def build_api(
 ) -> FastAPI:
     """`show_metrics` False leaves the metrics to `build_admin`; `playground` is the page at `/`, if there is one.
 
-    Raises ConfigurationError for API keys that no header can carry.
+    Without `keys` everybody may call.
     """
     api = _application(metrics, tracing, lifespan)
     chat = Chat(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
-    api.include_router(openai_routes(chat, backend.models, ApiKeys(api_keys)))
+    api.include_router(openai_routes(chat, backend.models, Authentication(keys or KeyStore())))
     api.include_router(health_routes(backend.readiness))
     if show_metrics:
         api.include_router(metrics_routes(metrics, backend.engine_metrics))

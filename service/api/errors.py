@@ -29,6 +29,7 @@ STATUS: dict[type[PatchbayError], int] = {
     errors.HeadersTimeout: 408,
     errors.Unauthorized: 401,
     errors.ModelNotFound: 404,
+    errors.RequestBlocked: 422,
     errors.MediaFetchFailed: 424,
     errors.Busy: 429,
     errors.TooManyConnections: 503,

@@ -1,4 +1,4 @@
-"""The state of one HTTP exchange: its id, trace and tenant, and how it ended.
+"""The state of one HTTP exchange: its id, trace and caller, and how it ended.
 
 It travels in the ASGI scope, from the outermost middleware to the routes.
 """
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.api.completion import Outcome
-from service.domain import Record
+from service.domain import ANYBODY, Caller, Record
 from service.errors import PatchbayError
 from service.telemetry.spans import RequestSpan
 
@@ -33,7 +33,7 @@ class Exchange:
     record: Record = field(default_factory=Record)
     """Starts with the exchange."""
     outcome: Outcome = field(default_factory=Outcome)
-    tenant: str = ""
+    caller: Caller = ANYBODY
     model: str = ""
     """The model that was requested; empty for requests that are not for a model."""
     stream: bool = False

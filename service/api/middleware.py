@@ -70,5 +70,7 @@ class Exchanges:
         timings, ended = exchange.record.timings, time.monotonic()
         seconds, shares = ended - timings.began, timings.shares(ended)
         self._metrics.request(route, exchange.model, status, seconds, shares)
+        if exchange.caller.name:
+            self._metrics.key_request(exchange.caller.name, status)
         log_access(method, route, status, seconds, shares, exchange)
         end_span(exchange, method, route, status, ended)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.domain import ChatRequest, ImageUsage
+from service.domain import Caller, ChatRequest, ImageUsage
 
 
 class ChatReply(Protocol):
@@ -23,6 +23,10 @@ class ChatReply(Protocol):
 
     def body(self) -> AsyncIterator[bytes]:
         """The engine's bytes as they arrive: one JSON object, or server-sent events split at any byte."""
+        ...
+
+    async def failed(self) -> None:
+        """To be called when the body turns out to be broken. Raises EngineUnavailable if the engine has died."""
         ...
 
     async def aclose(self) -> None: ...
@@ -59,9 +63,22 @@ class EngineMetrics(Protocol):
         ...
 
 
+class Visit(Protocol):
+    """One request from the first byte of its body to the last of its answer."""
+
+    @property
+    def rank(self) -> int:
+        """Its place in every queue, once it has entered."""
+        ...
+
+    def enter(self) -> None:
+        """The body has arrived: takes a request's place. Raises Busy."""
+        ...
+
+
 class RequestPermits(Protocol):
-    def request(self) -> AbstractAsyncContextManager[None]:
-        """One request's slot, held from before its body is read until its answer has ended. Raises Busy."""
+    def visit(self, caller: Caller) -> AbstractContextManager[Visit]:
+        """For as long as a request takes. Raises Busy at once when it could not enter, or its body not be taken."""
         ...
 
 

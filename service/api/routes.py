@@ -5,36 +5,45 @@ The metrics may be on a port of their own: see `app`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Depends
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.api.auth import ApiKeys
+from service.api.auth import Authentication
 from service.api.chat.route import Chat, ChatResponse
+from service.api.chat.schema import may_use
+from service.api.exchange import exchange_of
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
 from service.errors import EngineUnavailable, ModelNotFound
 from service.telemetry.metrics import Metrics
 
 
-def openai_routes(chat: Chat, models: ModelCatalog, keys: ApiKeys) -> APIRouter:
-    router = APIRouter(prefix="/v1", dependencies=[Depends(keys)], redirect_slashes=False)
+def openai_routes(chat: Chat, models: ModelCatalog, authenticate: Authentication) -> APIRouter:
+    router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
 
     @router.post("/chat/completions")
     async def chat_completions() -> Response:
         return ChatResponse(chat)
 
     @router.get("/models")
-    async def list_models() -> Response:
-        return JSONResponse({"object": "list", "data": list(await models.cards())})
+    async def list_models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": await cards(request)})
 
     @router.get("/models/{name:path}")
-    async def retrieve_model(name: str) -> Response:
-        for card in await models.cards():
+    async def retrieve_model(name: str, request: Request) -> Response:
+        for card in await cards(request):
             if card.get("id") == name:
                 return JSONResponse(card)
         raise ModelNotFound(f"The model {describe(name)} is not served here.", param="model")
+
+    async def cards(request: Request) -> list[Mapping[str, Any]]:
+        caller = exchange_of(request.scope).caller
+        return [card for card in await models.cards() if may_use(caller, card["id"])]
 
     return router
 

@@ -21,6 +21,8 @@ def end_span(exchange: Exchange, method: str, route: str, status: int, ended: fl
         "http.response.status_code": status,
         "patchbay.request_id": exchange.request_id,
     }
+    if exchange.caller.name:
+        attributes["patchbay.key"] = exchange.caller.name
     if exchange.error:
         attributes["error.type"] = exchange.error
     if exchange.model:

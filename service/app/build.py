@@ -14,9 +14,11 @@ from service.app.prepare import Prepared
 from service.arena import ArenaStore
 from service.decode import DecodePool
 from service.engine.client import VLLMClient
+from service.engine.cpu_time import cpu_seconds
 from service.engine.external import ExternalEngine
 from service.engine.launcher import launch
-from service.engine.supervisor import EngineState, EngineSupervisor, Pace
+from service.engine.liveness import Liveness
+from service.engine.supervisor import EngineSupervisor, Pace
 from service.ingest import USER_AGENT, Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
 from service.pipeline.images import ImageReader
 from service.telemetry.metrics import Metrics
@@ -68,18 +70,32 @@ def make_engine(
     prepared: Prepared, ends: AsyncExitStack, client: VLLMClient, metrics: Metrics
 ) -> EngineSupervisor | ExternalEngine:
     """Begins to start the engine, or takes the one that somebody else starts; returns at once."""
+    stall_timeout = prepared.settings.engine_stall_timeout
     if prepared.external:
-        engine = ExternalEngine(client)
+        liveness = Liveness(client, prepared.served_name, stall_timeout=stall_timeout)
+        ends.push_async_callback(liveness.aclose)
+        engine = ExternalEngine(liveness if stall_timeout else client)
         watching = asyncio.create_task(engine.watch(), name="engine watch")
         ends.callback(watching.cancel)
-        metrics.watch_engine(lambda: engine.answers)
+        metrics.watch_engine(lambda: engine.ready, stalls=lambda: liveness.stalls)
         return engine
+    on_cpu = prepared.engine.device == "cpu"
+    liveness = Liveness(
+        client,
+        prepared.served_name,
+        stall_timeout=stall_timeout,
+        by_priority=prepared.engine.by_priority,
+        cpu_seconds=(lambda: cpu_seconds(supervisor.session)) if on_cpu else None,
+    )
+    ends.push_async_callback(liveness.aclose)
     supervisor = EngineSupervisor(
         launch(prepared.engine, os.environ),
-        client.health,
+        liveness.health if stall_timeout else client.health,
         pace=Pace(start_timeout=prepared.settings.engine_start_timeout),
     )
-    metrics.watch_engine(lambda: supervisor.state is EngineState.READY, lambda: supervisor.restarts)
+    metrics.watch_engine(
+        lambda: supervisor.ready, lambda: supervisor.restarts, stalls=lambda: liveness.stalls
+    )
     supervisor.start()
     ends.push_async_callback(supervisor.stop)
     return supervisor

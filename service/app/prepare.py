@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from service.arena import ArenaSpec, arena_name
 from service.checkpoint.summary import Checkpoint
+from service.engine.flags import flag_names
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError, InvalidRequest
 from service.families import load_checkpoint, load_geometry
@@ -117,6 +118,7 @@ def _engine(
         cpu_threads=plan.engine_threads,
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
+        by_priority=settings.requires_keys and "--scheduling-policy" not in flag_names(settings.engine_args),
         tool_call_parser=tool_call_parser(checkpoint.chat_template),
         otlp_traces_url=traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else None,
         extra_args=settings.engine_args,

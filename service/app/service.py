@@ -24,6 +24,7 @@ from service.engine.external import ExternalEngine
 from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
+from service.keys import KeyStore
 from service.pipeline.admission import Admission
 from service.pipeline.chat import ChatAnswer
 from service.playground import playground_routes
@@ -53,8 +54,14 @@ class Patchbay:
         """Set once the service is ready for the first time, or startup has failed."""
         self._reasons = {"service": "starting"}
         self._tracing = make_tracing(prepared.settings.otlp_endpoint, model=prepared.served_name)
+        self.keys = KeyStore(
+            [key.get_secret_value() for key in prepared.settings.api_keys], prepared.settings.api_keys_file
+        )
         self.admission = Admission(
-            max_inflight=prepared.settings.max_inflight, max_visual_tokens=prepared.arena_spec.promised_tokens
+            max_inflight=prepared.settings.max_inflight,
+            max_bodies=prepared.settings.max_bodies,
+            max_visual_tokens=prepared.arena_spec.promised_tokens,
+            shared=lambda: len(self.keys) > 1,
         )
         self._start = Start(prepared, self.admission, self.metrics, say)
         self.metrics.limits(
@@ -62,6 +69,8 @@ class Patchbay:
         )
         self.metrics.watch_visual_tokens(lambda: self.admission.visual_reserved)
         self.metrics.watch_inflight("request", lambda: self.admission.inflight)
+        self.metrics.watch_inflight("body", lambda: self.admission.arriving)
+        self.metrics.watch_keys(lambda: len(self.keys), lambda: not self.keys.reload_failed)
         self.metrics.watch_queue("visual_tokens", lambda: self.admission.visual_waiting)
         self.metrics.watch_draining(lambda: self.admission.draining)
         self.metrics.watch_starting(lambda: not self.started.is_set())
@@ -80,7 +89,7 @@ class Patchbay:
                 max_images=settings.max_images,
                 max_choices=settings.max_choices,
             ),
-            api_keys=[key.get_secret_value() for key in settings.api_keys],
+            keys=self.keys,
             keepalive_seconds=settings.keepalive,
             show_metrics=settings.admin_port is None,
             tracing=self._tracing,
@@ -135,7 +144,7 @@ class Patchbay:
         life, encoder = self._start.life, self._start.encoder
         if isinstance(life, EngineSupervisor) and life.state is not EngineState.READY:
             reasons["engine"] = str(life.state)
-        if isinstance(life, ExternalEngine) and not life.answers:
+        if isinstance(life, ExternalEngine) and not life.ready:
             reasons["engine"] = "does not answer at engine_url"
         if encoder is not None and not encoder.healthy:
             reasons["encoder"] = "its last batch failed"
@@ -144,11 +153,13 @@ class Patchbay:
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
         start = asyncio.create_task(self._bring_up(), name="start")
+        watching = asyncio.create_task(self.keys.watch(), name="key file watch")
         try:
             yield
         finally:
-            start.cancel()
-            await asyncio.gather(start, return_exceptions=True)
+            for task in (start, watching):
+                task.cancel()
+            await asyncio.gather(start, watching, return_exceptions=True)
             await self._start.close()
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)

@@ -16,6 +16,7 @@ from service.engine.supervisor import EngineSupervisor
 from service.pipeline.admission import Admission
 from service.pipeline.chat import Pipeline
 from service.pipeline.handover import Handles, ImageHandover, PassThrough
+from service.pipeline.suspects import Suspects
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ class Start:
             placeholders=self._prepared.geometry.facts.placeholders,
             engine=client,
             life=life,
+            suspects=Suspects(self._prepared.settings.block_seconds, on_blocked=self._metrics.blocked),
             metrics=self._metrics,
+            by_priority=self._prepared.engine.by_priority and not self._prepared.external,
             request_timeout=self._prepared.settings.request_timeout,
             restart_wait=self._prepared.settings.engine_restart_wait,
         )

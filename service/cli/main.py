@@ -40,6 +40,11 @@ CHECK = """Show what this machine can run: its cores, memory and GPU, the instal
 MODEL and the engine's command line. Starts nothing. Exits with status 1 and the reason when MODEL cannot be served
 here."""
 
+KEY = """Make an API key and print it, with its entry for a file of keys (--api-keys-file). The key is shown once; the
+entry holds its hash.
+
+  patchbay key search >> keys.toml       the key goes to the terminal, the entry to the file
+"""
 PLAN = """Show how many of your requests a machine could serve with MODEL, before you rent it: the plan that
 `patchbay serve` would make there, the concurrent requests, what limits them, and the setting that raises the limit.
 Reads the configuration and the sizes of the weights; downloads no weights, and needs neither a GPU nor the machine.
@@ -93,6 +98,11 @@ def parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", "show what this machine can run, and why not", CHECK)
     flags.add_settings(check)
 
+    key = _command(commands, "key", "make an API key", KEY)
+    key.add_argument(
+        "name", metavar="NAME", help="in logs, traces and metrics, such as the team that gets the key"
+    )
+
     plan = _command(commands, "plan", "show what another machine could serve", PLAN)
     plan_options.add_options(plan)
     flags.add_settings(plan)
@@ -130,6 +140,10 @@ def _run(options: argparse.Namespace) -> int:
         from service.cli.ask import ask
 
         return ask(options)
+    if options.command == "key":
+        from service.cli.key import key
+
+        return key(options.name)
     if options.command == "check":
         from service.cli.check import check
 

@@ -14,7 +14,7 @@ from service.planning.plan import GIB, MIB, Need, ResourcePlan
 from service.settings import Settings
 
 OWN = {
-    *("model", "revision", "port", "admin_port", "api_keys", "drain_timeout"),
+    *("model", "revision", "port", "admin_port", "api_keys", "api_keys_file", "drain_timeout"),
     *("arena_bytes", "arena_dir", "engine_url", "engine_port", "engine_args", "engine_start_timeout"),
 }
 """Settings that do not go under the chart's `settings`: it has other values for them, or sets them itself."""

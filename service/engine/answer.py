@@ -14,6 +14,7 @@ from service.domain import Engine, EngineReply
 from service.errors import (
     ContextLengthExceeded,
     EngineFailed,
+    EngineLost,
     EngineRejected,
     EngineUnavailable,
     PatchbayError,
@@ -69,7 +70,9 @@ def refusal(status: int, body: bytes) -> PatchbayError:
     """The error that a reply with a status other than 200 means."""
     error = _error_object(body)
     message = str(error.get("message") or f"The engine answered with status {status}.")
-    if status == 503 or DYING in message:
+    if DYING in message:
+        return EngineLost("The engine died while it had this request.", retry_after=1.0)
+    if status == 503:
         return EngineUnavailable("The engine is overloaded or has stopped.", retry_after=1.0)
     if status >= 500:
         return EngineFailed("The engine failed to process this request.")

@@ -81,6 +81,11 @@ class Child:
             os.close(write_end)
         return cls(process, output, reader, grace)
 
+    @property
+    def session(self) -> int:
+        """Id of the session of its processes."""
+        return self._process.pid
+
     async def wait(self) -> int:
         """The exit status, once the reaper and with it the whole tree has ended; 128 + n for signal n."""
         status = await self._process.wait()

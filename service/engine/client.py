@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from service.errors import EngineFailed, EngineUnavailable
+from service.errors import EngineFailed, EngineLost, EngineUnavailable
 
 FORWARDED = frozenset({"traceparent", "tracestate", "x-request-id"})
 """Headers that are forwarded. The client's others (keys, cookies, proxies' own) do not concern the engine."""
@@ -83,7 +83,7 @@ class VLLMClient:
     async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> VLLMReply:
         """Sends `payload` as JSON; of `headers` only those in FORWARDED are sent.
 
-        Raises EngineUnavailable if the engine does not respond, or the connection ends before a status arrives.
+        Raises EngineUnavailable if no connection can be made, EngineLost if it ends before a status arrives.
         """
         # in ASCII, because JSON allows lone surrogates, which UTF-8 cannot encode
         body = json.dumps(payload, separators=(",", ":")).encode("ascii")
@@ -113,8 +113,12 @@ class VLLMClient:
             response = await self._session.request(
                 method, self._base_url + route, data=data, headers=headers, allow_redirects=False
             )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise EngineUnavailable(
                 "The engine is not responding at the moment.", retry_after=self._retry_after()
+            ) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise EngineLost(
+                "The engine went away while it had this request.", retry_after=self._retry_after()
             ) from error
         return VLLMReply(response)

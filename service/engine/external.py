@@ -20,22 +20,27 @@ class Health(Protocol):
 
 
 class ExternalEngine:
-    """Implements `domain.EngineLife` by health checks. `answers` is the result of the latest ones in `watch`."""
+    """Implements `domain.EngineLife` by health checks. `ready` is the result of the latest ones in `watch`."""
 
     def __init__(self, client: Health, *, every: float = WATCH) -> None:
         self._client = client
         self._every = every
         self._misses = 0
+        self.incarnation = 0
+        """How often it has come back after an outage: a new run, for all that can be seen from outside."""
 
     @property
-    def answers(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it answered its latest health checks."""
         return self._misses < MISSES
 
     async def watch(self) -> None:
         """Checks the engine's health at regular intervals, until cancelled."""
         while True:
             await asyncio.sleep(self._every)
-            self._misses = 0 if await self._client.health() else self._misses + 1
+            healthy, was_ready = await self._client.health(), self.ready
+            self._misses = 0 if healthy else self._misses + 1
+            self.incarnation += healthy and not was_ready
 
     async def alive(self) -> bool:
         return await self._client.health()

@@ -62,6 +62,8 @@ class EngineSpec:
     kv_cache_bytes: int | None = None
     """Size of the KV cache on a CPU; on a GPU it is what remains of vLLM's share of the memory."""
     gpu_memory_utilization: float | None = None
+    by_priority: bool = False
+    """Whether waiting requests are scheduled by their `priority`, lowest first, rather than in order of arrival."""
     tool_call_parser: str | None = None
     """vLLM's name for the model's format of tool calls; without one vLLM refuses requests with tools (400)."""
     otlp_traces_url: str | None = None
@@ -157,6 +159,8 @@ def _flags(spec: EngineSpec) -> list[str]:
     if spec.handles is None:
         # Patchbay is the only client and uses them to pass on the level of detail
         switches.append("trust-request-mm-kwargs")
+    if spec.by_priority:
+        values["scheduling-policy"] = "priority"
     if spec.tower == "absent":
         values["limit-mm-per-prompt"] = json.dumps(dict.fromkeys(MODALITIES, 0))
     if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):

@@ -74,6 +74,8 @@ class EngineSupervisor:
         self.state = EngineState.DOWN
         self.restarts = 0
         """Starts after the first."""
+        self.session: int | None = None
+        """Id of the session in which the engine's processes run."""
         self._launch = launch
         self._health = health
         self._on_state = on_state
@@ -113,6 +115,16 @@ class EngineSupervisor:
             ready.cancel()
         if self._keeper.done():
             await self._keeper
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine took requests when it was last checked."""
+        return self.state is EngineState.READY
+
+    @property
+    def incarnation(self) -> int:
+        """Which run of the engine it is, counted from 0."""
+        return self.restarts
 
     async def alive(self) -> bool:
         """Checks now; an engine that does not respond is no longer ready."""
@@ -169,6 +181,7 @@ class EngineSupervisor:
             child = await Child.start(self._launch, self._pace.grace)
         except OSError as error:
             return f"could not be started ({error})", "", 0.0
+        self.session = child.session
         exited = asyncio.create_task(child.wait())
         ready_at: float | None = None
         how = ""

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from service.domain import ChatRequest, Engine, EngineLife, ImageJob, Record
 from service.engine.answer import Answer, ask
-from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable
+from service.errors import DeadlineExceeded, EngineFailed, EngineLost, EngineUnavailable
 from service.pipeline.handover import ImageHandover, Placed
 from service.pipeline.images import ImageReader, usage
 from service.pipeline.placeholders import neutralise
+from service.pipeline.suspects import Suspects
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import Span
 
@@ -24,7 +26,8 @@ ROUTE = "/v1/chat/completions"
 
 
 class Pipeline:
-    """`request_timeout`: seconds for a whole request. `restart_wait`: seconds to wait for an engine that has died."""
+    """`request_timeout`: seconds for a whole request. `restart_wait`: seconds to wait for an engine that has died.
+    `by_priority`: whether the engine schedules by priority."""
 
     def __init__(
         self,
@@ -34,7 +37,9 @@ class Pipeline:
         placeholders: Sequence[str],
         engine: Engine,
         life: EngineLife,
+        suspects: Suspects,
         metrics: Metrics,
+        by_priority: bool = False,
         request_timeout: float,
         restart_wait: float,
     ) -> None:
@@ -43,7 +48,9 @@ class Pipeline:
         self._placeholders = placeholders
         self._engine = engine
         self._life = life
+        self._suspects = suspects
         self._metrics = metrics
+        self._by_priority = by_priority
         self._request_timeout = request_timeout
         self._restart_wait = restart_wait
 
@@ -58,53 +65,79 @@ class Pipeline:
         deadline, record = time.monotonic() + self._request_timeout, request.record
         # what a user writes is never taken for an image's place
         request = replace(request, payload=neutralise(request.payload, self._placeholders))
+        self._suspects.check(request.payload)
         try:
             async with asyncio.timeout(self._request_timeout):
                 jobs = await self._images.jobs(request)
                 record.images = usage(jobs, [False] * len(jobs))
-                placed, answer = await self._ask(request, headers, jobs)
+                placed, answer, run = await self._ask(request, headers, jobs)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"no answer had begun after {self._request_timeout:g} s (request_timeout)"
             ) from None
         record.images = usage(jobs, placed.cached)
-        return ChatAnswer(answer, placed, record, deadline=deadline)
+        on_failure = partial(self._look_for_death, request, run)
+        return ChatAnswer(answer, placed, record, deadline=deadline, on_failure=on_failure)
 
     async def _ask(
         self, request: ChatRequest, headers: Mapping[str, str], jobs: Sequence[ImageJob]
-    ) -> tuple[Placed, Answer]:
-        """Asks the engine, and once more when it died, or could not read a handle, before anything was streamed."""
+    ) -> tuple[Placed, Answer, int]:
+        """Asks the engine, and once more when it could not be reached, or could not read a handle.
+
+        A request that the engine had when it died is not sent again: it may be what ended it. Returns with the answer
+        the engine's run that gives it.
+        """
         placed = await self._handover.place(request, jobs)
         try:
-            try:
-                return placed, await self._open(request, headers, placed.payload)
-            except EngineUnavailable:
-                pass
-            except EngineFailed:
-                if await self._life.alive():
-                    if not self._handover.forget(jobs):
+            for last in (False, True):
+                if not self._life.ready:
+                    await self._wait_ready(request)
+                run = self._life.incarnation
+                try:
+                    return placed, await self._open(request, headers, placed.payload), run
+                except EngineFailed:
+                    await self._look_for_death(request, run)
+                    if last or not self._handover.forget(jobs):
                         raise
                     self._metrics.handover_retried()
                     placed.scope.close(finished=True)
                     placed = await self._handover.place(request, jobs)
-            with request.record.timings.stage("engine_wait"):
-                await self._life.wait_ready(self._restart_wait)
-            try:
-                return placed, await self._open(request, headers, placed.payload)
-            except EngineFailed:
-                if await self._life.alive():
-                    raise
-                raise self._life.unavailable() from None
+                except EngineLost:
+                    await self._look_for_death(request, run)
+                    if last:
+                        raise
+                except EngineUnavailable:
+                    if last:
+                        raise
+                    await self._wait_ready(request)
+            raise AssertionError("the second try returns or raises")
         except BaseException:
             placed.scope.close(finished=False)
             raise
 
+    async def _wait_ready(self, request: ChatRequest) -> None:
+        with request.record.timings.stage("engine_wait"):
+            await self._life.wait_ready(self._restart_wait)
+
+    async def _look_for_death(self, request: ChatRequest, run: int) -> None:
+        """Raises EngineUnavailable if the engine has died since `run` was seen, and remembers the request."""
+        if await self._life.alive() and self._life.incarnation == run:
+            return
+        self._suspects.in_flight_at_death(request.payload, run)
+        raise self._life.unavailable()
+
     async def _open(
         self, request: ChatRequest, headers: Mapping[str, str], payload: Mapping[str, Any]
     ) -> Answer:
+        payload = {**payload, **self._scheduling(request)}
         # an answer that does not stream comes whole: when its first token was made is not known
         with request.record.timings.stage("engine_first_token" if request.stream else "engine_answer"):
             return await ask(self._engine, ROUTE, payload, headers, stream=request.stream)
+
+    def _scheduling(self, request: ChatRequest) -> dict[str, Any]:
+        """Fields that clients may not set: which cached prompts it may meet, and when its turn comes."""
+        salt = {"cache_salt": request.caller.tenant} if request.caller.tenant else {}
+        return salt | ({"priority": request.rank} if self._by_priority else {})
 
 
 class ChatAnswer:
@@ -117,14 +150,16 @@ class ChatAnswer:
         record: Record,
         *,
         deadline: float,
+        on_failure: Callable[[], Awaitable[None]],
     ) -> None:
-        """`deadline`: a time of time.monotonic."""
+        """`deadline`: a time of time.monotonic. `on_failure` raises EngineUnavailable if the engine has died."""
         self.content_type = answer.content_type
         self.images = record.images
         self._answer = answer
         self._scope = placed.scope
         self._timings = record.timings
         self._deadline = deadline
+        self._on_failure = on_failure
         self._began = time.monotonic()
         self._finished = False
 
@@ -142,6 +177,10 @@ class ChatAnswer:
             except TimeoutError:
                 raise DeadlineExceeded("the request's time was up (request_timeout)") from None
             yield chunk
+
+    async def failed(self) -> None:
+        """To be called when the answer turns out to be broken. Raises EngineUnavailable if the engine has died."""
+        await self._on_failure()
 
     async def aclose(self) -> None:
         """Ends the generation if it still runs, and gives back what the request held."""

@@ -74,7 +74,10 @@ class Handles:
         """Enters a permit and a lease for each image in `scope`; for each, whether it was cached."""
         with request.record.timings.stage("admission"):
             permit = await self._admission.visual(
-                sum(self._room(job.plan.tokens) for job in jobs), param="messages"
+                sum(self._room(job.plan.tokens) for job in jobs),
+                caller=request.caller,
+                rank=request.rank,
+                param="messages",
             )
         scope.on_exit(lambda finished: permit.release())
 
@@ -106,7 +109,8 @@ class PassThrough:
         messages = [dict(message) for message in request.payload["messages"]]
         for ref, job in zip(request.images, jobs, strict=True):
             parts = list(messages[ref.message]["content"])
-            parts[ref.part] = {"type": "image_url", "image_url": {"url": data_url(job)}}
+            # named by our key, which contains the caller's salt: the engine's caches then keep callers apart
+            parts[ref.part] = {"type": "image_url", "image_url": {"url": data_url(job)}, "uuid": job.key}
             messages[ref.message]["content"] = parts
         ready = {**request.payload, "messages": messages}
         if details and (options := self._geometry.processor_options(details.pop())):

@@ -47,7 +47,7 @@ class ImageReader:
                 tokens=plan.tokens,
             )
         return [
-            ImageJob(self._key(request.tenant, image, plan), image, plan, ref.path)
+            ImageJob(self._key(request.caller.tenant, image, plan), image, plan, ref.path)
             for ref, image, plan in zip(request.images, images, plans, strict=True)
         ]
 

@@ -124,9 +124,25 @@ CATALOGUE = (
         "Requests whose images were encoded again because the engine failed on their handles.",
     ),
     Definition(
+        "counter",
+        "key_requests",
+        "Requests under each API key's name, by status; the keys beyond the first hundred count as other.",
+        labels=("key", "code"),
+    ),
+    Definition(
         "watched",
         "engine_restarts",
         "Times that the engine was restarted.",
+    ),
+    Definition(
+        "watched",
+        "engine_stalls",
+        "Times the engine stopped making progress while its server still answered.",
+    ),
+    Definition(
+        "counter",
+        "requests_blocked",
+        "Requests that are refused for a while, because the engine died twice in a row while they were in progress.",
     ),
     Definition(
         "histogram",
@@ -165,7 +181,7 @@ CATALOGUE = (
     Definition(
         "gauge",
         "inflight",
-        "Requests in flight, from their body to the end of their answer.",
+        "Requests whose body is arriving (stage body), and those from there to the end of their answer (request).",
         labels=("stage",),
     ),
     Definition(
@@ -232,6 +248,16 @@ CATALOGUE = (
         "gauge",
         "draining",
         "1 while the service drains and accepts no new requests.",
+    ),
+    Definition(
+        "gauge",
+        "keys",
+        "API keys that are accepted; 0: everybody may call.",
+    ),
+    Definition(
+        "gauge",
+        "keys_last_reload_successful",
+        "1 unless api_keys_file has changed into one that cannot be used; the keys read before stay in force.",
     ),
     Definition(
         "gauge",

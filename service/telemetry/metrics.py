@@ -21,8 +21,13 @@ from service.errors import (
     FetchCause,
     ImageError,
     QueueFull,
+    RateLimited,
 )
 from service.telemetry.catalogue import CATALOGUE, STAGES, TOTAL, Definition
+
+MOST_KEYS = 100
+"""API keys that have series of their own."""
+OTHER_KEY = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Metrics:
         self._watched: dict[str, WatchedCounter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._gauges: dict[str, Gauge] = {}
+        self._key_names: set[str] = set()
         for definition in CATALOGUE:
             self._register(definition)
         self._begin()
@@ -69,6 +75,13 @@ class Metrics:
             for stage, share in shares.items():
                 self._histograms["stage_duration_seconds"].labels(stage).observe(share)
             self._histograms["stage_duration_seconds"].labels(TOTAL).observe(seconds)
+
+    def key_request(self, key: str, code: int) -> None:
+        """A request with an API key, by the key's name; what would be one series too many counts as `other`."""
+        if key not in self._key_names and len(self._key_names) >= MOST_KEYS:
+            key = OTHER_KEY
+        self._key_names.add(key)
+        self._counters["key_requests"].labels(key, str(code)).inc()
 
     def rejected(self, reason: str) -> None:
         self._counters["rejections"].labels(reason).inc()
@@ -163,10 +176,25 @@ class Metrics:
     def watch_decoder(self, losses: Callable[[], float]) -> None:
         self._watched["decode_worker_losses"].read = losses
 
-    def watch_engine(self, up: Callable[[], bool], restarts: Callable[[], float] = lambda: 0.0) -> None:
+    def watch_engine(
+        self,
+        up: Callable[[], bool],
+        restarts: Callable[[], float] = lambda: 0.0,
+        *,
+        stalls: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """`restarts` stays zero for an engine that Patchbay did not start."""
         self._gauges["engine_up"].set_function(up)
         self._watched["engine_restarts"].read = restarts
+        self._watched["engine_stalls"].read = stalls
+
+    def blocked(self) -> None:
+        """A request that was in flight when the engine died, twice in a row, is refused from now on."""
+        self._counters["requests_blocked"].inc()
+
+    def watch_keys(self, accepted: Callable[[], float], reloaded: Callable[[], bool]) -> None:
+        self._gauges["keys"].set_function(accepted)
+        self._gauges["keys_last_reload_successful"].set_function(reloaded)
 
     def watch_starting(self, read: Callable[[], bool]) -> None:
         self._gauges["starting"].set_function(read)
@@ -193,7 +221,7 @@ class Metrics:
         """Starts series with known labels at zero: `rate` misses the first event of a series that begins with it."""
         for stage in (*STAGES, TOTAL):
             self._histograms["stage_duration_seconds"].labels(stage)
-        for kind in (QueueFull, ArenaFull, EngineUnavailable, DecoderUnavailable, Draining):
+        for kind in (QueueFull, RateLimited, ArenaFull, EngineUnavailable, DecoderUnavailable, Draining):
             self._counters["rejections"].labels(kind.code)
         for reason in sorted({kind.code for kind in ImageError.__subclasses__()}):
             self._counters["media_errors"].labels(reason)

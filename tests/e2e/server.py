@@ -15,6 +15,9 @@ from benchmarks import processes
 from benchmarks.processes import free_port, is_ready, wait_ready
 from benchmarks.servers import PATCHBAY
 
+CORE = "VLLM::EngineCor"
+"""The kernel cuts names off at 15 characters."""
+
 
 class Server:
     """A running Patchbay."""
@@ -48,6 +51,19 @@ class Server:
             check=False,
         )
         return [int(line) for line in listed.stdout.split()]
+
+    def engine_core(self) -> list[int]:
+        """The process in which vLLM's model runs."""
+        return [pid for parent in self.engine_processes() for pid in _children(parent) if _name(pid) == CORE]
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listed.stdout.split()]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from service import errors
+from service.keys import KeyEntry
 from service.settings import Settings
 from tests.helm.alert_cases import CASES, Case
 from tests.helm.charts import CHART, objects
@@ -125,7 +126,8 @@ def test_a_page_names_only_metrics_and_settings_that_exist(name: str) -> None:
         assert metric in there, metric
         assert labels <= there[metric] | {"namespace", "instance"}, f"{metric}: {labels}"
     assert re.search(r"```promql\n", text), "no query"
-    names = {*Settings.model_fields, *there}
+    codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
+    names = {*Settings.model_fields, *KeyEntry.model_fields, *there, *codes}
     for word in re.findall(r"`([a-z][a-z_]+)`", text):
         assert word in names, f"{name}: `{word}` is no setting and no metric"
     for path in re.findall(r"`([a-z]\w*(?:\.[a-z]\w*)+)`", text):

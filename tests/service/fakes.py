@@ -13,6 +13,7 @@ from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.pipeline.chat import Pipeline
 from service.pipeline.handover import ImageHandover
 from service.pipeline.images import ImageReader
+from service.pipeline.suspects import Suspects
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings
 
@@ -45,6 +46,9 @@ class Engine:
         self.replies = list(replies)
         self.asked: list[Mapping[str, Any]] = []
         self.is_alive = True
+        self.ready = True
+        self.incarnation = 0
+        """Which run of it answers."""
         self.waited: list[float] = []
 
     async def post(self, route: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> EngineReply:
@@ -103,7 +107,13 @@ def image_plan(*views: View, tokens: int, patches: int) -> ImagePlan:
 
 
 def pipeline(
-    engine: Engine, geometry: Geometry, handover: ImageHandover, metrics: Metrics, timeout: float = 60
+    engine: Engine,
+    geometry: Geometry,
+    handover: ImageHandover,
+    metrics: Metrics,
+    timeout: float = 60,
+    *,
+    by_priority: bool = False,
 ) -> Pipeline:
     """The real one, with real reading, around an engine that is a stand-in."""
     ingest = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
@@ -113,7 +123,9 @@ def pipeline(
         placeholders=geometry.facts.placeholders,
         engine=engine,
         life=engine,
+        suspects=Suspects(300),
         metrics=metrics,
+        by_priority=by_priority,
         request_timeout=timeout,
         restart_wait=3,
     )

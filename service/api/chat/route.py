@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`: one request from its body to the last byte of its answer.
 
-A slot is taken before the body is read and kept until the answer has ended. Once the body is read, all work for the
-request runs in one task, which is cancelled when the client disconnects.
+While its body arrives, a request is counted as such; then it takes a place, which it keeps until its answer has ended.
+Once the body is read, all work for the request runs in one task, which is cancelled when the client disconnects.
 """
 
 from __future__ import annotations
@@ -56,10 +56,12 @@ class ChatResponse(Response):
         exchange.details = wants_details(scope)
         progress = Progress(self._chat.metrics)
         try:
-            async with self._chat.permits.request():
+            with self._chat.permits.visit(exchange.caller) as visit:
                 with exchange.record.timings.stage("body"):
                     body = await read_body(Request(scope, receive), self._chat.limits)
                     request = self._parse(body, exchange)
+                visit.enter()
+                request = replace(request, rank=visit.rank)
                 progress.stage = "waiting"
                 send = send_by(time.monotonic() + self._chat.limits.request_timeout, send)
                 if request.stream:
@@ -79,7 +81,7 @@ class ChatResponse(Response):
             self._chat.limits,
             models=self._chat.models.names(),
             request_id=exchange.request_id,
-            tenant=exchange.tenant,
+            caller=exchange.caller,
         )
         exchange.model, exchange.stream = request.model, request.stream
         return replace(request, record=exchange.record)
@@ -104,7 +106,11 @@ class ChatResponse(Response):
         async with stream:
             reply = await self._chat.service.chat(request, exchange.engine_headers)
             async with aclosing(reply):
-                last = await _relay(reply, stream, progress, exchange)
+                try:
+                    last = await _relay(reply, stream, progress, exchange)
+                except EngineFailed:
+                    await reply.failed()
+                    raise
             if exchange.details:
                 await stream.write(last.followed_by_details(exchange.record) + DONE)
         if stream.failure is not None:

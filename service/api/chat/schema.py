@@ -17,7 +17,7 @@ from service.api.chat.fields import NO_EFFECT, ChatFields
 from service.api.chat.messages import ImagePart
 from service.api.limits import RequestLimits
 from service.api.sentences import describe, invalid_request
-from service.domain import ChatRequest, Detail, ImageRef
+from service.domain import ANYBODY, Caller, ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, TooManyImages
 
 COMPILED_FIELDS = ("tools", "response_format", "structured_outputs")
@@ -29,7 +29,7 @@ def parse_chat(
     *,
     models: Sequence[str] = (),
     request_id: str = "",
-    tenant: str = "",
+    caller: Caller = ANYBODY,
 ) -> ChatRequest:
     """Raises InvalidRequest, TooManyImages, and ModelNotFound for a name that is not among `models`.
 
@@ -44,7 +44,7 @@ def parse_chat(
     _check_caps(fields, payload, limits)
     _check_companions(fields)
     check_arguments(fields, limits)
-    model = _model(fields.model, models)
+    model = _model(fields.model, models, caller)
     return ChatRequest(
         payload=_forwarded(payload) | {"model": model},
         images=_images(fields, limits),
@@ -52,7 +52,7 @@ def parse_chat(
         stream=bool(fields.stream),
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
         request_id=request_id,
-        tenant=tenant,
+        caller=caller,
     )
 
 
@@ -117,15 +117,24 @@ def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
     return tuple(images)
 
 
-def _model(asked: str | None, models: Sequence[str]) -> str:
+def _model(asked: str | None, models: Sequence[str], caller: Caller) -> str:
+    allowed = [name for name in models if may_use(caller, name)]
+    if models and not allowed:
+        raise ModelNotFound("This API key may not use any of the models that are served here.", param="model")
     if not asked:
-        return models[0] if models else ""
-    if models and asked not in models:
-        served = ", ".join(repr(name) for name in models)
+        return allowed[0] if allowed else ""
+    if models and asked not in allowed:
+        served = ", ".join(repr(name) for name in allowed)
+        whom = "" if caller.models is None else " for this API key"
         raise ModelNotFound(
-            f"The model {describe(asked)} is not served here. Models served: {served}.", param="model"
+            f"The model {describe(asked)} is not served here{whom}. Models served{whom}: {served}.",
+            param="model",
         )
     return asked
+
+
+def may_use(caller: Caller, model: str) -> bool:
+    return caller.models is None or model in caller.models
 
 
 def _forwarded(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message
 from service.api import Backend, RequestLimits, build_admin, build_api
 from service.api.ports import ChatService, EngineMetrics
 from service.domain import ChatRequest, ImageUsage
+from service.keys import KeyStore
 from service.pipeline.admission import Admission
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Tracing
@@ -33,6 +34,8 @@ class Reply:
         self.images = images
         self.content_type = content_type
         self.closed = asyncio.Event()
+        self.death: BaseException | None = None
+        """What the one who looks after the engine says about a broken body."""
         self._steps = steps
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -43,6 +46,10 @@ class Reply:
                 await step.wait()
             else:
                 yield step
+
+    async def failed(self) -> None:
+        if self.death is not None:
+            raise self.death
 
     async def aclose(self) -> None:
         self.closed.set()
@@ -102,6 +109,7 @@ class Harness:
         keepalive: float = 60,
         max_inflight: int = 4,
         api_keys: Sequence[str] = (),
+        keys: KeyStore | None = None,
         health: Health | None = None,
         pipeline: ChatService | None = None,
         engine: EngineMetrics | None = None,
@@ -110,7 +118,7 @@ class Harness:
         playground: APIRouter | None = None,
         **limits: Any,
     ) -> None:
-        """`pipeline` takes the place of the service that gives `reply`."""
+        """`pipeline` takes the place of the service that gives `reply`; `keys` that of the list `api_keys`."""
         self.service = Service(reply or Reply(b"{}"), gate)
         self.admission = Admission(max_inflight=max_inflight, max_visual_tokens=1000)
         self.registry = CollectorRegistry()
@@ -127,7 +135,7 @@ class Harness:
             backend,
             metrics=metrics,
             limits=RequestLimits(**limits),
-            api_keys=api_keys,
+            keys=keys or KeyStore(api_keys),
             keepalive_seconds=keepalive,
             tracing=tracing,
             show_metrics=show_metrics,

@@ -111,6 +111,15 @@ async def test_an_answer_is_told_with_its_images_stages_and_tokens() -> None:
     assert line["client_left"] is False and not {"error", "cause"} & set(line)
 
 
+async def test_a_key_is_told_by_its_name() -> None:
+    harness = Harness(Reply(ANSWER), api_keys=["sk-secret"])
+    with logged(JsonFormatter(), logging.INFO) as written:
+        await chat(harness, headers={"authorization": "Bearer sk-secret"}).run()
+    (line,) = lines(written)
+    assert line["key"] == "key-1" and "sk-secret" not in json.dumps(line)
+    assert harness.metric("key_requests_total", key="key-1", code="200") == 1
+
+
 async def test_a_stream_is_told_like_any_other() -> None:
     frames = [
         event(choices=[{"delta": {"content": "a"}, "finish_reason": None}]),

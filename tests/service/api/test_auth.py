@@ -1,49 +1,21 @@
-import re
+import json
+from pathlib import Path
 
 import pytest
 
-from service.api.auth import ApiKeys
-from service.errors import ConfigurationError, Unauthorized
+from service.keys import KeyStore
+from service.keys.entry import of_key
 from tests.service.api.fakes import Call, Harness, chat
 
 pytestmark = pytest.mark.anyio
 KEYS = ("sk-one", "sk-two")
 
 
-def test_each_key_is_a_tenant() -> None:
-    keys = ApiKeys(KEYS)
-    one, two = keys.tenant("Bearer sk-one"), keys.tenant("bearer  sk-two ")
-    assert one != two
-    assert all(re.fullmatch("[0-9a-f]{64}", salt) for salt in (one, two))
-    assert ApiKeys(KEYS[::-1]).tenant("Bearer sk-one") == one
-
-
-def test_without_keys_everybody_is_one_tenant() -> None:
-    keys = ApiKeys()
-    assert keys.tenant(None) == keys.tenant("Bearer whatever") == ""
-
-
-@pytest.mark.parametrize(
-    "header",
-    [None, "", "Bearer", "Bearer ", "sk-one", "Basic sk-one", "Bearer sk-on", "Bearer sk-one2", "Bearer é"],
-)
-def test_everything_else_is_refused(header: str | None) -> None:
-    with pytest.raises(Unauthorized) as refused:
-        ApiKeys(KEYS).tenant(header)
-    assert "sk-one" not in refused.value.message
-
-
-@pytest.mark.parametrize("key", ["", "a b", "clé", "a\n"])
-def test_a_key_that_no_header_could_carry(key: str) -> None:
-    with pytest.raises(ConfigurationError, match="API key number 2"):
-        ApiKeys(["good", key])
-
-
 async def test_a_key_opens_and_salts() -> None:
     harness = Harness(api_keys=KEYS)
     assert (await chat(harness, headers={"authorization": "Bearer sk-two"}).run()).status == 200
     request, _ = harness.service.asked[0]
-    assert request.tenant == ApiKeys(KEYS).tenant("Bearer sk-two")
+    assert request.caller == KeyStore(KEYS).caller("Bearer sk-two")
 
 
 async def test_no_key_no_body() -> None:
@@ -76,3 +48,34 @@ async def test_the_operator_s_routes_need_no_key() -> None:
     harness = Harness(api_keys=KEYS)
     for path in ("/livez", "/readyz", "/metrics"):
         assert (await Call(harness.api, path, method="GET").run()).status == 200
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> KeyStore:
+    """Keys for one model each, of which only `demo` is served."""
+    file = tmp_path / "keys"
+    hashes = {model: of_key(model, model).sha256 for model in ("demo", "other")}
+    entries = [
+        f'[[keys]]\nname = "{model}"\nsha256 = "{sha256}"\nmodels = ["{model}"]\n'
+        for model, sha256 in hashes.items()
+    ]
+    file.write_text("".join(entries))
+    return KeyStore(file=file)
+
+
+async def test_a_key_sees_and_uses_only_its_models(limited: KeyStore) -> None:
+    async def call(method: str, path: str, key: str) -> Call:
+        body = b'{"messages":[{"role":"user","content":"hi"}]}'
+        given = {"authorization": f"Bearer {key}"}
+        return await Call(Harness(keys=limited).api, path, body, method=method, **given).run()
+
+    def seen(call: Call) -> list[str]:
+        return [card["id"] for card in json.loads(call.body)["data"]]
+
+    assert seen(await call("GET", "/v1/models", "demo")) == ["demo"]
+    assert seen(await call("GET", "/v1/models", "other")) == []
+    assert (await call("GET", "/v1/models/demo", "other")).status == 404
+    assert (await call("POST", "/v1/chat/completions", "demo")).status == 200
+    refused = await call("POST", "/v1/chat/completions", "other")
+    assert (refused.status, refused.error["code"]) == (404, "model_not_found")
+    assert "demo" not in refused.error["message"]

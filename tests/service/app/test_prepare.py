@@ -41,6 +41,15 @@ def test_a_gateway_alone_needs_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepared.engine.tower == "present" and prepared.engine.handles is None
 
 
+def test_keys_make_the_engine_schedule_by_priority_unless_the_operator_chooses(tmp_path: Path) -> None:
+    def by_priority(**settings: object) -> bool:
+        return prepare(load({"images": "passthrough", "device": "cpu", **settings}, {})).engine.by_priority
+
+    assert not by_priority()
+    assert by_priority(api_keys="a,b") and by_priority(api_keys_file=tmp_path / "keys")
+    assert not by_priority(api_keys="a,b", engine_args=("--scheduling-policy", "fcfs"))
+
+
 def test_what_cells_ask_for(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, tokenizer=True)
     geometry = load_geometry(tmp_path)

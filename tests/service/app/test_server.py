@@ -29,7 +29,7 @@ class Site:
 
         @api.get("/")
         async def slow() -> str:
-            async with self.admission.request():
+            with self.admission.visit():
                 self.entered.set()
                 await self.go_on.wait()
                 return "done"
@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_told_with_its_own_flag() -> None:
 
 async def test_an_answer_that_does_not_end_is_not_waited_for_longer_than_was_said() -> None:
     site = Site(drain_timeout=0.01)
-    async with site.admission.request():
+    with site.admission.visit():
         site.told_to_stop()
         while not site.server.should_exit:
             await asyncio.sleep(0)
@@ -135,7 +135,7 @@ async def test_an_answer_that_does_not_end_is_not_waited_for_longer_than_was_sai
 
 async def test_a_second_signal_ends_it_at_once() -> None:
     site = Site()
-    async with site.admission.request():
+    with site.admission.visit():
         site.told_to_stop()
         assert not site.server.should_exit
         site.told_to_stop()

@@ -6,6 +6,7 @@ from service.engine.answer import Answer, ask
 from service.errors import (
     ContextLengthExceeded,
     EngineFailed,
+    EngineLost,
     EngineRejected,
     EngineUnavailable,
     PatchbayError,
@@ -79,12 +80,12 @@ async def test_everything_that_says_more_than_a_role_begins_the_answer(opening: 
         (
             Reply(b'{"error":{"message":"EngineCore encountered an issue. See","code":500}}', status=500),
             False,
-            EngineUnavailable,
+            EngineLost,
         ),
         (
             Reply(event(error={"message": "EngineCore encountered an issue. See", "code": 500})),
             True,
-            EngineUnavailable,
+            EngineLost,
         ),
         (Reply(b'{"error":{"message":"bad n","param":"n","code":400}}', status=400), False, EngineRejected),
         (Reply(b"not json", status=400), False, EngineRejected),

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import pytest
 
 from service.engine.client import VLLMClient
-from service.errors import EngineFailed, EngineUnavailable
+from service.errors import EngineFailed, EngineLost, EngineUnavailable
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
@@ -220,6 +220,7 @@ async def test_nobody_answers() -> None:
             with pytest.raises(EngineUnavailable) as caught:
                 await client.post("/v1/chat/completions", {}, {})
             assert caught.value.retry_after == 3.5
+            assert not isinstance(caught.value, EngineLost)
             assert "127.0.0.1" not in caught.value.message
             assert not await client.health()
 
@@ -232,7 +233,7 @@ async def test_the_engine_ends_before_its_status_has_come(sent: bytes) -> None:
         peer.reset()
 
     async with serve(engine) as client:
-        with pytest.raises(EngineUnavailable) as caught:
+        with pytest.raises(EngineLost) as caught:
             await client.post("/v1/chat/completions", {}, {})
         assert caught.value.retry_after == 3.5
 

@@ -27,7 +27,7 @@ class Client:
         return self._health[0]
 
 
-async def seen(*health: bool, then: Callable[[ExternalEngine], bool]) -> bool:
+async def seen(*health: bool, then: Callable[[ExternalEngine], int]) -> int:
     """What an engine says of itself after `health` was seen."""
     client = Client(*health)
     engine = ExternalEngine(client, every=0)
@@ -40,11 +40,11 @@ async def seen(*health: bool, then: Callable[[ExternalEngine], bool]) -> bool:
         watching.cancel()
 
 
-async def test_it_answers_until_it_was_missed_twice_in_a_row() -> None:
-    assert ExternalEngine(Client(True)).answers
-    assert await seen(True, False, True, then=lambda engine: engine.answers)
-    assert not await seen(True, False, False, False, then=lambda engine: engine.answers)
-    assert await seen(False, False, False, True, then=lambda engine: engine.answers)
+async def test_it_is_ready_until_it_was_missed_twice_in_a_row() -> None:
+    assert ExternalEngine(Client(True)).ready
+    assert await seen(True, False, True, then=lambda engine: engine.ready)
+    assert not await seen(True, False, False, False, then=lambda engine: engine.ready)
+    assert await seen(False, False, False, True, then=lambda engine: engine.ready)
 
 
 async def test_waiting_ends_when_it_answers_or_the_time_is_up() -> None:
@@ -58,3 +58,11 @@ async def test_alive_is_asked_anew() -> None:
     engine = ExternalEngine(Client(True, False))
     assert await engine.alive()
     assert not await engine.alive()
+
+
+async def test_coming_back_after_an_outage_counts_as_another_run() -> None:
+    assert await seen(True, True, then=lambda engine: engine.incarnation) == 0
+    assert await seen(True, False, True, then=lambda engine: engine.incarnation) == 0
+    assert (
+        await seen(True, False, False, True, False, False, True, then=lambda engine: engine.incarnation) == 2
+    )

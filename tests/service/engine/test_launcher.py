@@ -46,6 +46,11 @@ def test_the_engine_listens_on_loopback_only() -> None:
     assert spec().base_url == "http://127.0.0.1:4321"
 
 
+def test_requests_are_scheduled_by_priority_where_callers_are_known() -> None:
+    assert "--scheduling-policy" not in flags(spec())
+    assert flags(spec(by_priority=True))["--scheduling-policy"] == "priority"
+
+
 def test_traces_go_over_http_under_a_name_of_their_own_and_only_when_asked() -> None:
     url = "http://collector:4318/v1/traces"
     assert flags(spec(otlp_traces_url=url))["--otlp-traces-endpoint"] == url

@@ -13,15 +13,17 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.domain import ChatRequest, Detail, ImageRef
+from service.domain import Caller, ChatRequest, Detail, ImageRef
 from service.errors import (
     DeadlineExceeded,
     EngineFailed,
+    EngineLost,
     EngineRejected,
     EngineUnavailable,
     ImageTooLarge,
     InvalidDataURL,
     InvalidRequest,
+    RequestBlocked,
 )
 from service.families import load_geometry
 from service.pipeline.admission import Admission
@@ -43,7 +45,11 @@ def room(rows: int) -> int:
 
 class Harness:
     def __init__(
-        self, *replies: Reply | BaseException, passthrough: bool = False, timeout: float = 60
+        self,
+        *replies: Reply | BaseException,
+        passthrough: bool = False,
+        by_priority: bool = False,
+        timeout: float = 60,
     ) -> None:
         self.engine = Engine(*replies)
         self.encoder = Encoder()
@@ -52,7 +58,7 @@ class Harness:
         metrics = Metrics(self.registry)
         handles = Handles(self.encoder, self.admission, metrics, room)
         handover = PassThrough(GEOMETRY) if passthrough else handles
-        self.pipeline = pipeline(self.engine, GEOMETRY, handover, metrics, timeout)
+        self.pipeline = pipeline(self.engine, GEOMETRY, handover, metrics, timeout, by_priority=by_priority)
 
     async def ask(self, request: ChatRequest) -> bytes:
         answer = await self.pipeline.chat(request, {})
@@ -102,14 +108,28 @@ async def test_visual_tokens_are_permitted_as_they_are_stored() -> None:
     asked = []
     visual = harness.admission.visual
 
-    async def permit(rows: int, *, param: str | None = None) -> Any:
+    async def permit(rows: int, **who: Any) -> Any:
         asked.append(rows)
-        return await visual(rows, param=param)
+        return await visual(rows, **who)
 
     harness.admission.visual = permit  # type: ignore[method-assign]
     await harness.ask(request(png(colour="red"), png(colour="blue")))
     rows = [lease.tokens for lease in harness.encoder.leases]
     assert asked == [sum(map(room, rows))] and asked[0] > sum(rows)
+
+
+async def test_caches_are_salted_for_each_caller_and_text_too() -> None:
+    harness = Harness(Reply(BODY), Reply(BODY))
+    await harness.ask(request(caller=Caller(name="a", tenant="salt")))
+    await harness.ask(request())
+    assert [asked.get("cache_salt") for asked in harness.engine.asked] == ["salt", None]
+
+
+@pytest.mark.parametrize("by_priority", [True, False])
+async def test_the_rank_is_the_engine_s_priority_where_it_goes_by_that(by_priority: bool) -> None:
+    harness = Harness(Reply(BODY), by_priority=by_priority)
+    await harness.ask(request(rank=7))
+    assert harness.engine.asked[0].get("priority") == (7 if by_priority else None)
 
 
 async def test_text_alone_passes_as_it_is() -> None:
@@ -134,7 +154,7 @@ async def test_the_key_names_the_bytes_the_cut_and_the_tenant() -> None:
         request(large),
         request(large, detail=Detail.HIGH),
         request(large, detail=Detail.LOW),
-        request(large, tenant="other"),
+        request(large, caller=Caller(name="other", tenant="other")),
         request(png(400, 400, "blue")),
     ):
         await harness.ask(asked)
@@ -188,17 +208,96 @@ async def test_a_failure_without_images_is_the_engines_own() -> None:
     assert len(harness.engine.asked) == 1
 
 
-@pytest.mark.parametrize("lost", [EngineUnavailable("refused", retry_after=1), EngineFailed("reset")])
-async def test_a_dead_engine_is_waited_for_and_asked_once_more(lost: BaseException) -> None:
-    harness = Harness(lost, Reply(BODY))
-
-    async def dead_then_back() -> bool:
-        return False
-
-    harness.engine.alive = dead_then_back  # type: ignore[method-assign]
+async def test_an_engine_that_cannot_be_reached_is_waited_for_and_asked_once_more() -> None:
+    harness = Harness(EngineUnavailable("refused", retry_after=1), Reply(BODY))
     assert await harness.ask(request(png())) == BODY
     assert harness.engine.waited == [3]
     assert len(harness.encoder.leases) == 1
+
+
+async def test_an_engine_that_is_known_to_be_down_is_waited_for_before_it_is_asked() -> None:
+    harness = Harness(Reply(BODY))
+    harness.engine.ready = False
+    assert await harness.ask(request(png())) == BODY
+    assert harness.engine.waited == [3]
+    assert len(harness.engine.asked) == 1
+
+
+LOST = [EngineLost("reset", retry_after=1), EngineFailed("reset")]
+
+
+@pytest.mark.parametrize("lost", LOST)
+async def test_what_the_engine_had_when_it_died_is_not_sent_again(lost: BaseException) -> None:
+    harness = Harness(lost)
+    harness.engine.is_alive = False
+    with pytest.raises(EngineUnavailable) as failed:
+        await harness.ask(request(png()))
+    assert failed.value.retry_after == 7
+    assert len(harness.engine.asked) == 1
+    assert harness.all_given_back()
+
+
+@pytest.mark.parametrize("lost", LOST)
+async def test_an_engine_that_has_been_restarted_meanwhile_has_died_too(lost: BaseException) -> None:
+    harness = Harness(lost)
+
+    async def restarted() -> bool:
+        harness.engine.incarnation += 1
+        return True
+
+    harness.engine.alive = restarted  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailable):
+        await harness.ask(request())
+    assert len(harness.engine.asked) == 1
+
+
+async def test_a_connection_that_breaks_under_a_living_engine_is_tried_once_more() -> None:
+    lost = EngineLost("reset", retry_after=1)
+    assert await Harness(lost, Reply(BODY)).ask(request(png())) == BODY
+    with pytest.raises(EngineLost):
+        await Harness(lost, lost).ask(request(png()))
+
+
+async def die_with(harness: Harness, asked: ChatRequest) -> None:
+    """The request is in flight when the engine dies; then the next run of the engine begins."""
+    harness.engine.replies.append(EngineLost("reset", retry_after=1))
+    harness.engine.is_alive = False
+    with pytest.raises(EngineUnavailable):
+        await harness.ask(asked)
+    harness.engine.is_alive = True
+    harness.engine.incarnation += 1
+
+
+async def test_a_request_in_flight_at_two_deaths_in_a_row_is_refused() -> None:
+    harness = Harness()
+    await die_with(harness, request(png(), text="deadly"))
+    await die_with(harness, request(png(), text="deadly"))
+    with pytest.raises(RequestBlocked):
+        await harness.ask(request(png(), text="deadly"))
+    harness.engine.replies.append(Reply(BODY))
+    assert await harness.ask(request(png(), text="harmless")) == BODY
+
+
+async def test_a_stream_that_breaks_counts_as_in_flight_too() -> None:
+    harness = Harness()
+    for _ in range(2):
+        harness.engine.replies.append(Reply(event(n=1)))
+        answer = await harness.pipeline.chat(request(stream=True), {})
+        harness.engine.is_alive = False
+        with pytest.raises(EngineUnavailable):
+            await answer.failed()
+        await answer.aclose()
+        harness.engine.is_alive = True
+        harness.engine.incarnation += 1
+    with pytest.raises(RequestBlocked):
+        await harness.ask(request(stream=True))
+
+
+async def test_a_broken_stream_of_a_living_engine_is_no_suspect() -> None:
+    harness = Harness(Reply(event(n=1)))
+    answer = await harness.pipeline.chat(request(stream=True), {})
+    await answer.failed()
+    await answer.aclose()
 
 
 async def test_an_engine_that_stays_dead_is_told_with_the_time_to_come_back() -> None:
@@ -304,8 +403,18 @@ async def test_passthrough_sends_the_checked_bytes_and_the_level_of_detail() -> 
     url = png(400, 400)
     await harness.ask(request(url, detail=Detail.LOW))
     asked = harness.engine.asked[0]
-    assert asked["messages"][0]["content"][0] == {"type": "image_url", "image_url": {"url": url}}
+    part = asked["messages"][0]["content"][0]
+    assert (part["type"], part["image_url"]) == ("image_url", {"url": url})
     assert asked["mm_processor_kwargs"] == GEOMETRY.processor_options("low")
+
+
+async def test_passthrough_names_images_so_that_the_engine_s_caches_keep_callers_apart() -> None:
+    harness = Harness(*[Reply(BODY)] * 3, passthrough=True)
+    url = png(400, 400)
+    for tenant in ("a", "a", "b"):
+        await harness.ask(request(url, caller=Caller(name=tenant, tenant=tenant)))
+    one, again, other = (asked["messages"][0]["content"][0]["uuid"] for asked in harness.engine.asked)
+    assert one == again != other
 
 
 async def test_passthrough_takes_images_that_auto_cuts_differently() -> None:

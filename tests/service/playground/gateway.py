@@ -16,6 +16,7 @@ from service.api.sse import DONE
 from service.app.service import SCENES
 from service.domain import EngineReply
 from service.families import Geometry, load_geometry
+from service.keys import KeyStore
 from service.pipeline.admission import Admission
 from service.pipeline.handover import Handles
 from service.playground import playground_routes
@@ -73,7 +74,7 @@ class Gateway:
         self.api = Harness(
             pipeline=fakes.pipeline(self.engine, geometry, handover, metrics, timeout=600),
             health=self.health,
-            api_keys=api_keys,
+            keys=KeyStore(api_keys),
             show_metrics=not admin_port,
             playground=playground_routes(SCENES),
         ).api

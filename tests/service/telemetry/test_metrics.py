@@ -23,6 +23,9 @@ COUNTERS = {
     "fetch_failures": {"cause"},
     "encoder_busy_seconds": set(),
     "engine_restarts": set(),
+    "engine_stalls": set(),
+    "requests_blocked": set(),
+    "key_requests": {"key", "code"},
 }
 HISTOGRAMS = {
     "stage_duration_seconds": {"stage"},
@@ -46,6 +49,8 @@ GAUGES = {
     "encoder_up": set(),
     "encoder_info": {"device", "kernels", "body"},
     "engine_up": set(),
+    "keys": set(),
+    "keys_last_reload_successful": set(),
     "starting": set(),
     "draining": set(),
     "build_info": {"version", "model", "engine"},
@@ -155,3 +160,12 @@ def test_two_do_not_meet() -> None:
     one, other = Harness(), Harness()
     one.metrics.handover_retried()
     assert (one.value("handover_retries_total"), other.value("handover_retries_total")) == (1, 0)
+
+
+def test_keys_beyond_the_first_hundred_share_a_series(harness: Harness) -> None:
+    for number in range(150):
+        harness.metrics.key_request(f"key-{number}", 200)
+    harness.metrics.key_request("key-7", 200)
+    assert harness.value("key_requests_total", key="key-7", code="200") == 2
+    assert harness.value("key_requests_total", key="key-120", code="200") is None
+    assert harness.value("key_requests_total", key="other", code="200") == 50

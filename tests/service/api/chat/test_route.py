@@ -124,6 +124,32 @@ async def test_a_late_failure_is_an_error_event_and_no_done(
     assert harness.metric(REQUESTS, code=status, **ROUTE) == 1
 
 
+async def test_a_stream_that_broke_because_the_engine_died_says_when_to_come_back() -> None:
+    reply = Reply(DELTA + event(error={"message": "EngineCore"}) + DONE)
+    reply.death = EngineUnavailable("The engine is down.", retry_after=9)
+    harness = Harness(reply)
+    call = await chat(harness, stream=True).run()
+    error = json.loads(call.body.removeprefix(DELTA).removeprefix(b"data: "))["error"]
+    assert error["code"] == "engine_unavailable"
+    assert harness.metric(REQUESTS, code="503", **ROUTE) == 1
+
+
+async def test_a_body_takes_no_place_until_it_has_arrived() -> None:
+    harness = Harness(max_inflight=1)
+    call = chat(harness)
+    receive = call._receive
+    seen: list[tuple[int, int]] = []
+
+    async def watched() -> Any:
+        seen.append((harness.admission.arriving, harness.admission.inflight))
+        return await receive()
+
+    call._receive = watched  # type: ignore[method-assign]
+    assert (await call.run()).status == 200
+    assert seen[0] == (1, 0)
+    assert (harness.admission.arriving, harness.admission.inflight) == (0, 0)
+
+
 async def test_a_silent_stream_is_kept_alive() -> None:
     gate, more = asyncio.Event(), asyncio.Event()
     harness = Harness(Reply(DELTA[:9], more, DELTA[9:], DONE), gate=gate, keepalive=0.001)

@@ -9,9 +9,10 @@ import pytest
 from service.api.chat.fields import NO_EFFECT, ChatFields
 from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
-from service.domain import ChatRequest, Detail, ImageRef
+from service.domain import Caller, ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, RequestError, TooManyImages
 
+CALLER = Caller(name="a", tenant="t")
 LIMITS = RequestLimits(max_images=3, max_choices=4, max_stop=2, max_top_logprobs=5, max_schema_bytes=200)
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -19,7 +20,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 def parse(limits: RequestLimits = LIMITS, **fields: Any) -> ChatRequest:
     body = json.dumps({"messages": [USER]} | fields).encode()
-    return parse_chat(body, limits, models=("demo", "lora"), request_id="r", tenant="t")
+    return parse_chat(body, limits, models=("demo", "lora"), request_id="r", caller=CALLER)
 
 
 def refuse(**fields: Any) -> RequestError:
@@ -51,7 +52,7 @@ def test_text_alone() -> None:
         stream=True,
         include_usage=True,
         request_id="r",
-        tenant="t",
+        caller=CALLER,
     )
 
 
@@ -237,3 +238,14 @@ def test_every_forwarded_field_is_one_that_vllm_reads() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     assert ChatFields.model_fields.keys() - NO_EFFECT <= read
+
+
+def test_a_caller_s_models_are_the_only_ones_it_is_told_of() -> None:
+    body = json.dumps({"messages": [USER]}).encode()
+    asked = json.dumps({"messages": [USER], "model": "demo"}).encode()
+    lora = Caller(models=frozenset({"lora", "elsewhere"}))
+    assert parse_chat(body, LIMITS, models=("demo", "lora"), caller=lora).model == "lora"
+    with pytest.raises(ModelNotFound, match="not served here for this API key.*: 'lora'"):
+        parse_chat(asked, LIMITS, models=("demo", "lora"), caller=lora)
+    with pytest.raises(ModelNotFound, match="may not use any of the models"):
+        parse_chat(body, LIMITS, models=("demo",), caller=lora)
