@@ -159,6 +159,13 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(8, ge=1, description="Maximum number of images in one request.")
     max_choices: int = Field(8, ge=1, description="Maximum number of answers (`n`) to one request.")
+    max_constraint_states: int = Field(
+        30_000,
+        ge=1000,
+        description="Maximum size, in states, of all schemas, patterns and grammars that are compiled for one request: "
+        "roughly the characters of names, listed values and patterns, each as often as it is repeated, and more for "
+        "character classes. The default takes up to about 30 s of one core with a vocabulary of 131,000 tokens.",
+    )
     max_inflight: int = Field(
         256, ge=1, description="Requests served concurrently; more are refused with 429 and a Retry-After."
     )

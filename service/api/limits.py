@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from service.api.constraints.budget import ConstraintLimits
 
 MIB = 1024**2
 
@@ -27,3 +29,8 @@ class RequestLimits:
     max_top_logprobs: int = 20
     max_schema_bytes: int = 256 * 1024
     """Each of `tools`, `response_format` and `structured_outputs`, which the engine compiles to a grammar."""
+    constraints: ConstraintLimits = field(default_factory=ConstraintLimits)
+    context: int | None = None
+    """Tokens that the model can hold, prompt and answer together; a larger bound on the answer is lowered to it."""
+    xgrammar: bool = True
+    """Whether the engine compiles schemas with xgrammar, which it does unless the operator chose another backend."""

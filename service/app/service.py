@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.api import Backend, RequestLimits, build_admin, build_api
+from service.api.constraints.budget import ConstraintLimits
 from service.app.prepare import Prepared
 from service.app.start import Say, Start
 from service.domain import ChatRequest
 from service.engine.external import ExternalEngine
+from service.engine.flags import flag_names
 from service.engine.scrape import scrape
 from service.engine.supervisor import EngineState, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
@@ -88,6 +90,9 @@ class Patchbay:
                 request_timeout=settings.request_timeout,
                 max_images=settings.max_images,
                 max_choices=settings.max_choices,
+                constraints=ConstraintLimits(max_states=settings.max_constraint_states),
+                context=self.prepared.plan.max_model_len,
+                xgrammar="--structured-outputs-config" not in flag_names(settings.engine_args),
             ),
             keys=self.keys,
             keepalive_seconds=settings.keepalive,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from service.api.chat.fields import NO_EFFECT, REFUSED
+from service.api.constraints.budget import ConstraintLimits
+from service.api.constraints.enforced import FORMATS
 from service.api.error_table import WHEN, by_status
 from service.api.limits import RequestLimits
 from service.api.openapi import REF, document
@@ -57,6 +59,27 @@ An error names the field that it is about:
            "type": "invalid_request_error", "param": "temperature", "code": "invalid_value"}}
 ```
 """
+CONSTRAINTS = """
+## Structured output
+
+`response_format`, `structured_outputs` and `tools` that are `strict` or forced are compiled before the model answers.
+One request may have {limits.max_states:,} states compiled, which is the setting `max_constraint_states`: roughly the
+characters of its property names, listed values and patterns, each as often as it is repeated; a character class counts
+as 20, and one that leaves out only a few characters as 100. Lists have at most {limits.max_values:,} values. Schemas
+and structural tags may be {limits.max_depth} levels deep, patterns and grammars may have {limits.max_depth} groups
+within one another. Nothing may be repeated more than {limits.max_count:,} times, and in a schema's patterns
+{limits.max_pattern_count} times. A `$ref` leads into its own schema (`#/…`) and may come back to itself only by way of
+a property or an item, and no rule of a grammar may begin with itself. What exceeds a limit or is not well-formed is
+answered 400, with the member's path.
+
+Answers in JSON have no white space that a model could write without end. Unless a schema is
+`strict`, keywords that the engine cannot enforce (`multipleOf`, `uniqueItems`, `contains`, other formats than
+{formats}, lengths beside a pattern or format) are left out; in one that is, and in `structured_outputs`, they are
+refused. With a `--structured-outputs-config` of the operator's own its backend decides.
+
+With `temperature` 0 and `n` more than 1, the same answer comes `n` times. `max_tokens` beyond the model's context is
+lowered to what the prompt leaves free.
+"""
 FIELDS = """
 ## Fields of a chat request
 
@@ -91,7 +114,10 @@ Each image is bounded by `max_image_bytes` and `max_image_pixels`, and all image
 def api_page() -> str:
     spec = document()
     return "".join(
-        (HEAD, _endpoints(spec), ASKING, FIELDS, _fields(spec), _left_out(), _images(), _errors()),
+        (
+            *(HEAD, _endpoints(spec), ASKING, _constraints(), FIELDS, _fields(spec), _left_out()),
+            *(_images(), _errors()),
+        ),
     )
 
 
@@ -144,6 +170,11 @@ def _range(schema: dict[str, Any]) -> str:
         "maxProperties": "at most {} entries",
     }
     return ", ".join(text.format(schema[name]) for name, text in words.items() if name in schema)
+
+
+def _constraints() -> str:
+    formats = ", ".join(f"`{name}`" for name in sorted(FORMATS))
+    return CONSTRAINTS.format(limits=ConstraintLimits(), formats=formats)
 
 
 def _left_out() -> str:

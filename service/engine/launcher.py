@@ -22,6 +22,9 @@ from service.errors import ConfigurationError
 SERVER = "vllm.entrypoints.launchers.api_server.entry"
 CPU_BLOCK_TOKENS = 32
 """With the CPU build's default of 128, no prompt shorter than that could hit the prefix cache."""
+STRUCTURED_OUTPUTS = {"backend": "xgrammar", "disable_any_whitespace": True}
+"""White space between values would be allowed without end, and small models write it without end. The backend is named
+because with vLLM's own choice the first request would decide it for all that follow."""
 MODALITIES = ("image", "video", "audio")
 NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
 """Patchbay's own settings contain secrets; and if vLLM found an API key, it would require it of Patchbay."""
@@ -166,6 +169,8 @@ def _flags(spec: EngineSpec) -> list[str]:
     if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):
         values["tool-call-parser"] = spec.tool_call_parser
         switches.append("enable-auto-tool-choice")
+    if "--structured-outputs-config" not in flag_names(spec.extra_args):
+        values["structured-outputs-config"] = json.dumps(STRUCTURED_OUTPUTS)
     if spec.otlp_traces_url is not None:
         values["otlp-traces-endpoint"] = spec.otlp_traces_url
     given = [word for name, value in values.items() for word in (f"--{name}", str(value))]

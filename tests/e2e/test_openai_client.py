@@ -31,7 +31,7 @@ TOOL: Any = {
 }
 VOCABULARY = json.loads((Path(EMBEDDED_MODEL) / "tokenizer.json").read_text())["model"]["vocab"]
 NO_BLANKS = {str(id): -100 for token, id in VOCABULARY.items() if not token.strip("ĠĊĉč")}
-"""The embedded model knows no JSON: wherever a grammar allows blanks, it would write blanks for ever."""
+"""The embedded model knows no JSON: wherever a tool call's grammar allows blanks, it would write blanks for ever."""
 
 
 @pytest.fixture
@@ -125,9 +125,40 @@ def test_json_schema_output(client: openai.OpenAI, model: str) -> None:
         "json_schema": {"name": "paint", "schema": TOOL["function"]["parameters"], "strict": True},
     }
     answer = client.chat.completions.create(
-        model=model, messages=asks(picture(6)), response_format=schema, max_tokens=64, logit_bias=NO_BLANKS
+        model=model, messages=asks(picture(6)), response_format=schema, max_tokens=64, temperature=0
     )
+    assert answer.choices[0].finish_reason == "stop"
     assert json.loads(answer.choices[0].message.content or "")["colour"] in ("red", "blue")
+
+
+def test_several_answers_at_temperature_0_are_the_one_answer(client: openai.OpenAI, model: str) -> None:
+    asked: Any = {"model": model, "messages": asks(picture(5)), "max_tokens": 16, "temperature": 0}
+    one = client.chat.completions.create(**asked)
+    three = client.chat.completions.create(**asked, n=3)
+    assert [choice.message.content for choice in three.choices] == [one.choices[0].message.content] * 3
+
+
+def test_a_bound_beyond_the_context_is_lowered(client: openai.OpenAI, model: str) -> None:
+    answer = client.chat.completions.create(
+        model=model, messages=asks(picture(5)), max_completion_tokens=999_999, temperature=0
+    )
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_constraints_that_would_hurt_the_engine_never_reach_it(client: openai.OpenAI, model: str) -> None:
+    pattern = "(" * 40_000 + "a" + ")" * 40_000
+    schemas: dict[str, Any] = {
+        "response_format.json_schema.schema.pattern": {"type": "string", "pattern": pattern},
+        "response_format.json_schema.schema": {"$ref": "#"},
+    }
+    for path, schema in schemas.items():
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(
+                model=model,
+                messages=asks(),
+                response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+            )
+        assert refused.value.param == path
 
 
 def test_tool_call(client: openai.OpenAI, model: str) -> None:

@@ -17,6 +17,10 @@ from service.api.wire import First, Json, Strings, Wire, by_shape, by_value, tag
 USE_STRUCTURED = "vLLM no longer supports it; use response_format or structured_outputs"
 OWN_TEMPLATE = "the checkpoint's own chat template is used"
 USE_DETAIL = "image_url.detail sets the resolution at which an image is read"
+ENGINE_FLAG = (
+    "the engine reads it at its start only, from the operator's --structured-outputs-config; by default answers in "
+    "JSON have no free white space"
+)
 ENGINE_ONLY = "it is reserved for Patchbay and its engine"
 
 REFUSED = {
@@ -76,7 +80,7 @@ class NamedTool(Wire):
 class JsonSchema(Wire):
     name: str
     description: str | None = None
-    schema_: Json | None = Field(None, alias="schema")
+    schema_: Json = Field(alias="schema")
     strict: bool | None = None
 
 
@@ -94,6 +98,10 @@ class JsonSchemaFormat(Wire):
 
 
 class StructuredOutputs(Wire):
+    refused = dict.fromkeys(
+        ("disable_any_whitespace", "whitespace_pattern", "disable_additional_properties"), ENGINE_FLAG
+    )
+
     json_: (
         Annotated[
             Annotated[str, Tag(tag("string"))] | Annotated[Json, Tag(tag("object"))],
@@ -102,13 +110,10 @@ class StructuredOutputs(Wire):
         | None
     ) = Field(None, alias="json")
     regex: str | None = None
-    choice: Strings | None = None
+    choice: Annotated[Strings, Field(min_length=1)] | None = None
     grammar: str | None = None
-    json_object: bool | None = None
+    json_object: Literal[True] | None = None
     structural_tag: str | None = None
-    whitespace_pattern: str | None = None
-    disable_any_whitespace: bool = False
-    disable_additional_properties: bool = False
 
 
 class TemplateOptions(Wire):

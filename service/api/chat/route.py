@@ -19,6 +19,7 @@ from service.api.body import read_body
 from service.api.chat.schema import parse_chat
 from service.api.completion import Completion, Event
 from service.api.connection import StalledClient, abort, send_by, while_connected
+from service.api.constraints.explained import explained
 from service.api.details import wants_details
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
@@ -26,7 +27,7 @@ from service.api.limits import RequestLimits
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.sse import DONE, EventStream, FrameSplitter
 from service.domain import ChatRequest
-from service.errors import EngineFailed
+from service.errors import EngineFailed, EngineRejected
 from service.telemetry.metrics import Metrics
 
 ENGINE_ERROR = b'data: {"error"'
@@ -86,8 +87,14 @@ class ChatResponse(Response):
         exchange.model, exchange.stream = request.model, request.stream
         return replace(request, record=exchange.record)
 
+    async def _ask(self, request: ChatRequest, exchange: Exchange) -> ChatReply:
+        try:
+            return await self._chat.service.chat(request, exchange.engine_headers)
+        except EngineRejected as error:
+            raise explained(error, request.payload) from error
+
     async def _whole(self, request: ChatRequest, exchange: Exchange) -> Response:
-        reply = await self._chat.service.chat(request, exchange.engine_headers)
+        reply = await self._ask(request, exchange)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
         completion = Completion(body)
@@ -104,7 +111,7 @@ class ChatResponse(Response):
             explain=lambda error: explain(error, exchange.request_id, self._chat.metrics),
         )
         async with stream:
-            reply = await self._chat.service.chat(request, exchange.engine_headers)
+            reply = await self._ask(request, exchange)
             async with aclosing(reply):
                 try:
                     last = await _relay(reply, stream, progress, exchange)

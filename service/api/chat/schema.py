@@ -1,6 +1,7 @@
 """The body of a chat request → `ChatRequest`: allow-list, types, ranges, caps, and where the images are.
 
 The result still holds the client's own JSON objects, so that the engine gets the numbers and strings that were sent.
+What it needs in other words is in `forwarded`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from pydantic import ValidationError
 
 from service.api.body import parse_json
 from service.api.chat.arguments import check_arguments
-from service.api.chat.fields import NO_EFFECT, ChatFields
+from service.api.chat.companions import check_companions
+from service.api.chat.fields import ChatFields
+from service.api.chat.forwarded import forwarded
 from service.api.chat.messages import ImagePart
+from service.api.constraints.check import check_constraints
 from service.api.limits import RequestLimits
 from service.api.sentences import describe, invalid_request
 from service.domain import ANYBODY, Caller, ChatRequest, Detail, ImageRef
@@ -42,11 +46,12 @@ def parse_chat(
     except ValidationError as error:
         raise invalid_request(error) from None
     _check_caps(fields, payload, limits)
-    _check_companions(fields)
+    check_companions(fields)
+    check_constraints(fields, limits)
     check_arguments(fields, limits)
     model = _model(fields.model, models, caller)
     return ChatRequest(
-        payload=_forwarded(payload) | {"model": model},
+        payload=forwarded(payload, fields, limits) | {"model": model},
         images=_images(fields, limits),
         model=model,
         stream=bool(fields.stream),
@@ -87,16 +92,6 @@ def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestL
             raise _over(name, size, limits.max_schema_bytes, "bytes of JSON")
 
 
-def _check_companions(fields: ChatFields) -> None:
-    """Fields that have a meaning only together with another one."""
-    if fields.stream_options is not None and not fields.stream:
-        raise InvalidRequest("stream_options requires stream to be true.", param="stream_options")
-    if fields.top_logprobs and not fields.logprobs:
-        raise InvalidRequest("top_logprobs requires logprobs to be true.", param="top_logprobs")
-    if fields.tool_choice not in (None, "none") and not fields.tools:
-        raise InvalidRequest("tool_choice requires tools to choose from.", param="tool_choice")
-
-
 def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
     images: list[ImageRef] = []
     for row, message in enumerate(fields.messages):
@@ -135,11 +130,6 @@ def _model(asked: str | None, models: Sequence[str], caller: Caller) -> str:
 
 def may_use(caller: Caller, model: str) -> bool:
     return caller.models is None or model in caller.models
-
-
-def _forwarded(payload: Mapping[str, Any]) -> dict[str, Any]:
-    # null means the default for every field of OpenAI's, but not for every field of vLLM's
-    return {name: value for name, value in payload.items() if value is not None and name not in NO_EFFECT}
 
 
 def _over(name: str, value: int, most: int, unit: str) -> InvalidRequest:

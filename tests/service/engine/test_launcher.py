@@ -96,6 +96,14 @@ def test_pass_through_has_the_tower_and_nothing_of_handles() -> None:
     assert "PATCHBAY_PLUGIN" not in launch(made, {}).environment
 
 
+def test_answers_in_json_end_unless_the_operator_says_otherwise() -> None:
+    given = flags(spec())["--structured-outputs-config"]
+    assert json.loads(given) == {"backend": "xgrammar", "disable_any_whitespace": True}
+    for own in (("--structured-outputs-config", "{}"), ("--structured-outputs-config.backend=guidance",)):
+        words = launch(spec(extra_args=own), {}).argv
+        assert [word for word in words if word.startswith("--structured-outputs-config")] == [own[0]]
+
+
 def test_handles_beside_the_engines_own_tower() -> None:
     given = flags(spec(tower="present"))
     assert "--ec-transfer-config" in given and "--limit-mm-per-prompt" not in given

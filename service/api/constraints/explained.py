@@ -1,0 +1,38 @@
+"""What the engine says of a schema, pattern or grammar that it cannot follow, in words for the client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from service.errors import EngineRejected, InvalidRequest, PatchbayError
+
+_REFUSED = re.compile(
+    r"Failed to transform (?:json schema|regex|choices)|[Gg]rammar specification|[Ss]tructural[_ ]tag specification|"
+    r"not supported by xgrammar|Grammar error|structured outputs?|Regex compilation timed out"
+)
+_REASON = re.compile(r"(?:into a grammar: |Grammar error: |specification: )(.*)", re.DOTALL)
+_SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: ")
+"""Where in xgrammar's own code an error was found."""
+MAX_REASON = 200
+
+
+def explained(error: EngineRejected, payload: Mapping[str, Any]) -> PatchbayError:
+    """`error`, or what it means when it is about a constraint of `payload`."""
+    path = _constraint(payload)
+    if path is None or not _REFUSED.search(error.message):
+        return error
+    found = _REASON.search(error.message)
+    reason = _SOURCE.sub("", found[1]).strip().splitlines() if found else []
+    told = f": {reason[0][:MAX_REASON].rstrip('.')}" if reason else ""
+    return InvalidRequest(f"{path}: the engine cannot hold an answer to this{told}.", param=path)
+
+
+def _constraint(payload: Mapping[str, Any]) -> str | None:
+    """The field of a checked request from which the engine makes a grammar."""
+    if outputs := payload.get("structured_outputs"):
+        return f"structured_outputs.{next(name for name, value in outputs.items() if value is not None)}"
+    if (payload.get("response_format") or {}).get("type") == "json_schema":
+        return "response_format.json_schema.schema"
+    return "tools" if payload.get("tools") else None

@@ -1,0 +1,67 @@
+"""What the engine gets in other words than the client's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from service.api.chat.schema import parse_chat
+from service.api.limits import RequestLimits
+
+USER = {"role": "user", "content": "hi"}
+
+
+def sent(xgrammar: bool = True, **fields: Any) -> dict[str, Any]:
+    limits = RequestLimits(context=4096, xgrammar=xgrammar)
+    return cast(
+        dict[str, Any], parse_chat(json.dumps({"messages": [USER]} | fields).encode(), limits).payload
+    )
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, 9e-6])
+def test_several_answers_at_temperature_0_are_the_likeliest_one(temperature: float) -> None:
+    payload = sent(n=3, temperature=temperature, top_p=0.5, top_k=7)
+    assert {name: payload[name] for name in ("n", "temperature", "top_k", "top_p", "min_p")} == {
+        "n": 3,
+        "temperature": 1.0,
+        "top_k": 1,
+        "top_p": 1.0,
+        "min_p": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "fields", [{"n": 1, "temperature": 0}, {"temperature": 0}, {"n": 3, "temperature": 0.1}, {"n": 3}]
+)
+def test_other_draws_are_left_to_the_engine(fields: dict[str, Any]) -> None:
+    assert sent(**fields) == {"messages": [USER], "model": ""} | fields
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("asked, bound", [(4095, 4095), (4096, 4096), (4097, 4096), (999_999, 4096)])
+def test_a_bound_beyond_the_context_is_the_context(name: str, asked: int, bound: int) -> None:
+    assert sent(**{name: asked})[name] == bound
+
+
+def test_a_continued_message_needs_no_second_field() -> None:
+    assert sent(continue_final_message=True)["add_generation_prompt"] is False
+    assert "add_generation_prompt" not in sent(continue_final_message=False)
+
+
+def response_format(strict: bool | None) -> dict[str, Any]:
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
+
+
+def test_a_schema_loses_what_the_engine_cannot_enforce_unless_it_enforces_otherwise() -> None:
+    asked = response_format(None)
+    assert sent(response_format=asked)["response_format"]["json_schema"]["schema"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+    }
+    assert sent(response_format=asked, xgrammar=False)["response_format"] == asked
+    assert sent(response_format=response_format(True), xgrammar=False)["response_format"] == response_format(
+        True
+    )

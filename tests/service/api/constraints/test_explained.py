@@ -1,0 +1,47 @@
+"""What the engine says of a constraint, in words for clients: the field, and nothing of the engine's code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.api.constraints.explained import explained
+from service.errors import EngineRejected, InvalidRequest
+
+SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}
+REGEX = {"structured_outputs": {"json": None, "regex": "a"}}
+
+
+@pytest.mark.parametrize(
+    "message, payload, told",
+    [
+        (
+            "Failed to transform regex into a grammar: [12:34:56] /project/cpp/regex_converter.cc:54: Regex parsing "
+            "error at position 1: Lookahead is not supported yet.\nbacktrace",
+            REGEX,
+            "structured_outputs.regex: the engine cannot hold an answer to this: Regex parsing error at position 1: "
+            "Lookahead is not supported yet.",
+        ),
+        (
+            "The provided JSON schema contains features not supported by xgrammar.",
+            SCHEMA,
+            "response_format.json_schema.schema: the engine cannot hold an answer to this.",
+        ),
+        (
+            "Invalid structural tag specification.",
+            {"tools": [{}]},
+            "tools: the engine cannot hold an answer to this.",
+        ),
+    ],
+)
+def test_told(message: str, payload: dict[str, Any], told: str) -> None:
+    error = explained(EngineRejected(message, status=400), payload)
+    assert isinstance(error, InvalidRequest)
+    assert (error.message, error.param) == (told, told.partition(":")[0])
+
+
+@pytest.mark.parametrize("payload", [{}, REGEX, {"response_format": {"type": "text"}}])
+def test_other_refusals_stay_as_they_are(payload: dict[str, Any]) -> None:
+    error = EngineRejected("temperature must be less", status=400)
+    assert explained(error, payload) is error
