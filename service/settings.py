@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
         description="File of API keys as hashes, with a name, limits and a priority for each: see docs/keys.md and "
         "`patchbay key`. Read again when it changes. Used in addition to api_keys.",
     )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of web pages that may call the API from a browser (CORS), separated by commas, such as "
+        "https://chat.example.com; * for all. None: no page of another origin may.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
@@ -82,10 +88,11 @@ class Settings(BaseSettings):
         "the extra `otel`. Default: no traces.",
     )
 
-    images: Literal["handles", "passthrough"] = Field(
-        "handles",
+    images: Literal["auto", "handles", "passthrough"] = Field(
+        "auto",
         description="handles: Patchbay encodes images, and the engine runs without its own vision tower. "
-        "passthrough: images are sent to the engine unchanged, and its own tower encodes them.",
+        "passthrough: images are sent to the engine unchanged, and its own tower encodes them. auto: handles if "
+        "Patchbay knows the checkpoint's family and can load its tower, otherwise passthrough.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the vision encoder runs.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -306,6 +313,16 @@ class Settings(BaseSettings):
     def shows_playground(self) -> bool:
         return self.embedded if self.playground is None else self.playground
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if value != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", value):
+                raise ValueError(
+                    f"{value!r} is no origin: scheme, host and port alone, such as https://chat.example.com:8443"
+                )
+        return values
+
     @field_validator("model")
     @classmethod
     def _embedded_by_name(cls, value: str) -> str:
@@ -314,7 +331,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in ("api_keys", "allowed_url_hosts"):
+        for name in ("api_keys", "allowed_url_hosts", "allowed_origins"):
             if isinstance(value := values.get(name), str):
                 values[name] = tuple(item.strip() for item in value.split(",") if item.strip())
         if isinstance(value := values.get("engine_args"), str):

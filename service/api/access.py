@@ -13,7 +13,7 @@ from typing import Any
 
 from service.api.exchange import Exchange
 
-QUIET = frozenset({"/livez", "/readyz", "/metrics", "/metrics/engine"})
+QUIET = frozenset({"/livez", "/readyz", "/health", "/ping", "/metrics", "/metrics/engine"})
 """Polled every few seconds: logged at debug level only."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Lifespan
 
 from service.api.auth import Authentication
 from service.api.chat.route import Chat
+from service.api.directions import where_to_go
 from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
 from service.api.ports import Backend
-from service.api.routes import health_routes, metrics_routes, openai_routes
+from service.api.routes import about_routes, health_routes, metrics_routes, openai_routes
 from service.errors import InvalidRequest, PatchbayError
 from service.keys import KeyStore
 from service.telemetry.metrics import Metrics
@@ -33,20 +37,31 @@ def build_api(
     show_metrics: bool = True,
     tracing: Tracing | None = None,
     playground: APIRouter | None = None,
+    allowed_origins: Sequence[str] = (),
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
     """`show_metrics` False leaves the metrics to `build_admin`; `playground` is the page at `/`, if there is one.
 
-    Without `keys` everybody may call.
+    Without `keys` everybody may call. Web pages of `allowed_origins` may call from a browser; `*` stands for all.
     """
     api = _application(metrics, tracing, lifespan)
     chat = Chat(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
     api.include_router(openai_routes(chat, backend.models, Authentication(keys or KeyStore())))
     api.include_router(health_routes(backend.readiness))
+    api.include_router(about_routes())
     if show_metrics:
         api.include_router(metrics_routes(metrics, backend.engine_metrics))
     if playground is not None:
         api.include_router(playground)
+    if allowed_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(allowed_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+            max_age=600,
+        )
     return api
 
 
@@ -78,7 +93,7 @@ def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[F
 
     @api.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:
-        return http_error_response(error)
+        return http_error_response(error, where_to_go(request, api) if error.status_code == 404 else None)
 
     @api.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:

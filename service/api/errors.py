@@ -73,10 +73,11 @@ def error_response(error: PatchbayError) -> JSONResponse:
     return JSONResponse(error_object(error), status, headers)
 
 
-def http_error_response(error: HTTPException) -> JSONResponse:
-    """Errors of the router itself (no such path, wrong method), in OpenAI's format."""
+def http_error_response(error: HTTPException, message: str | None = None) -> JSONResponse:
+    """Errors of the router itself (no such path, wrong method), in OpenAI's format; `message` if there is a better one
+    than the status's own phrase."""
     phrase = HTTPStatus(error.status_code).phrase
-    message = error.detail if error.detail != phrase else f"{phrase}."
+    message = message or (error.detail if error.detail != phrase else f"{phrase}.")
     body = {"message": message, "type": RequestError.type, "param": None, "code": _snake(phrase)}
     return JSONResponse({"error": body}, error.status_code, error.headers)
 

@@ -33,6 +33,9 @@ class Exchanges:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        if scope["path"].startswith("/v1/"):
+            # clients join base URL and path as they please
+            scope["path"] = scope["path"].rstrip("/")
         exchange = self._begin(scope)
         started: list[int] = []
 

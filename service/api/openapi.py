@@ -1,8 +1,8 @@
 """The API as an OpenAPI 3.1 document, built from the models and tables that the code itself uses.
 
 The request's schema is that of `ChatFields`; the errors are those of `service.errors`. An answer's schema names what
-Patchbay adds and leaves the rest to the engine, whose JSON is passed on. The API does not serve it: documentation pages
-load scripts from other sites, and clients can be generated from `python -m service.cli.reference openapi`.
+Patchbay adds and leaves the rest to the engine, whose JSON is passed on. It is served as
+/openapi.json; documentation pages are not, because they load scripts from other sites.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ def document() -> Document:
             "/v1/models/{name}": {"get": _model()},
             "/livez": {"get": _plain("Whether the gateway responds; says nothing about the engine.", JSON)},
             "/readyz": {"get": _ready()},
+            "/health": {"get": _ready()},
+            "/ping": {"get": _ready()},
+            "/version": {"get": _plain("Patchbay's version.", JSON)},
+            "/openapi.json": {"get": _plain("This document.", JSON)},
             "/metrics": {"get": _plain("Patchbay's metrics, for Prometheus.", "text/plain")},
             "/metrics/engine": {"get": _engine_metrics()},
         },

@@ -13,10 +13,12 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service import __version__
 from service.api.auth import Authentication
 from service.api.chat.route import Chat, ChatResponse
 from service.api.chat.schema import may_use
 from service.api.exchange import exchange_of
+from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
 from service.errors import EngineUnavailable, ModelNotFound
@@ -56,12 +58,30 @@ def health_routes(readiness: Readiness) -> APIRouter:
         """Whether the event loop is running. The engine does not count: restarting the gateway would not repair it."""
         return JSONResponse({"status": "live"})
 
+    @router.get("/health")
+    @router.get("/ping")
     @router.get("/readyz")
     async def readyz() -> Response:
+        """Under three names: Kubernetes' own, vLLM's and SageMaker's, which clients written for these ask for."""
         reasons = dict(readiness.reasons())
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, 503)
         return JSONResponse({"status": "ready", "reasons": {}})
+
+    return router
+
+
+def about_routes() -> APIRouter:
+    """What clients ask before anything else; needs no key."""
+    router = APIRouter(redirect_slashes=False)
+
+    @router.get("/version")
+    async def version() -> Response:
+        return JSONResponse({"version": __version__})
+
+    @router.get("/openapi.json")
+    async def openapi() -> Response:
+        return JSONResponse(document())
 
     return router
 

@@ -11,12 +11,14 @@ from importlib.util import find_spec
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from service.app.mode import ImageMode, choose_mode
 from service.arena import ArenaSpec, arena_name
-from service.checkpoint.summary import Checkpoint
+from service.checkpoint.summary import Checkpoint, resolve
+from service.engine.adapters import check_adapters, read_adapters
 from service.engine.flags import flag_names
 from service.engine.launcher import EngineSpec, HandlesSpec, tool_call_parser
 from service.errors import ConfigurationError, InvalidRequest
-from service.families import load_checkpoint, load_geometry
+from service.families import family_of
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
 from service.planning.plan import ITEM_BYTES, Need, Overrides, ResourcePlan, make_plan
@@ -31,11 +33,16 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 class Prepared:
     settings: Settings
     machine: Machine
+    images: Literal["handles", "passthrough"]
+    """What the setting of that name comes to."""
+    images_why: str
     checkpoint: Checkpoint
     geometry: Geometry
     plan: ResourcePlan
     dtype: Dtype
     served_name: str
+    adapters: tuple[str, ...]
+    """Names of LoRA adapters, under which requests may ask as well."""
     arena_path: str
     arena_spec: ArenaSpec
     engine: EngineSpec
@@ -49,32 +56,38 @@ def prepare(settings: Settings) -> Prepared:
     """Raises ConfigurationError for whatever cannot work, in a sentence."""
     _check_installed(settings)
     check_installed(settings.otlp_endpoint)
-    checkpoint = load_checkpoint(settings.model, settings.revision)
-    geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
-    if settings.images == "passthrough":
+    mode = choose_mode(settings, resolve(settings.model, settings.revision))
+    checkpoint, geometry = mode.checkpoint, mode.geometry
+    if mode.images == "passthrough":
         _must_pass_through(geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
+    adapters = read_adapters(settings.engine_args)
+    if mode.images == "handles":
+        check_adapters(adapters, family_of(checkpoint.path).owns)
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is not a folder")
     machine = inspect(settings.arena_dir)
-    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings))
+    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings, mode.images))
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
     arena_path = str(settings.arena_dir / arena_name(settings.port))
-    width = row_width(checkpoint, geometry)
-    spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, geometry.max_tokens)
+    width = max(1, row_width(checkpoint, geometry))
+    spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, max(1, geometry.max_tokens))
     handles = HandlesSpec(arena_path, width, geometry.max_tokens, geometry.facts.architecture)
     return Prepared(
         settings=settings,
         machine=machine,
+        images=mode.images,
+        images_why=mode.why,
         checkpoint=checkpoint,
         geometry=geometry,
         plan=plan,
         dtype=dtype,
         served_name=served_name,
+        adapters=tuple(adapter.name for adapter in adapters),
         arena_path=arena_path,
         arena_spec=spec,
-        engine=_engine(settings, checkpoint, geometry, plan, dtype, served_name, port, handles),
+        engine=_engine(settings, mode, plan, dtype, served_name, port, handles),
         engine_url=settings.engine_url or f"http://127.0.0.1:{port}",
         external=settings.engine_url is not None,
     )
@@ -82,11 +95,6 @@ def prepare(settings: Settings) -> Prepared:
 
 def _check_installed(settings: Settings) -> None:
     """The gateway can be installed without encoder and engine, which must then run elsewhere."""
-    if settings.images == "handles" and find_spec("torch") is None:
-        raise ConfigurationError(
-            "images=handles encodes images here, but PyTorch is not installed: install Patchbay with its cpu or cuda "
-            "extra, or choose images=passthrough and name an engine with its own vision tower in engine_url"
-        )
     if settings.engine_url is None and find_spec("vllm") is None:
         raise ConfigurationError(
             "vLLM is not installed, so no engine can be started here: install Patchbay with its cpu or cuda extra, or "
@@ -96,25 +104,26 @@ def _check_installed(settings: Settings) -> None:
 
 def _engine(
     settings: Settings,
-    checkpoint: Checkpoint,
-    geometry: Geometry,
+    mode: ImageMode,
     plan: ResourcePlan,
     dtype: Dtype,
     served_name: str,
     port: int,
     handles: HandlesSpec,
 ) -> EngineSpec:
-    by_handle = settings.images == "handles"
+    checkpoint, geometry = mode.checkpoint, mode.geometry
+    by_handle, counted = mode.images == "handles", geometry.facts.counted
     return EngineSpec(
         model=str(checkpoint.path),
         served_model_name=served_name,
         port=port,
         device=plan.device,
-        dtype=dtype,
-        max_model_len=plan.max_model_len,
+        dtype=dtype if counted or settings.dtype != "auto" or checkpoint.dtype in ITEM_BYTES else "auto",
+        max_model_len=plan.max_model_len or None,
         handles=handles if by_handle else None,
         tower=geometry.facts.engine_tower if by_handle else "present",
-        max_batched_tokens=plan.max_batched_tokens,
+        # how large the largest image of an unknown family is only vLLM knows
+        max_batched_tokens=plan.max_batched_tokens if counted else None,
         cpu_threads=plan.engine_threads,
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
@@ -145,6 +154,8 @@ def row_width(checkpoint: Checkpoint, geometry: Geometry) -> int:
 def dtype_of(settings: Settings, checkpoint: Checkpoint, geometry: Geometry) -> Dtype:
     """Raises ConfigurationError if the number format is not supported."""
     dtype = checkpoint.dtype if settings.dtype == "auto" else settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16"
     if dtype not in ITEM_BYTES:
         raise ConfigurationError(
             f"the checkpoint's number format is {dtype}; choose one of {', '.join(ITEM_BYTES)} with --dtype"
@@ -165,12 +176,12 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         vision_bytes=round(checkpoint.vision_bytes * scale),
         text_bytes=round(checkpoint.text_bytes * scale),
         vision_hidden=checkpoint.vision_hidden,
-        soft_width=row_width(checkpoint, geometry),
-        max_tokens=geometry.max_tokens,
+        soft_width=max(1, row_width(checkpoint, geometry)),
+        max_tokens=max(1, geometry.max_tokens),
         max_positions=largest.layout.positions,
-        max_patches=largest.patches,
-        tile_patches=largest.patches // largest.tiles,
-        tile_pixel_bytes=max(3 * view.tile_width * view.tile_height for view in largest.views),
+        max_patches=max(1, largest.patches),
+        tile_patches=max(1, largest.patches // max(1, largest.tiles)),
+        tile_pixel_bytes=max((3 * view.tile_width * view.tile_height for view in largest.views), default=3),
         kv_bytes_per_token=round(checkpoint.kv_bytes_per_token * scale),
         context=checkpoint.context,
         dtype=dtype,
@@ -178,11 +189,11 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
     )
 
 
-def overrides_of(settings: Settings) -> Overrides:
-    """The settings that the plan takes as given."""
+def overrides_of(settings: Settings, images: Literal["handles", "passthrough"]) -> Overrides:
+    """The settings that the plan takes as given; `images` is what the setting of that name comes to."""
     return Overrides(
         device=settings.device,
-        images=settings.images,
+        images=images,
         encoder_batch_patches=settings.encoder_batch_patches,
         encoder_copies=settings.encoder_copies,
         encoder_graph_bytes=settings.encoder_graph_bytes,

@@ -26,6 +26,8 @@ async def self_check(
     Raises ConfigurationError when the engine refuses the handle or counts another number of tokens; whatever
     else a request can raise is raised as it is.
     """
+    if not geometry.facts.counted:
+        return await _say_something(pipeline, model)
     largest = geometry.largest
     grid = largest.views[largest.grid]
     width, height = grid.width, grid.height
@@ -48,6 +50,27 @@ async def self_check(
             "put them in the image's place"
         )
     return tokens
+
+
+async def _say_something(pipeline: Pipeline, model: str) -> int:
+    """The same with words alone, where nothing is known about images."""
+    request = ChatRequest(
+        payload={"model": model, "messages": [{"role": "user", "content": "?"}], "max_tokens": 1},
+        images=[],
+        model=model,
+        stream=False,
+        include_usage=False,
+        request_id="self-check",
+    )
+    try:
+        answer = await pipeline.chat(request, {})
+    except EngineRejected as error:
+        raise ConfigurationError(f"the engine refuses a chat request: {error.message}") from None
+    try:
+        body = b"".join([chunk async for chunk in answer.body()])
+    finally:
+        await answer.aclose()
+    return int(json.loads(body)["usage"]["prompt_tokens"])
 
 
 def _request(width: int, height: int, model: str) -> ChatRequest:

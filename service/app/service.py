@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ class Patchbay:
         self.started = asyncio.Event()
         """Set once the service is ready for the first time, or startup has failed."""
         self._reasons = {"service": "starting"}
+        self._created = int(time.time())
         self._tracing = make_tracing(prepared.settings.otlp_endpoint, model=prepared.served_name)
         self.keys = KeyStore(
             [key.get_secret_value() for key in prepared.settings.api_keys], prepared.settings.api_keys_file
@@ -99,6 +101,7 @@ class Patchbay:
             show_metrics=settings.admin_port is None,
             tracing=self._tracing,
             playground=self._playground(),
+            allowed_origins=settings.allowed_origins,
             lifespan=self._lifespan,
         )
 
@@ -128,18 +131,26 @@ class Patchbay:
         return await scrape(self._start.client)
 
     def names(self) -> Sequence[str]:
-        return [self.prepared.served_name]
+        return [self.prepared.served_name, *self.prepared.adapters]
 
     async def cards(self) -> Sequence[Mapping[str, Any]]:
         plan = self.prepared.plan
         return [
             {
-                "id": self.prepared.served_name,
+                "id": name,
                 "object": "model",
-                "created": 0,
+                "created": self._created,
                 "owned_by": "patchbay",
-                "max_model_len": plan.max_model_len,
+                "root": self.prepared.checkpoint.name,
+                "parent": None if name == self.prepared.served_name else self.prepared.served_name,
+                "max_model_len": plan.max_model_len or None,
+                "patchbay": {
+                    "family": self.prepared.geometry.facts.family,
+                    "images": self.prepared.images,
+                    "why": self.prepared.images_why,
+                },
             }
+            for name in self.names()
         ]
 
     def reasons(self) -> Mapping[str, str]:

@@ -41,10 +41,11 @@ class Start:
 
     async def run(self) -> None:
         """Returns once one image has passed through all stages. Raises whatever a part that cannot start raises."""
+        self._say(f"images: {self._prepared.images}: {self._prepared.images_why}")
         client = self.client = VLLMClient(self._prepared.engine_url, retry_after=self.retry_after)
         self._ends.push_async_callback(client.aclose)
         # before the engine starts, because its plugin maps the arena first
-        arena = self._open_arena() if self._prepared.settings.images == "handles" else None
+        arena = self._open_arena() if self._prepared.images == "handles" else None
         life = self.life = self._start_engine(client)
         handover = PassThrough(self._prepared.geometry) if arena is None else await self._encode_into(arena)
         await self._wait_for(life)

@@ -28,7 +28,7 @@ class Checkpoint:
     """Its default model name: the hub id, or the folder's name."""
     architecture: str
     dtype: str
-    """`float32`, `bfloat16` or `float16`, as config.json says."""
+    """`float32`, `bfloat16` or `float16`, as config.json says; `auto` where it says nothing that is expected."""
     hidden_size: int
     """Width of a soft-token row in the language model."""
     vision_hidden: int
@@ -57,12 +57,15 @@ def read_checkpoint(
     owns: Callable[[str], bool],
     text_defaults: Mapping[str, Mapping[str, Any]],
     weights: bool = True,
+    complete: bool = True,
 ) -> Checkpoint:
     """Reads the folder `path`.
 
     `owns` says of a tensor's name whether it is the tower's or the projector's; `text_defaults` are what config.json
     may leave out of the language model's part, by its model_type. With `weights` false the weights need not be there:
-    where they are missing, their bytes are calculated from the configuration, which needs transformers.
+    where they are missing, their bytes are calculated from the configuration, which needs transformers. With
+    `complete` false, numbers that config.json does not have where they are expected are 0, the dtype is `auto`, and
+    weights of any format are counted.
 
     Raises ConfigurationError naming the file that is missing or the field that is.
     """
@@ -70,13 +73,21 @@ def read_checkpoint(
     text = config.get("text_config") or config.get("llm_config") or config
     text = {**text_defaults.get(str(text.get("model_type")), {}), **text}
     there = weights or any(path.glob("*.safetensors"))
-    vision, rest = _weight_bytes(path, owns) if there else _bytes_of_config(path, owns)
-    dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32")
-    heads = _number(text, "num_attention_heads", path)
-    hidden = _number(text, "hidden_size", path)
-    head = text.get("head_dim") or hidden // heads
+    if not complete:
+        vision, rest = 0, sum(file.stat().st_size for file in _weight_files(path))
+    else:
+        vision, rest = _weight_bytes(path, owns) if there else _bytes_of_config(path, owns)
+    unsaid = "float32" if complete else "auto"
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or unsaid)
+
+    def number(name: str) -> int:
+        return _number(text, name, path) if complete or isinstance(text.get(name), int) else 0
+
+    heads, hidden, layers = (
+        number(name) for name in ("num_attention_heads", "hidden_size", "num_hidden_layers")
+    )
+    head = text.get("head_dim") or hidden // max(1, heads)
     kv_heads = text.get("num_key_value_heads") or heads
-    layers = _number(text, "num_hidden_layers", path)
     return Checkpoint(
         path=path,
         name=name,
@@ -84,7 +95,7 @@ def read_checkpoint(
         dtype=dtype,
         hidden_size=hidden,
         vision_hidden=(config.get("vision_config") or {}).get("hidden_size", 0),
-        context=_number(text, "max_position_embeddings", path),
+        context=number("max_position_embeddings"),
         vision_bytes=vision,
         text_bytes=rest,
         kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
@@ -136,6 +147,15 @@ def _chat_template(path: Path) -> str | None:
     else:
         template = None
     return template if isinstance(template, str) else None
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """Raises ConfigurationError when there are none."""
+    for pattern in ("*.safetensors", "*.bin", "*.pt", "*.pth"):
+        if found := sorted(path.glob(pattern)):
+            return found
+    gguf = "; GGUF files alone are not served: name a checkpoint in Hugging Face's layout"
+    raise ConfigurationError(f"model: {path} has no weights{gguf if any(path.glob('*.gguf')) else ''}")
 
 
 def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:

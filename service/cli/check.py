@@ -11,6 +11,7 @@ from service import __version__
 from service.app.prepare import Prepared, prepare
 from service.engine.launcher import describe
 from service.errors import ConfigurationError
+from service.families import FamilyFacts, Geometry
 from service.planning.machine import inspect
 from service.server import plan_descriptors
 from service.settings import Settings, load
@@ -30,7 +31,7 @@ def check(given: Mapping[str, Any]) -> int:
     prepared = prepare(settings)
     _section("model", _model(prepared))
     _section("plan", list(prepared.plan.lines))
-    if settings.images == "handles":
+    if prepared.images == "handles":
         _section("kernels", _kernels(prepared))
     _section("connections", _connections(settings))
     _section("telemetry", _telemetry(settings))
@@ -69,10 +70,19 @@ def _model(prepared: Prepared) -> list[str]:
     return [
         f"path        {checkpoint.path}",
         f"name        {prepared.served_name}",
-        f"family      {facts.family} ({checkpoint.architecture}), {prepared.dtype}",
+        f"family      {facts.family} ({checkpoint.architecture}), {prepared.engine.dtype}",
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
-        f"images      up to {geometry.max_tokens} soft tokens each, no side shorter than {facts.min_side} px{ratio}",
+        f"images      {prepared.images}: {prepared.images_why}",
+        f"            {_sizes(geometry, facts, ratio)}",
     ]
+
+
+def _sizes(geometry: Geometry, facts: FamilyFacts, ratio: str) -> str:
+    if not facts.takes_images:
+        return "the model takes none"
+    if not facts.counted:
+        return "their soft tokens are known to the engine alone"
+    return f"up to {geometry.max_tokens} soft tokens each, no side shorter than {facts.min_side} px{ratio}"
 
 
 def _kernels(prepared: Prepared) -> list[str]:

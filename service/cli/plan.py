@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from service.app.prepare import dtype_of, need_of, overrides_of, row_width, served_name_of
 from service.arena import ArenaSpec
@@ -47,7 +47,10 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     _check_kinds(work.kinds, geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
     need = need_of(checkpoint, geometry, dtype)
-    planned = make_plan(machine, need, overrides_of(settings))
+    images: Literal["handles", "passthrough"] = (
+        "passthrough" if settings.images == "passthrough" else "handles"
+    )
+    planned = make_plan(machine, need, overrides_of(settings, images))
     arena = ArenaSpec.for_budget(
         planned.arena_bytes, row_width(checkpoint, geometry), dtype, geometry.max_tokens
     )
@@ -60,7 +63,7 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
         need,
         planned,
         geometry,
-        arena if settings.images == "handles" else None,
+        arena if images == "handles" else None,
         work,
         max_inflight=settings.max_inflight,
         max_sequences=max_sequences(settings.engine_args),

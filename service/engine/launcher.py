@@ -52,8 +52,9 @@ class EngineSpec:
     served_model_name: str
     port: int
     device: Literal["cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16", "float16"]
-    max_model_len: int
+    dtype: Literal["float32", "bfloat16", "float16", "auto"]
+    max_model_len: int | None
+    """None: the checkpoint's own, as vLLM finds it."""
     handles: HandlesSpec | None
     """None: pass-through, images are passed on to the engine unchanged."""
     tower: Literal["absent", "present"] = "absent"
@@ -142,10 +143,11 @@ def _flags(spec: EngineSpec) -> list[str]:
         "host": "127.0.0.1",
         "port": spec.port,
         "dtype": spec.dtype,
-        "max-model-len": spec.max_model_len,
         "uvicorn-log-level": "warning",
     }
     switches = ["enable-prompt-tokens-details", "disable-uvicorn-access-log", "disable-fastapi-docs"]
+    if spec.max_model_len is not None:
+        values["max-model-len"] = spec.max_model_len
     if spec.revision is not None:
         values["revision"] = spec.revision
     if spec.max_batched_tokens is not None:

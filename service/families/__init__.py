@@ -9,9 +9,10 @@ from pathlib import Path
 
 from service.checkpoint.summary import Checkpoint, read_checkpoint, resolve
 from service.families.base import FamilyFacts, Geometry
+from service.families.opaque import OpaqueGeometry
 from service.families.registry import family_of
 
-__all__ = ["FamilyFacts", "Geometry", "family_of", "load_checkpoint", "load_geometry"]
+__all__ = ["FamilyFacts", "Geometry", "family_of", "load_checkpoint", "load_geometry", "load_opaque"]
 
 
 def load_geometry(path: str | Path, max_image_tokens: int | None = None) -> Geometry:
@@ -40,3 +41,22 @@ def load_checkpoint(model: str, revision: str | None = None, *, weights: bool = 
         text_defaults=family.text_defaults,
         weights=weights,
     )
+
+
+def load_opaque(
+    model: str, revision: str | None, max_image_tokens: int | None, *, takes_images: bool
+) -> tuple[Checkpoint, Geometry]:
+    """Of a checkpoint whose family is not known here, as far as its files tell.
+
+    Raises ConfigurationError: no config.json, or a bound that cannot be applied.
+    """
+    folder = resolve(model, revision)
+    geometry = OpaqueGeometry.from_checkpoint(folder, takes_images=takes_images)
+    checkpoint = read_checkpoint(
+        folder,
+        name=folder.resolve().name if Path(model).is_dir() else model,
+        owns=lambda name: False,
+        text_defaults={},
+        complete=False,
+    )
+    return checkpoint, geometry if max_image_tokens is None else geometry.limited(max_image_tokens)

@@ -33,6 +33,9 @@ class FamilyFacts:
     """A soft token is so many times as wide as the language model's hidden state: 1 + levels with DeepStack."""
     engine_tower: Literal["absent", "present"] = "absent"
     """Whether the engine must load its own vision tower even though nothing is encoded there."""
+    counted: bool = True
+    """Whether the soft tokens of an image are known from its size; else only the engine knows them."""
+    takes_images: bool = True
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     """Number formats in which the checkpoint can be served."""
 

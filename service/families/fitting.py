@@ -23,6 +23,8 @@ def fit(
     Raises ContextLengthExceeded, which tells the tokens of each image, when no plan fits `context` tokens.
     """
     plans = _plans(geometry, refs, images, None)
+    if not geometry.facts.counted:
+        return plans
     if _positions(plans) > context // 2:
         # fewer tiles never take more positions, so the most that leave half of the context are found by halves
         most = bisect_right(

@@ -101,7 +101,8 @@ class PassThrough:
     async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
         # as asked: an image of one tile counts as low whatever was asked, and the engine cuts it the same way
         details = {"low" if ref.detail is Detail.LOW else "high" for ref in request.images}
-        if len(details) > 1:
+        options = [self._geometry.processor_options(detail) for detail in sorted(details)]
+        if any(each != options[0] for each in options):
             raise InvalidRequest(
                 "images=passthrough applies one detail level to a whole request, and this one asks for low and high",
                 param="messages",
@@ -113,8 +114,8 @@ class PassThrough:
             parts[ref.part] = {"type": "image_url", "image_url": {"url": data_url(job)}, "uuid": job.key}
             messages[ref.message]["content"] = parts
         ready = {**request.payload, "messages": messages}
-        if details and (options := self._geometry.processor_options(details.pop())):
-            ready["mm_processor_kwargs"] = options
+        if options and options[0]:
+            ready["mm_processor_kwargs"] = options[0]
         return Placed(ready, tuple(False for _ in jobs))
 
     def forget(self, jobs: Sequence[ImageJob]) -> bool:

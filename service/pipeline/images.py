@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.domain import ChatRequest, ImageBytes, ImageJob, ImagePlan, ImageUsage
+from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.families.fitting import fit
 from service.ingest import Ingest
@@ -32,6 +33,8 @@ class ImageReader:
         """
         if not request.images:
             return []
+        if not self._geometry.facts.takes_images:
+            raise InvalidRequest(f"The model {request.model} takes no images.", param=request.images[0].path)
         budget = self._ingest.budget()
         images = await gather_or_cancel(
             [self._ingest.read(ref, request.record.timings, budget) for ref in request.images]
@@ -58,7 +61,9 @@ class ImageReader:
 
 
 def usage(jobs: Sequence[ImageJob], cached: Sequence[bool]) -> list[ImageUsage]:
-    """What each image costs."""
+    """What each image costs; nothing where only the engine knows that."""
+    if not all(job.plan.views for job in jobs):
+        return []
     return [_usage(job, known) for job, known in zip(jobs, cached, strict=True)]
 
 

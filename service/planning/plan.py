@@ -145,7 +145,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
     )
-    return _explained(plan, machine, need, alone=overrides.gateway_alone)
+    return _explained(plan, machine, need, overrides)
 
 
 def _batch_patches(need: Need, overrides: Overrides, device: str) -> int:
@@ -160,8 +160,10 @@ def _batch_patches(need: Need, overrides: Overrides, device: str) -> int:
 
 
 def _context(need: Need, overrides: Overrides) -> int:
-    """The maximum length of prompt and answer, in tokens."""
+    """The maximum length of prompt and answer, in tokens; 0 if only the engine can tell."""
     length = overrides.max_model_len or need.context
+    if not need.context:
+        return length
     if length > need.context:
         raise ConfigurationError(
             f"max_model_len ({length}) is more than the checkpoint's context ({need.context})"
@@ -274,6 +276,8 @@ def _gpu_split(
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
     """A sixteenth of the memory, but at least two and at most 64 full contexts."""
     context = length * need.kv_bytes_per_token
+    if not context:
+        return machine.memory_bytes // 16
     return max(2 * context, min(64 * context, machine.memory_bytes // 16))
 
 
@@ -288,19 +292,22 @@ def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None
         )
 
 
-def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool) -> ResourcePlan:
-    context = f"context     {plan.max_model_len} tokens; the largest image takes {need.max_positions}"
-    if alone:
+def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Overrides) -> ResourcePlan:
+    context = _context_line(plan, need)
+    if overrides.gateway_alone:
         return replace(plan, lines=("gateway     only: encoder and engine run elsewhere", context))
     where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
     lines = [
         f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",
+    ]
+    encoder = [
         f"encoder     batches of up to {plan.encoder_batch_patches} patches, {plan.encoder_threads} CPU thread(s)"
         + (_of_gpu_memory(plan) if plan.device == "cuda" else ""),
         f"decoding    {plan.decode_workers} sandboxed process(es)",
         f"arena       {_size(plan.arena_bytes)} of shared memory: "
         f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
     ]
+    lines += encoder if overrides.images == "handles" else ["encoder     the engine's own"]
     if plan.device == "cuda":
         lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of the GPU's memory")
     else:
@@ -308,6 +315,12 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, *, alone: bool)
             f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
         )
     return replace(plan, lines=(*lines, context))
+
+
+def _context_line(plan: ResourcePlan, need: Need) -> str:
+    length = f"{plan.max_model_len} tokens" if plan.max_model_len else "what the engine finds"
+    largest = f"; the largest image takes {need.max_positions}" if need.max_positions else ""
+    return f"context     {length}{largest}"
 
 
 def _of_gpu_memory(plan: ResourcePlan) -> str:

@@ -72,3 +72,13 @@ def test_an_impossible_setting_is_refused_by_name(flags: dict[str, object], word
 
 def test_every_setting_is_explained() -> None:
     assert all((info.description or "").endswith(".") for info in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://a b", "null"])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    assert load({"allowed_origins": "https://ui.example, *"}, {}).allowed_origins == (
+        "https://ui.example",
+        "*",
+    )
+    with pytest.raises(ConfigurationError, match="is no origin"):
+        load({"allowed_origins": origin}, {})

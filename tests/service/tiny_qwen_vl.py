@@ -116,9 +116,18 @@ def write_checkpoint(
             centre = 1.0 if "norm" in name or "ln_q" in name else 0.0
             parameter.copy_(torch.randn_like(parameter) * scale + centre)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
+    write_processor(folder, max_pixels=max_pixels)
+    if tokenizer:
+        write_tokenizer(folder)
+    return model
+
+
+def write_processor(
+    folder: Path, *, max_pixels: int = MAX_PIXELS, processor_class: str = "Qwen2_5_VLProcessor"
+) -> None:
     processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
+        "processor_class": processor_class,
         "image_mean": MEAN,
         "image_std": STD,
         "min_pixels": MIN_PIXELS,
@@ -128,20 +137,17 @@ def write_checkpoint(
         "merge_size": 2,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    if tokenizer:
-        _write_tokenizer(folder)
-    return model
 
 
-def _write_tokenizer(folder: Path) -> None:
-    """The embedded model's words and Qwen2.5-VL's special tokens."""
+def write_tokenizer(folder: Path, *, processor_class: str = "Qwen2_5_VLProcessor") -> None:
+    """The embedded model's words and Qwen's special tokens."""
     words = json.loads(WORDS.read_text(encoding="utf-8"))
     looks = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     words["added_tokens"] = [{"id": number, "content": text, **looks} for text, number in TOKENS.items()]
     (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
     settings = {
         "tokenizer_class": "Qwen2Tokenizer",
-        "processor_class": "Qwen2_5_VLProcessor",
+        "processor_class": processor_class,
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
         "unk_token": None,

@@ -116,6 +116,7 @@ class Harness:
         tracing: Tracing | None = None,
         show_metrics: bool = True,
         playground: APIRouter | None = None,
+        allowed_origins: Sequence[str] = (),
         **limits: Any,
     ) -> None:
         """`pipeline` takes the place of the service that gives `reply`; `keys` that of the list `api_keys`."""
@@ -140,6 +141,7 @@ class Harness:
             tracing=tracing,
             show_metrics=show_metrics,
             playground=playground,
+            allowed_origins=allowed_origins,
         )
 
     def metric(self, name: str, **labels: str) -> float | None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from service import __version__
 from service.errors import EngineUnavailable
 from tests.service.api.fakes import Call, Harness, Health, chat
 
@@ -105,8 +106,6 @@ async def test_an_admin_port_takes_the_metrics_along_and_shares_the_health() -> 
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
-        ("GET", "/openapi.json", 404, "not_found"),
-        ("POST", "/v1/chat/completions/", 404, "not_found"),
         ("OPTIONS", "/v1/chat/completions", 405, "method_not_allowed"),
     ],
 )
@@ -114,6 +113,62 @@ async def test_what_is_not_there(method: str, path: str, status: int, code: str)
     call = await Call(Harness().api, path, b"{}", method=method, origin="http://evil").run()
     assert (call.status, call.error["code"]) == (status, code)
     assert not [name for name in call.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/chat/completions", 'nothing at "/chat/completions". Did you mean /v1/chat/completions?'),
+        ("/v1/chat/completion", "Did you mean /v1/chat/completions?"),
+        ("/healthz", "Did you mean /health?"),
+        ("/x", "The API is under /v1, such as /v1/chat/completions."),
+    ],
+)
+async def test_a_path_that_is_not_there_is_told_with_what_is_near(path: str, told: str) -> None:
+    assert told in (await get(Harness(), path)).error["message"]
+
+
+async def test_a_trailing_slash_makes_no_difference() -> None:
+    harness = Harness()
+    body = b'{"messages":[{"role":"user","content":"hi"}]}'
+    assert (await Call(harness.api, "/v1/chat/completions/", body).run()).status == 200
+    assert (await get(harness, "/v1/models/")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/ping", "/readyz"])
+async def test_readiness_has_the_names_that_other_servers_clients_ask_for(path: str) -> None:
+    health = Health(engine="starting")
+    harness = Harness(health=health, api_keys=["sk-one"])
+    assert (await get(harness, path)).status == 503
+    health.told = {}
+    assert (await get(harness, path)).status == 200
+
+
+async def test_version_and_description_need_no_key() -> None:
+    harness = Harness(api_keys=["sk-one"])
+    assert json.loads((await get(harness, "/version")).body) == {"version": __version__}
+    assert "/v1/chat/completions" in json.loads((await get(harness, "/openapi.json")).body)["paths"]
+
+
+async def preflight(harness: Harness, origin: str) -> Call:
+    asked = {"origin": origin, "access_control_request_method": "POST"}
+    return await Call(
+        harness.api,
+        "/v1/chat/completions",
+        method="OPTIONS",
+        **asked,
+        access_control_request_headers="authorization,content-type",
+    ).run()
+
+
+async def test_pages_of_allowed_origins_may_call() -> None:
+    harness = Harness(allowed_origins=["https://ui.example"])
+    allowed = await preflight(harness, "https://ui.example")
+    assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, "https://ui.example")
+    assert (await preflight(harness, "https://evil.example")).status == 400
+    answered = await chat(harness, headers={"origin": "https://ui.example"}).run()
+    assert answered.headers["access-control-allow-origin"] == "https://ui.example"
+    assert "x-request-id" in answered.headers["access-control-expose-headers"]
 
 
 async def test_unrouted_paths_are_one_label() -> None:

@@ -25,7 +25,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 def test_an_encoder_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "torch")
     with pytest.raises(ConfigurationError, match="images=handles .* PyTorch is not installed"):
-        prepare(load({"engine_url": "http://engine:8000"}, {}))
+        prepare(load({"images": "handles", "engine_url": "http://engine:8000"}, {}))
 
 
 def test_an_engine_of_ones_own_needs_vllm(monkeypatch: pytest.MonkeyPatch) -> None:

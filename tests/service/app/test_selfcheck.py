@@ -18,7 +18,7 @@ from tests.service.fakes import Reply, image_plan
 
 LARGEST = SimpleNamespace(
     largest=image_plan(View(1120, 560, 28, 28), tokens=800, patches=3200),
-    facts=SimpleNamespace(max_ratio=2.0),
+    facts=SimpleNamespace(max_ratio=2.0, counted=True),
 )
 
 
@@ -87,3 +87,15 @@ async def test_what_the_engine_refuses_is_told() -> None:
     refusal = EngineRejected("no such field", status=400)
     with pytest.raises(ConfigurationError, match="the engine refuses the hand-over: no such field"):
         await check(Pipeline(1, error=refusal))
+
+
+@pytest.mark.anyio
+async def test_where_nothing_is_known_of_images_words_are_enough() -> None:
+    opaque: Any = SimpleNamespace(facts=SimpleNamespace(counted=False))
+    pipeline = Pipeline(tokens=3)
+    checked = self_check(pipeline, opaque, "m", max_pixels=1, max_patches=1)  # type: ignore[arg-type]
+    assert await checked == 3
+    assert pipeline.asked[0].images == []
+    refused: Any = Pipeline(tokens=3, error=EngineRejected("no chat template", status=400))
+    with pytest.raises(ConfigurationError, match="refuses a chat request: no chat template"):
+        await self_check(refused, opaque, "m", max_pixels=1, max_patches=1)

@@ -50,7 +50,7 @@ def plan_of(settings: Settings, machine: Machine) -> ResourcePlan:
     return make_plan(
         machine,
         need_of(checkpoint, geometry, dtype_of(settings, checkpoint, geometry)),
-        overrides_of(settings),
+        overrides_of(settings, "handles"),
     )
 
 

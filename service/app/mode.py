@@ -1,0 +1,115 @@
+"""Whether images become soft tokens here or go to the engine's own tower, and why: the setting `images`."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from service.checkpoint.files import read_json
+from service.checkpoint.summary import Checkpoint
+from service.engine.architectures import installed
+from service.errors import ConfigurationError
+from service.families import Geometry, load_checkpoint, load_geometry, load_opaque
+from service.families.registry import family_of
+from service.settings import Settings
+
+QUANTISED = (
+    ".weight_packed",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".absmax",
+)
+"""How the tensors of quantised layers end (compressed-tensors, FP8, AWQ, GPTQ, bitsandbytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMode:
+    images: Literal["handles", "passthrough"]
+    why: str
+    """Continues "handles: …" or "passthrough: …"."""
+    checkpoint: Checkpoint
+    geometry: Geometry
+
+
+def choose_mode(settings: Settings, folder: Path) -> ImageMode:
+    """What `images` comes to for the checkpoint in `folder`.
+
+    Raises ConfigurationError when it cannot be served as it was asked for.
+    """
+    if settings.images == "auto":
+        return _best(settings, folder)
+    if settings.images == "handles":
+        _must_encode(folder)
+        return ImageMode("handles", "as set", *_known(settings, folder))
+    return ImageMode("passthrough", "as set", *_as_far_as_known(settings, folder))
+
+
+def _best(settings: Settings, folder: Path) -> ImageMode:
+    try:
+        _must_encode(folder)
+    except ConfigurationError as error:
+        return ImageMode("passthrough", error.message, *_as_far_as_known(settings, folder))
+    checkpoint, geometry = _known(settings, folder)
+    return ImageMode(
+        "handles", f"Patchbay encodes the family {geometry.facts.family} itself", checkpoint, geometry
+    )
+
+
+def _as_far_as_known(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
+    try:
+        load_geometry(folder)
+    except ConfigurationError:
+        return _opaque(settings, folder)
+    return _known(settings, folder)
+
+
+def _known(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
+    checkpoint = load_checkpoint(settings.model, settings.revision)
+    return checkpoint, load_geometry(folder, settings.max_image_tokens)
+
+
+def _opaque(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
+    architecture = (read_json(folder / "config.json").get("architectures") or ["unknown"])[0]
+    known = installed()
+    if known is not None:
+        known.check(architecture)
+    text_only = known is not None and architecture in known.generating - known.multimodal
+    return load_opaque(
+        settings.model, settings.revision, settings.max_image_tokens, takes_images=not text_only
+    )
+
+
+def _must_encode(folder: Path) -> None:
+    """Raises ConfigurationError when images cannot be encoded here: an unknown family or layout, no PyTorch, a tower
+    without tensors or with quantised ones."""
+    family = family_of(folder)
+    load_geometry(folder)
+    if find_spec("torch") is None:
+        raise ConfigurationError(
+            "images=handles encodes images here, and PyTorch is not installed: install Patchbay with its cpu or cuda "
+            "extra, or choose images=passthrough and name an engine that has a tower of its own with engine_url"
+        )
+    names = _tensor_names(folder)
+    if not any(family.owns(name) for name in names):
+        raise ConfigurationError(f"model: {folder} holds no tensors of its vision tower")
+    for name in names:
+        stem = next((name.removesuffix(end) for end in QUANTISED if name.endswith(end)), None)
+        if stem is not None and (family.owns(name) or family.owns(f"{stem}.weight")):
+            raise ConfigurationError(f"model: the vision tower in {folder} is quantised ({name})")
+
+
+def _tensor_names(folder: Path) -> list[str]:
+    """Of all safetensors files, from their headers."""
+    names: list[str] = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            names += json.loads(stream.read(length))
+    return names

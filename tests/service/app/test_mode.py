@@ -1,0 +1,96 @@
+"""What `images` comes to for checkpoints of all sorts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from service.app.mode import ImageMode, choose_mode
+from service.errors import ConfigurationError
+from service.settings import EMBEDDED_MODEL, load
+from tests.service.tiny_qwen_vl import write_checkpoint
+from tests.service.tiny_unknown import change_config, write_text_model
+
+
+def mode(folder: Path | str, images: str = "auto", **settings: object) -> ImageMode:
+    return choose_mode(load({"model": str(folder), "images": images, **settings}, {}), Path(folder))
+
+
+@pytest.fixture
+def qwen(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path, tokenizer=True)
+    return tmp_path
+
+
+def rename(folder: Path, old: str, new: str) -> None:
+    file = folder / "model.safetensors"
+    save_file(
+        {name.replace(old, new): tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"}
+    )
+
+
+def test_a_known_family_is_encoded_here() -> None:
+    chosen = mode(EMBEDDED_MODEL)
+    assert (chosen.images, chosen.why) == ("handles", "Patchbay encodes the family internvl itself")
+    assert mode(EMBEDDED_MODEL, "passthrough").geometry.facts.counted
+
+
+def test_an_unknown_family_goes_to_the_engine_and_says_why(tmp_path: Path) -> None:
+    write_text_model(tmp_path)
+    chosen = mode(tmp_path)
+    assert chosen.images == "passthrough" and "model_type 'llama'" in chosen.why
+    assert not chosen.geometry.facts.counted and not chosen.geometry.facts.takes_images
+    assert chosen.checkpoint.context == 4096
+    with pytest.raises(ConfigurationError, match="model_type 'llama'"):
+        mode(tmp_path, "handles")
+
+
+def test_a_layout_of_a_known_family_that_is_not_known_goes_to_the_engine(qwen: Path) -> None:
+    change_config(qwen, vision_config={"patch_size": "odd"})
+    chosen = mode(qwen)
+    assert chosen.images == "passthrough" and chosen.geometry.facts.takes_images
+    assert not chosen.geometry.facts.counted
+
+
+def test_a_quantised_tower_goes_to_the_engine_with_what_is_known(qwen: Path) -> None:
+    rename(qwen, "blocks.0.attn.qkv.weight", "blocks.0.attn.qkv.weight_packed")
+    chosen = mode(qwen)
+    assert chosen.images == "passthrough" and "is quantised" in chosen.why
+    assert chosen.geometry.facts.counted
+    with pytest.raises(ConfigurationError, match="is quantised"):
+        mode(qwen, "handles")
+
+
+def test_a_quantised_language_model_beside_a_plain_tower_is_no_obstacle(qwen: Path) -> None:
+    rename(qwen, "self_attn.q_proj.weight", "self_attn.q_proj.weight_packed")
+    assert mode(qwen).images == "handles"
+
+
+def test_a_tower_without_tensors_goes_to_the_engine(qwen: Path) -> None:
+    rename(qwen, "visual.", "elsewhere.")
+    chosen = mode(qwen)
+    assert chosen.images == "passthrough" and "no tensors of its vision tower" in chosen.why
+
+
+def test_without_pytorch_it_goes_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    chosen = mode(EMBEDDED_MODEL, engine_url="http://engine:8000")
+    assert chosen.images == "passthrough" and "PyTorch is not installed" in chosen.why
+    assert chosen.geometry.facts.counted
+
+
+@pytest.mark.parametrize("images", ["auto", "passthrough"])
+def test_what_vllm_does_not_serve_is_refused_with_what_is_near(tmp_path: Path, images: str) -> None:
+    write_text_model(tmp_path)
+    change_config(tmp_path, architectures=["MllamaForConditionalGeneration"], model_type="mllama")
+    with pytest.raises(ConfigurationError, match="does not serve Mllama.*; near it is Llama4"):
+        mode(tmp_path, images)
+
+
+def test_a_bound_that_cannot_be_applied_is_refused(tmp_path: Path) -> None:
+    write_text_model(tmp_path)
+    with pytest.raises(ConfigurationError, match="max_image_tokens"):
+        mode(tmp_path, max_image_tokens=100)
