@@ -90,7 +90,6 @@ def test_an_engine_that_is_stuck_while_its_server_answers_is_replaced(server: Se
     reply = httpx.post(f"{server.url}/v1/chat/completions", json=body(case), timeout=120)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_unavailable")
     assert int(reply.headers["retry-after"]) >= 1
-    assert httpx.get(f"{server.engine_url}/health").status_code == 200 or not server.ready()
     server.wait_ready()
     assert core not in server.engine_core()
     assert server.metric("patchbay_engine_stalls_total") == stalls + 1
@@ -99,7 +98,7 @@ def test_an_engine_that_is_stuck_while_its_server_answers_is_replaced(server: Se
 
 
 def test_a_request_in_flight_at_two_deaths_is_refused_and_others_are_not(server: Server) -> None:
-    deadly = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 3000, "ignore_eos": True}
+    deadly = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 3000, "ignore_eos": True, "seed": 1}
     for _ in range(2):
         server.wait_ready()
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=deadly, timeout=120) as reply:

@@ -50,10 +50,11 @@ async def storm(url: str, requests: int, seed: int, *, clients: int = 16) -> Sto
             for number in numbers:
                 await _send(session, mutated(random.Random(f"{seed} {number}")), seen)
 
-        probing = asyncio.create_task(_probe(session, seen))
+        over = asyncio.Event()
+        probing = asyncio.create_task(_probe(session, seen, over))
         await asyncio.gather(*(client() for _ in range(clients)))
-        probing.cancel()
-        await asyncio.gather(probing, return_exceptions=True)
+        over.set()
+        await probing
     return seen
 
 
@@ -73,8 +74,8 @@ async def _send(session: aiohttp.ClientSession, request: Request, seen: Storm) -
         seen.unplanned.append((status, request.body[:4000], told))
 
 
-async def _probe(session: aiohttp.ClientSession, seen: Storm) -> None:
-    while True:
+async def _probe(session: aiohttp.ClientSession, seen: Storm, over: asyncio.Event) -> None:
+    while not over.is_set():
         began = time.monotonic()
         try:
             async with session.post(PATH, json=PLAIN) as reply:
