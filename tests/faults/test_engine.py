@@ -118,6 +118,21 @@ def test_a_request_in_flight_at_two_deaths_is_refused_and_others_are_not(server:
     assert other.status_code == 200
 
 
+def test_a_seeded_request_whose_prompt_takes_several_steps_does_no_harm(server: Server) -> None:
+    """On a CPU, vLLM alone dies of it."""
+    restarts = server.metric("patchbay_engine_restarts_total")
+    asked = {
+        "messages": [{"role": "user", "content": "What is it? " * 1000}],
+        **{"seed": 5, "temperature": 1.0, "max_tokens": 8, "logprobs": True},
+    }
+    answers = [
+        httpx.post(f"{server.url}/v1/chat/completions", json=asked, timeout=120).json() for _ in range(2)
+    ]
+    assert all(answer["usage"]["prompt_tokens"] > 2048 for answer in answers)
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert server.metric("patchbay_engine_restarts_total") == restarts
+
+
 def test_a_client_that_leaves_mid_stream_stops_the_engine(server: Server) -> None:
     request = {**body(draw_cases(1, 3)[0]), "stream": True, "max_tokens": 3000, "ignore_eos": True}
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=request, timeout=60) as reply:

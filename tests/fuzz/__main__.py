@@ -50,9 +50,12 @@ def main() -> int:
         "--warm-up", type=int, default=1500, help="requests before memory is read (default %(default)s)"
     )
     parser.add_argument("--failures", type=Path, help="gets each unplanned outcome, one JSON object a line")
+    parser.add_argument(
+        "--log", type=Path, default=Path(tempfile.gettempdir()) / "fuzz.log", help="default %(default)s"
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "log") as server:
+    with serving(options.log) as server:
         asyncio.run(storm(server.url, options.warm_up, options.seed + 1))
         before = memory(server)
         seen = asyncio.run(storm(server.url, options.requests, options.seed))

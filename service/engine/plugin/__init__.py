@@ -2,14 +2,15 @@
 
 One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
 `processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
-the rows, `media` closes the way on which tensors could come. Written against vLLM 0.32, whose internals it touches.
+the rows, `media` closes the way on which tensors could come, `generators` keeps seeded requests from ending an engine
+on a CPU. Written against vLLM 0.32, whose internals it touches.
 """
 
 from __future__ import annotations
 
 import os
 
-from service.engine.plugin.contract import VARIABLE, PluginSettings
+from service.engine.plugin.contract import STARTED_FOR_PATCHBAY, VARIABLE, PluginSettings
 
 VLLM = "0.32."
 
@@ -17,9 +18,14 @@ VLLM = "0.32."
 def register() -> None:
     """Entry point in the group `vllm.general_plugins`; vLLM calls it in each of its processes.
 
-    Does nothing unless the launcher set `PATCHBAY_PLUGIN`. Raises ValueError for settings, an architecture or a
+    Does nothing in an engine that was not started for Patchbay (`PATCHBAY_ENGINE`), and puts no handles in front unless
+    the launcher set `PATCHBAY_PLUGIN`. Raises ValueError for settings, an architecture or a
     vLLM that do not go together, which ends the engine's start.
     """
+    if STARTED_FOR_PATCHBAY in os.environ:
+        from service.engine.plugin.generators import make_rewindable
+
+        make_rewindable()
     if (text := os.environ.get(VARIABLE)) is None:
         return
     settings = PluginSettings.from_json(text)

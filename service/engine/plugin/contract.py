@@ -16,6 +16,7 @@ from service.domain import Run, SoftLayout
 from service.engine.handles import PLUGIN_VERSION
 
 VARIABLE = "PATCHBAY_PLUGIN"
+STARTED_FOR_PATCHBAY = "PATCHBAY_ENGINE"
 REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
 FIELDS = REQUIRED | {"image_grid_thw"}
 
