@@ -63,10 +63,12 @@ def main() -> int:
         restarts = server.metric("patchbay_engine_restarts_total")
     grown = {name: after[name] / before[name] for name in before}
     print(
-        f"statuses {dict(sorted(seen.statuses.items()))}, slowest {seen.slowest:.1f} s, engine restarts {restarts:g}"
+        f"statuses {dict(sorted(seen.statuses.items()))}, slowest {seen.slow[0][0]:.1f} s, engine restarts {restarts:g}"
     )
     print(f"plain probes {len(seen.probes)}, failed {seen.failed_probes}, p99 {seen.p99() * 1000:.0f} ms")
     print(", ".join(f"memory of {name} {before[name] >> 20} -> {after[name] >> 20} MiB" for name in before))
+    for seconds, status, body in seen.slow:
+        print(f"slow: {seconds:.1f} s, {status}: …{body[-400:]!r}")
     for status, body, told in seen.unplanned[:20]:
         print(f"unplanned {status}: {told[:300]!r} for {body[:600]!r}", file=sys.stderr)
     if options.failures:

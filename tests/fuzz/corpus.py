@@ -79,7 +79,10 @@ def deep(opening: str, closing: str, count: int, core: str = "") -> str:
 
 def hostile(chance: random.Random) -> Any:
     """A value that somebody with bad intentions, or a bad client, would send."""
-    return chance.choice(VALUES)() if chance.random() < 0.9 else chance.choice(WORDS) * chance.randint(1, 50)
+    if chance.random() < 0.1:
+        return chance.choice(WORDS) * chance.randint(1, 50)
+    # a copy, in which nothing is shared: what is put into one place must not appear in thousands
+    return json.loads(json.dumps(chance.choice(VALUES)()))
 
 
 def _nested(count: int, core: Any = 1, key: str | None = None) -> Any:

@@ -29,7 +29,8 @@ class Storm:
     statuses: Counter[int] = field(default_factory=Counter)
     unplanned: list[tuple[int, bytes, str]] = field(default_factory=list)
     """Status (0: none), the beginning of the request, the beginning of the answer."""
-    slowest: float = 0.0
+    slow: list[tuple[float, int, bytes]] = field(default_factory=list)
+    """Seconds, status and beginning of the slowest requests."""
     probes: list[float] = field(default_factory=list)
     failed_probes: int = 0
 
@@ -68,7 +69,9 @@ async def _send(session: aiohttp.ClientSession, request: Request, seen: Storm) -
             status, told = reply.status, (await reply.text())[:400]
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         told = f"{type(error).__name__}: {error}"
-    seen.slowest = max(seen.slowest, time.monotonic() - began)
+    seen.slow = sorted([*seen.slow, (time.monotonic() - began, status, request.body[-3000:])], reverse=True)[
+        :5
+    ]
     seen.statuses[status] += 1
     if status not in PLANNED:
         seen.unplanned.append((status, request.body[:4000], told))
