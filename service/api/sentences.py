@@ -5,6 +5,7 @@ A JSON path reads `messages[0].content[1].image_url.url`.
 
 from __future__ import annotations
 
+import difflib
 import json
 from functools import reduce
 from typing import Any
@@ -17,6 +18,7 @@ from service.errors import InvalidRequest
 MAX_QUOTE = 40
 MAX_NAME = 64
 MAX_PATH = 512
+LIST_OF_FIELDS = "docs/api.md and /openapi.json list the accepted fields"
 
 IN_JSON_WORDS = {
     "list_type": "input should be an array",
@@ -71,8 +73,11 @@ def child(path: str, key: str | int) -> str:
 
 def _unknown_field(parent: str, context: dict[str, Any]) -> InvalidRequest:
     path = child(parent, context["field"])
-    hint = f": {context['hint']}" if context["hint"] else ""
-    return InvalidRequest(f"{path} is not accepted{hint}. Accepted here: {context['accepted']}.", param=path)
+    if context["hint"]:
+        return InvalidRequest(f"{path} is not accepted: {context['hint']}.", param=path)
+    near = difflib.get_close_matches(context["field"][:MAX_NAME], sorted(context["accepted"]))
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    return InvalidRequest(f"{path} is not accepted.{meant} {LIST_OF_FIELDS}.", param=path)
 
 
 def _unknown_value(parent: str, key: str, allowed: str, received: dict[str, Any]) -> InvalidRequest:

@@ -1,5 +1,7 @@
 """What all parts of a request body have in common: strict types, and no fields but the listed ones.
 
+Members that mean nothing are taken out of the client's own objects, so that nothing but listed fields is forwarded.
+
 The discriminators choose the one alternative that a value is meant to be, so that an error is about that alternative
 and not about all of them. Their tags are written between « and », by which `sentences` recognises and drops them.
 """
@@ -10,8 +12,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 SHAPES: dict[type, str] = {str: "string", list: "array", dict: "object"}
 
@@ -33,27 +43,69 @@ class Wire(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     refused: ClassVar[Mapping[str, str]] = {}
-    """Fields that some clients send, and the hint that they get."""
+    """Fields that some clients send, and the hint that they get. Null is taken for absence."""
+    harmless: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values of refused fields that ask for nothing, and are taken for absence too."""
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are accepted without effect, whatever their value."""
 
     @model_validator(mode="before")
     @classmethod
     def _listed_fields_only(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            accepted = _accepted(cls)
-            for name in value:
-                if name not in accepted:
-                    context = {
-                        "field": name,
-                        "accepted": ", ".join(accepted),
-                        "hint": cls.refused.get(name, ""),
-                    }
+        if isinstance(value, dict) and not value.keys() <= (accepted := accepted_fields(cls)):
+            for name in [name for name in value if name not in accepted]:
+                if not cls._means_nothing(name, value[name]):
+                    context = {"field": name, "accepted": accepted, "hint": cls.refused.get(name, "")}
                     raise PydanticCustomError("unknown_field", "field is not accepted", context)
+                del value[name]
         return value
+
+    @classmethod
+    def _means_nothing(cls, name: str, value: Any) -> bool:
+        if name in cls.ignored:
+            return True
+        return name in cls.refused and (
+            value is None or any(_same(value, nothing) for nothing in cls.harmless.get(name, ()))
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core))
+        listed = schema.setdefault("properties", {})
+        for name in sorted(cls.ignored):
+            listed.setdefault(name, {"description": "Accepted without effect."})
+        for name, hint in sorted(cls.refused.items()):
+            nothing = {"enum": [None, *cls.harmless.get(name, ())], "description": f"Not accepted: {hint}."}
+            listed.setdefault(name, nothing)
+        return schema
 
 
 @cache
-def _accepted(model: type[Wire]) -> tuple[str, ...]:
-    return tuple(sorted(info.alias or name for name, info in model.model_fields.items()))
+def accepted_fields(model: type[Wire]) -> frozenset[str]:
+    return frozenset(info.alias or name for name, info in model.model_fields.items())
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Equal as JSON values, among which 1 is 1.0 but not true."""
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _whole(value: Any) -> Any:
+    if type(value) is float and value.is_integer() and -(2.0**63) <= value < 2.0**63:
+        return int(value)
+    return value
+
+
+def _wholes(value: Any) -> Any:
+    if isinstance(value, list) and float in map(type, value):
+        return [_whole(item) for item in value]
+    return value
+
+
+Whole = BeforeValidator(_whole)
+"""Takes an integer that is written with a fraction of zero: to JSON, 16.0 is 16."""
+Wholes = BeforeValidator(_wholes)
+"""The same for an array of integers, without a call for each."""
 
 
 def by_value(key: str, *values: str) -> Discriminator:

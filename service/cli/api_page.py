@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from service.api.chat.fields import NO_EFFECT, REFUSED
+from service.api.chat.fields import HARMLESS, NO_EFFECT, REFUSED, ChatFields, Tool
+from service.api.chat.messages import (
+    AssistantMessage,
+    CalledFunction,
+    ImagePart,
+    ImageURL,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from service.api.constraints.budget import ConstraintLimits
 from service.api.constraints.enforced import FORMATS
 from service.api.error_table import WHEN, by_status
 from service.api.limits import RequestLimits
 from service.api.openapi import REF, document
+from service.api.wire import Wire
 from service.errors import FetchCause
 
 HEAD = """# API
 
 OpenAI's chat completions, including images; any OpenAI client works with `base_url="http://HOST:8000/v1"`. If
 `api_keys` is set, requests under `/v1` must carry `Authorization: Bearer KEY`. `make docs` generates this page from the
-OpenAPI document, which `python -m service.cli.reference openapi` prints for those who generate clients. The service
-itself serves neither.
+OpenAPI document, which is served at `/openapi.json`, and which `python -m service.cli.reference openapi` prints for
+those who generate clients.
 
 """
 ASKING = """
@@ -42,7 +54,8 @@ curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/
 Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, or the
 first frame of a GIF). `detail` is `low` (one tile; for a model that accepts any size, at most 512 × 512 pixels), `high`
 (as much as the model accepts) or `auto`, the default, which is `high` but reduced where the images would take more than
-half of the context. `prompt_tokens_details` reports the level that was applied.
+half of the context; `original` is `high`. `prompt_tokens_details` reports the level that was applied. In place of the
+object, `image_url` may be the URL itself.
 
 With `"stream": true` the answer arrives as server-sent events, one `data:` line each; the last is `data: [DONE]`. While
 an image is being encoded, lines that begin with a colon keep the connection open. An error in the middle of a stream is
@@ -83,11 +96,27 @@ lowered to what the prompt leaves free.
 FIELDS = """
 ## Fields of a chat request
 
-No other field is accepted, at any depth: a misspelt field is refused, not ignored.
+No other field is accepted, at any depth, except those listed below as without effect: a misspelt field is refused, not
+ignored. `null` is the same as absence, and an integer may be written with a fraction of zero (`16.0`).
 
 | field | type | allowed |
 |---|---|---|
 """
+EXPLAINED = """\
+`verbosity` and `prediction` are hints that change at most the style or the pace of an answer.
+Their values are not looked at, except for `modalities`, which may only be `["text"]`.
+"""
+SENT_BACK: dict[str, type[Wire]] = {
+    "system, developer and user messages": UserMessage,
+    "assistant messages": AssistantMessage,
+    "tool messages": ToolMessage,
+    "a tool call": ToolCall,
+    "its `function`": CalledFunction,
+    "text and refusal parts": TextPart,
+    "image parts": ImagePart,
+    "`image_url`": ImageURL,
+    "a tool, and its `function`": Tool,
+}
 
 
 IMAGES = """
@@ -135,6 +164,8 @@ def _fields(spec: dict[str, Any]) -> str:
     required = schema["required"]
     rows = []
     for name, field in schema["properties"].items():
+        if name not in ChatFields.model_fields:
+            continue
         kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
         allowed = "required" if name in required else _range(kinds[0])
         rows.append(f"| `{name}` | {' or '.join(_type(kind) for kind in kinds)} | {allowed} |\n")
@@ -178,16 +209,30 @@ def _constraints() -> str:
 
 
 def _left_out() -> str:
-    ignored = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
-    rows = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(REFUSED.items()))
+    kept = "".join(f"| {where} | {_names(kind.ignored)} |\n" for where, kind in SENT_BACK.items())
+    rows = "".join(
+        f"| `{name}` | {reason} | {_nothing(name)} |\n" for name, reason in sorted(REFUSED.items())
+    )
     caps = RequestLimits()
     return (
         "\nBesides these ranges, `n` is at most `max_choices`, a request has at most `max_images` images, `stop` has "
         f"at most {caps.max_stop} strings, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
         f"`response_format` and `structured_outputs` is at most {caps.max_schema_bytes // 1024} KiB of JSON.\n"
-        f"\nAccepted for compatibility with OpenAI's clients, but without effect: {ignored}.\n\n"
-        "Refused, with the reason or an alternative:\n\n| field | reason |\n|---|---|\n" + rows
+        "\nAccepted for compatibility with clients of OpenAI and vLLM, but without effect and not forwarded to the "
+        f"engine: {_names(NO_EFFECT)}. {EXPLAINED}\n"
+        "What clients add to answers that they send back, and to parts and tools, has no effect either:\n\n"
+        f"| in | without effect |\n|---|---|\n{kept}\n"
+        "Refused, with the reason or an alternative, unless the value is `null` or one that asks for nothing:\n\n"
+        "| field | reason | asks for nothing |\n|---|---|---|\n" + rows
     )
+
+
+def _names(fields: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(fields))
+
+
+def _nothing(name: str) -> str:
+    return ", ".join(f"`{json.dumps(value)}`" for value in HARMLESS.get(name, ()))
 
 
 def _images() -> str:

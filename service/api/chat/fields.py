@@ -2,7 +2,8 @@
 
 Ranges are checked here, although vLLM checks them too, so that a bad request costs no work on its images. Left out on
 purpose is whatever would let a request reach another tenant's cache, load code or tensors, truncate the prompt inside
-an image, put hidden text into the template, or exhaust the engine's memory.
+an image, put hidden text into the template, or exhaust the engine's memory. A field is without effect only where that
+leaves the answer's meaning as it was asked for; a field that asks for what cannot be had is refused.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, Tag
 
-from service.api.chat.messages import NO_TENSORS, Message
-from service.api.wire import First, Json, Strings, Wire, by_shape, by_value, tag
+from service.api.chat.messages import ADDED_ANYWHERE, NO_TENSORS, USE_DETAIL, Message
+from service.api.wire import First, Json, Strings, Whole, Wholes, Wire, by_shape, by_value, tag
 
 USE_STRUCTURED = "vLLM no longer supports it; use response_format or structured_outputs"
 OWN_TEMPLATE = "the checkpoint's own chat template is used"
-USE_DETAIL = "image_url.detail sets the resolution at which an image is read"
 ENGINE_FLAG = (
     "the engine reads it at its start only, from the operator's --structured-outputs-config; by default answers in "
     "JSON have no free white space"
 )
 ENGINE_ONLY = "it is reserved for Patchbay and its engine"
+NO_BEAMS = "beam search is not offered"
 
 REFUSED = {
     **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), USE_STRUCTURED),
@@ -31,19 +32,45 @@ REFUSED = {
     **dict.fromkeys(("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "priority"), ENGINE_ONLY),
     "cache_salt": "caches are already separated by API key",
     "request_id": "send it as the header x-request-id",
+    **dict.fromkeys(("use_beam_search", "length_penalty"), NO_BEAMS),
+    "add_special_tokens": "the chat template writes them",
+    "audio": "answers are text",
+    "best_of": "every answer that is drawn is returned; use n",
     "functions": "use tools",
     "function_call": "use tool_choice",
+    "logprob_token_ids": "use top_logprobs",
+    "moderation": "nothing is moderated here",
+    "repetition_detection": "use repetition_penalty",
+    "return_prompt_text": "return_token_ids returns the tokens of the prompt",
+    "routed_experts_prompt_start": "routed experts are not returned",
+    "watermarking": "it is the operator's to set",
+    "web_search_options": "the model cannot search the web",
     "prompt_logprobs": "it takes memory in proportion to prompt length times vocabulary size",
     "truncate_prompt_tokens": "it could cut an image in two",
 }
 
-NO_EFFECT = frozenset(
-    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "modalities"}
+HARMLESS = {
+    **dict.fromkeys(("add_special_tokens", "echo", "return_prompt_text", "use_beam_search"), (False,)),
+    **dict.fromkeys(("best_of", "length_penalty"), (1,)),
+    **dict.fromkeys(("documents", "functions"), ([],)),
+    **dict.fromkeys(("media_io_kwargs", "mm_processor_kwargs", "vllm_xargs"), ({},)),
+    **dict.fromkeys(("priority", "routed_experts_prompt_start"), (0,)),
+    "function_call": ("none", "auto"),
+    "truncate_prompt_tokens": (-1,),
+}
+"""The values with which refused fields ask for what happens anyway."""
+
+OPENAI_PLATFORM = frozenset(("metadata", "modalities", "service_tier", "store", "user", "verbosity")).union(
+    ("prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier")
 )
-"""Fields about OpenAI's own platform: accepted, but not forwarded to the engine."""
+VLLM_ELSEWHERE = frozenset(("mm_payload", "return_mm_kwargs", "return_token_offsets")).union(
+    ("session_id", "stream_interval", "truncation_side")
+)
+NO_EFFECT = OPENAI_PLATFORM | VLLM_ELSEWHERE
+"""Fields about OpenAI's own platform, or about other routes and settings of vLLM's: accepted, but not forwarded."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-TokenIds = Annotated[list[TokenId], First, Field(max_length=1024)]
+TokenIds = Annotated[list[TokenId], First, Field(max_length=1024), Wholes]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -57,6 +84,8 @@ class StreamOptions(Wire):
 
 
 class Function(Wire):
+    ignored = ADDED_ANYWHERE
+
     name: NonEmpty
     description: str | None = None
     parameters: Json | None = None
@@ -64,6 +93,8 @@ class Function(Wire):
 
 
 class Tool(Wire):
+    ignored = ADDED_ANYWHERE
+
     type: Literal["function"]
     function: Function
 
@@ -143,16 +174,18 @@ class ChatFields(Wire):
     """The body of `POST /v1/chat/completions`."""
 
     refused = REFUSED
+    harmless = HARMLESS
+    ignored = NO_EFFECT
 
     messages: Annotated[list[Message], First, Field(min_length=1)]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    n: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    n: Annotated[int, Field(ge=1), Whole] | None = None
+    max_tokens: Annotated[int, Field(ge=1), Whole] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1), Whole] | None = None
+    min_tokens: Annotated[int, Field(ge=0), Whole] | None = None
     stop: Stop | None = None
     stop_token_ids: TokenIds | None = None
     include_stop_str_in_output: bool | None = None
@@ -160,18 +193,18 @@ class ChatFields(Wire):
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_k: Annotated[int, Field(ge=-1), Whole] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), Whole] | None = None
     logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=1024)] | None = None
     allowed_token_ids: TokenIds | None = None
     bad_words: Annotated[list[NonEmpty], First, Field(max_length=1024)] | None = None
 
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0), Whole] | None = None
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None
     skip_special_tokens: bool | None = None
@@ -185,15 +218,9 @@ class ChatFields(Wire):
 
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     include_reasoning: bool | None = None
-    thinking_token_budget: Annotated[int, Field(ge=-1)] | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1), Whole] | None = None
     chat_template_kwargs: TemplateOptions | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
     modalities: list[Literal["text"]] | None = None

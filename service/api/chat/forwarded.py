@@ -1,4 +1,7 @@
-"""What the engine gets of a chat request: the client's own values, except where it needs other words for them."""
+"""What the engine gets of a chat request: the client's own values, except where it needs other words for them.
+
+Members without effect are not in the payload any more: `Wire` takes them out.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,23 @@ GREEDY_BELOW = 1e-5
 def forwarded(payload: Mapping[str, Any], fields: ChatFields, limits: RequestLimits) -> dict[str, Any]:
     # null means the default for every field of OpenAI's, but not for every field of vLLM's
     given = {name: value for name, value in payload.items() if value is not None and name not in NO_EFFECT}
-    changes = [_several_greedy_answers(fields), _within(fields, limits.context), _continued(fields)]
+    changes = [
+        _integers(given, fields),
+        _several_greedy_answers(fields),
+        _within(fields, limits.context),
+        _continued(fields),
+    ]
     if limits.xgrammar:
         changes.append(_enforced(given, fields))
     for change in changes:
         given |= change
     return given
+
+
+def _integers(given: Mapping[str, Any], fields: ChatFields) -> dict[str, Any]:
+    """Integers that came as numbers with a fraction of zero."""
+    floats = (name for name, value in given.items() if isinstance(value, float))
+    return {name: value for name in floats if isinstance(value := getattr(fields, name), int)}
 
 
 def _several_greedy_answers(fields: ChatFields) -> dict[str, Any]:

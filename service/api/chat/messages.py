@@ -1,26 +1,55 @@
 """Chat messages and their content parts, as OpenAI defines them and vLLM 0.32 reads them.
 
-Images are allowed in user and tool messages; the other roles have text only, as in OpenAI's API. Whatever else vLLM's
-chat template would see (`uuid`, embeddings, extra keys of a text part) is not listed and therefore refused.
+Images are allowed in user and tool messages; the other roles have text only, as in OpenAI's API. Clients send answers
+back with what they have added to them, which is accepted without effect and never forwarded. Whatever else vLLM's chat
+template would see (`uuid`, embeddings, other keys of a text part) is refused.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Tag
 
 from service.api.wire import First, Wire, by_shape, by_value, tag
+from service.domain import Detail
 
 NO_TENSORS = "tensors are not accepted in a request; send the image as image_url"
+USE_DETAIL = "image_url.detail sets the resolution at which an image is read"
+USE_PARTS = "send each image as a part of type image_url in a user or tool message"
+ASSISTANT_ONLY = "only an assistant message has it"
 MEDIA = {
     "uuid": "Patchbay identifies cached images by their content",
     "image_embeds": NO_TENSORS,
     "prompt_embeds": NO_TENSORS,
 }
 
+ADDED_ANYWHERE = frozenset({"cache_control", "extra_content", "provider_specific_fields"})
+"""Members that LiteLLM, LangChain and agents add to messages, their parts, tools and tool calls."""
+ADDED_TO_PARTS = ADDED_ANYWHERE.union(
+    ("annotations", "citations", "extras", "id", "index", "prompt_cache_breakpoint")
+)
+ADDED_TO_MESSAGES = ADDED_ANYWHERE.union(
+    ("annotations", "id", "parsed", "reasoning_details", "reasoning_items", "thinking_blocks")
+)
+"""Among them what OpenAI's own SDKs add to a parsed answer."""
+OF_OTHER_ROLES = {
+    **dict.fromkeys(
+        ("audio", "function_call", "reasoning", "reasoning_content", "refusal", "tool_calls"), ASSISTANT_ONLY
+    ),
+    "images": USE_PARTS,
+    "prefix": "send continue_final_message with the request",
+    "tool_call_id": "only a tool message has it",
+}
+ASKING_FOR_NOTHING: dict[str, tuple[object, ...]] = {
+    "images": ([],),
+    "prefix": (False,),
+    "tool_calls": ([],),
+}
+
 
 class TextPart(Wire):
+    ignored = ADDED_TO_PARTS
     refused = MEDIA | {
         "image_url": "a text part cannot hold an image; send it as a part of type image_url in a user or tool message"
     }
@@ -30,20 +59,45 @@ class TextPart(Wire):
 
 
 class ImageURL(Wire):
-    refused = MEDIA
+    ignored = frozenset({"format"})
+    refused = MEDIA | dict.fromkeys(("min_pixels", "max_pixels"), USE_DETAIL)
 
     url: str
-    detail: Literal["low", "high", "auto"] | None = None
+    detail: Literal["low", "high", "auto", "original"] | None = None
 
 
 class ImagePart(Wire):
-    refused = MEDIA | {"detail": "it belongs inside image_url"}
+    ignored = ADDED_TO_PARTS
+    refused = MEDIA | {
+        **dict.fromkeys(("min_pixels", "max_pixels"), USE_DETAIL),
+        "detail": "it belongs inside image_url",
+        "text": "an image part has no text; send it as a part of type text",
+    }
 
     type: Literal["image_url"]
-    image_url: ImageURL
+    image_url: Annotated[
+        Annotated[str, Tag(tag("string"))] | Annotated[ImageURL, Tag(tag("object"))],
+        by_shape("string", "object"),
+    ]
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+    @property
+    def url_path(self) -> str:
+        """Where the URL stands in the part."""
+        return "image_url" if isinstance(self.image_url, str) else "image_url.url"
+
+    @property
+    def detail(self) -> Detail:
+        asked = None if isinstance(self.image_url, str) else self.image_url.detail
+        return Detail.HIGH if asked == "original" else Detail(asked or "auto")
 
 
 class RefusalPart(Wire):
+    ignored = ADDED_TO_PARTS
+
     type: Literal["refusal"]
     refusal: str
 
@@ -72,44 +126,61 @@ SpokenContent = Annotated[
 
 
 class CalledFunction(Wire):
+    ignored = ADDED_ANYWHERE | {"parsed_arguments"}
+
     name: str
     arguments: str
 
 
 class ToolCall(Wire):
+    ignored = ADDED_ANYWHERE | {"index"}
+
     id: str
     type: Literal["function"]
     function: CalledFunction
-    index: int | None = None
 
 
-class SystemMessage(Wire):
+class _Message(Wire):
+    ignored = ADDED_TO_MESSAGES
+    refused = OF_OTHER_ROLES
+    harmless = ASKING_FOR_NOTHING
+
+
+class SystemMessage(_Message):
     role: Literal["system"]
     content: TextContent
     name: str | None = None
 
 
-class DeveloperMessage(Wire):
+class DeveloperMessage(_Message):
     role: Literal["developer"]
     content: TextContent
     name: str | None = None
 
 
-class UserMessage(Wire):
+class UserMessage(_Message):
     role: Literal["user"]
     content: VisualContent
     name: str | None = None
 
 
-class ToolMessage(Wire):
+class ToolMessage(_Message):
+    ignored = ADDED_TO_MESSAGES | {"is_error"}
+
     role: Literal["tool"]
     content: VisualContent
     tool_call_id: str
     name: str | None = None
 
 
-class AssistantMessage(Wire):
+class AssistantMessage(_Message):
     """Accepts what a completion returned, null fields included, so that clients can send an answer back unchanged."""
+
+    ignored = ADDED_TO_MESSAGES | {"images"}
+    refused = OF_OTHER_ROLES | {
+        "audio": "what was spoken is not kept here; send its transcript as content",
+        "function_call": "use tool_calls",
+    }
 
     role: Literal["assistant"]
     content: SpokenContent | None = None
@@ -118,9 +189,6 @@ class AssistantMessage(Wire):
     tool_calls: Annotated[list[ToolCall], First] | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
 
 
 Message = Annotated[

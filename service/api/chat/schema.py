@@ -21,7 +21,7 @@ from service.api.chat.messages import ImagePart
 from service.api.constraints.check import check_constraints
 from service.api.limits import RequestLimits
 from service.api.sentences import describe, invalid_request
-from service.domain import ANYBODY, Caller, ChatRequest, Detail, ImageRef
+from service.domain import ANYBODY, Caller, ChatRequest, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, TooManyImages
 
 COMPILED_FIELDS = ("tools", "response_format", "structured_outputs")
@@ -100,9 +100,8 @@ def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
         for column, part in enumerate(message.content):
             if not isinstance(part, ImagePart):
                 continue
-            path = f"messages[{row}].content[{column}].image_url.url"
-            detail = Detail(part.image_url.detail or "auto")
-            images.append(ImageRef(part.image_url.url, detail, row, column, path))
+            path = f"messages[{row}].content[{column}].{part.url_path}"
+            images.append(ImageRef(part.url, part.detail, row, column, path))
             if len(images) > limits.max_images:
                 raise TooManyImages(
                     f"{path} is image number {len(images)}; at most {limits.max_images} are allowed in one "

@@ -16,6 +16,7 @@ from service.api.chat.schema import parse_chat
 from service.api.error_table import WHEN, by_status
 from service.api.errors import error_object
 from service.api.openapi import REF, document
+from service.api.wire import accepted_fields
 from service.errors import ConfigurationError, InvalidRequest, PatchbayError
 from tests.service.api.fakes import Harness
 from tests.service.api.test_routes import VLLM
@@ -81,9 +82,9 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_schema_is_one() -> None:
     for name in SPEC["components"]["schemas"]:
         jsonschema.Draft202012Validator.check_schema(resolver(name))
-    assert set(SPEC["components"]["schemas"]["ChatCompletionRequest"]["properties"]) == {
-        info.alias or name for name, info in ChatFields.model_fields.items()
-    }
+    assert set(SPEC["components"]["schemas"]["ChatCompletionRequest"]["properties"]) == (
+        accepted_fields(ChatFields) | ChatFields.refused.keys() | ChatFields.ignored
+    )
 
 
 TEXT = {"role": "user", "content": "hello"}
@@ -112,6 +113,15 @@ PICTURE = {
         {"messages": [{"role": "system", "content": PICTURE["content"]}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "https://x"}]}]},
         {"messages": [TEXT], "cache_salt": "x"},
+        {"messages": [TEXT], "cache_salt": None},
+        {"messages": [TEXT], "echo": False, "best_of": 1, "length_penalty": 1.0, "verbosity": "low"},
+        {"messages": [TEXT], "echo": True},
+        {"messages": [TEXT], "best_of": True},
+        {"messages": [TEXT], "max_tokens": 16.0},
+        {"messages": [TEXT], "max_tokens": 16.5},
+        {"messages": [TEXT, {"role": "assistant", "content": "a", "parsed": {"a": 1}}, TEXT]},
+        {"messages": [TEXT | {"tool_calls": None, "refusal": None}]},
+        {"messages": [TEXT | {"refusal": "no"}]},
         {"messages": [TEXT], "response_format": {"type": "xml"}},
     ],
     ids=str,

@@ -125,9 +125,12 @@ REFUSED = [
         "messages[0].content",
         "a string or an array; received 5",
     ),
-    ({"messages": [{**USER, "tools": []}]}, "messages[0].tools", "Accepted here: content, name, role"),
+    ({"messages": [{**USER, "tools": []}]}, "messages[0].tools", "docs/api.md"),
+    ({"max_token": 5}, "max_token", "Did you mean max_tokens"),
     ({"stream": "yes"}, "stream", 'boolean; received "yes"'),
-    ({"max_tokens": 5.0}, "max_tokens", "integer; received 5.0"),
+    ({"max_tokens": 5.5}, "max_tokens", "integer; received 5.5"),
+    ({"top_k": 1e300}, "top_k", "integer; received 1e+300"),
+    ({"stop_token_ids": [True]}, "stop_token_ids[0]", "integer; received true"),
     ({"max_tokens": True}, "max_tokens", "integer; received true"),
     ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1; received 0"),
     ({"temperature": 2.1}, "temperature", "less than or equal to 2; received 2.1"),
@@ -139,11 +142,11 @@ REFUSED = [
     ({"stop": [""]}, "stop[0]", "empty"),
     ({"stop_token_ids": [-1]}, "stop_token_ids[0]", "greater than or equal to 0"),
     ({"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
-    ({"structured_outputs": {"_backend": "x"}}, "structured_outputs._backend", "json_object"),
+    ({"structured_outputs": {"_backend": "x"}}, "structured_outputs._backend", "not accepted"),
     ({"tools": []}, "tools", "empty"),
-    ({"tools": [TOOL | {"cache": 1}]}, "tools[0].cache", "Accepted here: function, type"),
+    ({"tools": [TOOL | {"cache": 1}]}, "tools[0].cache", "not accepted"),
     ({"tool_choice": "maybe"}, "tool_choice", "'none', 'auto' or 'required'"),
-    ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs.tokenize", "enable_thinking"),
+    ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs.tokenize", "own chat template"),
     ({"modalities": ["audio"]}, "modalities[0]", "'text'"),
     # meaningless without another field
     ({"stream_options": {"include_usage": True}}, "stream_options", "stream to be true"),
@@ -160,8 +163,8 @@ REFUSED = [
     ({"prompt_embeds": "x"}, "prompt_embeds", "tensors"),
     ({"cache_salt": "x"}, "cache_salt", "API key"),
     ({"chat_template": "{{ 1 }}"}, "chat_template", "template"),
-    ({"mm_processor_kwargs": {}}, "mm_processor_kwargs", "detail"),
-    ({"media_io_kwargs": {}}, "media_io_kwargs", "detail"),
+    ({"mm_processor_kwargs": {"a": 1}}, "mm_processor_kwargs", "detail"),
+    ({"media_io_kwargs": {"image": {}}}, "media_io_kwargs", "detail"),
     ({"kv_transfer_params": {}}, "kv_transfer_params", "engine"),
     ({"ec_transfer_params": {}}, "ec_transfer_params", "engine"),
     ({"priority": 1}, "priority", "engine"),
@@ -178,9 +181,14 @@ REFUSED = [
     (part({"type": "input_audio"}), "messages[0].content[0].type", 'received "input_audio"'),
     (part({"type": "video_url"}), "messages[0].content[0].type", 'received "video_url"'),
     (part({"type": "file"}), "messages[0].content[0].type", 'received "file"'),
-    (part({"type": "image_url", "image_url": "http://x"}), "messages[0].content[0].image_url", "an object"),
+    (
+        part({"type": "image_url", "image_url": 5}),
+        "messages[0].content[0].image_url",
+        "a string or an object",
+    ),
+    (part(image(min_pixels=1)), "messages[0].content[0].image_url.min_pixels", "detail"),
     (part(image() | {"detail": "low"}), "messages[0].content[0].detail", "inside image_url"),
-    (part(image(detail="original")), "messages[0].content[0].image_url.detail", "'low', 'high' or 'auto'"),
+    (part(image(detail="full")), "messages[0].content[0].image_url.detail", "'low', 'high', 'auto' or"),
     (part(image(), role="system"), "messages[0].content[0].image_url", "a user or tool message"),
     (part(image(), role="assistant"), "messages[0].content[0].type", "'text', 'refusal'"),
 ]
@@ -224,7 +232,7 @@ def test_a_body_that_is_no_object(body: bytes) -> None:
         parse_chat(body, LIMITS)
 
 
-def test_every_forwarded_field_is_one_that_vllm_reads() -> None:
+def test_every_forwarded_field_is_one_that_vllm_reads_and_each_of_its_fields_is_known() -> None:
     vllm = importlib.util.find_spec("vllm")
     if vllm is None or vllm.origin is None:
         pytest.skip("vLLM is not installed")
@@ -238,6 +246,8 @@ def test_every_forwarded_field_is_one_that_vllm_reads() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     assert ChatFields.model_fields.keys() - NO_EFFECT <= read
+    read = {name for name in read if not name.startswith("_")}
+    assert read <= ChatFields.model_fields.keys() | NO_EFFECT | ChatFields.refused.keys()
 
 
 def test_a_caller_s_models_are_the_only_ones_it_is_told_of() -> None:
