@@ -18,7 +18,7 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.HeadersTimeout: "the headers were not complete within `header_timeout` seconds",
     errors.MalformedRequest: "what arrived is not HTTP/1.1",
     errors.Unauthorized: "the API key is missing or not accepted",
-    errors.ModelNotFound: "the model is not one that is served here",
+    errors.ModelNotFound: "the model is not served here, or not for this API key",
     errors.RequestBlocked: "the engine died twice in a row while this very request was in progress; for "
     "`block_seconds` it is not tried again",
     errors.ContextLengthExceeded: "images and text exceed the model's context; the message gives each image's tokens",
@@ -34,8 +34,8 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.URLNotAllowed: "the scheme, port, host or address of an image URL is not allowed",
     errors.MediaFetchFailed: "an image could not be fetched from its server",
     errors.Busy: "the server is busy; retry after the seconds in `Retry-After`",
-    errors.QueueFull: "`max_inflight` requests are already in progress, or as many as this API key may have, or "
-    "`max_bodies` request bodies are arriving",
+    errors.QueueFull: "`max_inflight` requests are already in progress, or as many as this API key may have or as its "
+    "share is, `max_bodies` request bodies are arriving, or too many requests wait for visual tokens",
     errors.RateLimited: "this API key has sent as many requests as it may in a minute",
     errors.ArenaFull: "the arena currently has no room for the soft tokens of this request's images",
     errors.TooManyConnections: "`max_connections` connections all have a request in progress",

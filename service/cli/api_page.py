@@ -27,9 +27,9 @@ from service.errors import FetchCause
 HEAD = """# API
 
 OpenAI's chat completions, including images; any OpenAI client works with `base_url="http://HOST:8000/v1"`. If
-`api_keys` is set, requests under `/v1` must carry `Authorization: Bearer KEY`. `make docs` generates this page from the
-OpenAPI document, which is served at `/openapi.json`, and which `python -m service.cli.reference openapi` prints for
-those who generate clients.
+`api_keys` or `api_keys_file` is set, requests under `/v1` must carry `Authorization: Bearer KEY`. `make docs` generates
+this page from the OpenAPI document, which is served at `/openapi.json`, and which `python -m service.cli.reference
+openapi` prints for those who generate clients.
 
 """
 ASKING = """
