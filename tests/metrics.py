@@ -13,6 +13,7 @@ def stands(metrics: Metrics) -> None:
     metrics.limits(requests=64, visual_tokens=9000)
     metrics.cache_capacity(8192)
     metrics.watch_connections(1024, waiting=lambda: 7, active=lambda: 2)
+    metrics.watch_inflight("body", lambda: 1)
     metrics.watch_inflight("request", lambda: 2)
     metrics.watch_queue("encode", lambda: 5)
     metrics.watch_queue("visual_tokens", lambda: 1)
@@ -44,3 +45,4 @@ def happens(metrics: Metrics) -> None:
     metrics.handover_retried()
     metrics.blocked()
     metrics.key_request("search", 200)
+    metrics.key_request("search", 429)

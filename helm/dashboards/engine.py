@@ -82,6 +82,33 @@ def dashboard() -> object:
                 ],
             ),
             (
+                "Reliability",
+                [
+                    chart(
+                        "Restarts and stalls",
+                        "Restarts, and stalls that led to one: no progress while vLLM's server still answered.",
+                        [
+                            Query("sum(increase(patchbay_engine_restarts_total{@}[5m]))", "restarts"),
+                            Query("sum(increase(patchbay_engine_stalls_total{@}[5m]))", "stalls"),
+                        ],
+                        "none",
+                    ),
+                    chart(
+                        "Blocked requests",
+                        "Requests refused because the engine died twice while they were in progress.",
+                        [Query("sum(increase(patchbay_requests_blocked_total{@}[5m]))", "blocked")],
+                        "none",
+                        steps=((0.5, RED),),
+                    ),
+                    chart(
+                        "Retried hand-overs",
+                        "Requests whose images were encoded again because the engine failed on their handles.",
+                        [Query("sum(rate(patchbay_handover_retries_total{@}[_]))", "retries")],
+                        "reqps",
+                    ),
+                ],
+            ),
+            (
                 "Tokens",
                 [
                     chart(

@@ -71,7 +71,7 @@ def dashboard() -> object:
                     number(
                         "Request slots in use",
                         "Requests in flight, as a share of max_inflight.",
-                        Query("sum(patchbay_inflight{@}) / sum(patchbay_inflight_limit{@})"),
+                        Query('sum(patchbay_inflight{@, stage="request"}) / sum(patchbay_inflight_limit{@})'),
                         "percentunit",
                         steps=((0.7, YELLOW), (0.9, RED)),
                         decimals=0,
@@ -145,9 +145,10 @@ def dashboard() -> object:
                 [
                     chart(
                         "Requests in flight",
-                        "From their body to the end of their answer, and the limit.",
+                        "From the end of their body to the end of their answer, the limit, and bodies still arriving.",
                         [
-                            Query("sum(patchbay_inflight{@})", "in flight"),
+                            Query('sum(patchbay_inflight{@, stage="request"})', "in flight"),
+                            Query('sum(patchbay_inflight{@, stage="body"})', "bodies arriving"),
                             Query("sum(patchbay_inflight_limit{@})", "limit"),
                         ],
                         "none",
@@ -175,6 +176,38 @@ def dashboard() -> object:
                         ],
                         "reqps",
                         stack=True,
+                    ),
+                ],
+            ),
+            (
+                "Clients",
+                [
+                    chart(
+                        "By API key",
+                        "Finished requests, by the name of their key.",
+                        [Query("sum by (key) (rate(patchbay_key_requests_total{@}[_]))", "{{key}}")],
+                        "reqps",
+                        stack=True,
+                    ),
+                    chart(
+                        "Refused, by API key",
+                        "Requests answered with 429.",
+                        [
+                            Query(
+                                'sum by (key) (rate(patchbay_key_requests_total{@, code="429"}[_])) > 0',
+                                "{{key}}",
+                            )
+                        ],
+                        "reqps",
+                    ),
+                    chart(
+                        "Connections",
+                        "Open client connections by state, and the limit.",
+                        [
+                            Query("sum by (state) (patchbay_connections{@})", "{{state}}"),
+                            Query("sum(patchbay_connections_limit{@})", "limit"),
+                        ],
+                        "none",
                     ),
                 ],
             ),
