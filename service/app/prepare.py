@@ -54,9 +54,9 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """Raises ConfigurationError for whatever cannot work, in a sentence."""
-    _check_installed(settings)
     check_installed(settings.otlp_endpoint)
     mode = choose_mode(settings, resolve(settings.model, settings.revision))
+    _check_installed(settings)
     checkpoint, geometry = mode.checkpoint, mode.geometry
     if mode.images == "passthrough":
         _must_pass_through(geometry)

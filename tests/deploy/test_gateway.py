@@ -127,7 +127,8 @@ def test_the_gateway_answers_alone(gateway: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((), ["images=handles", "PyTorch is not installed", "engine_url"]),
+        ((), ["vLLM is not installed", "engine_url"]),
+            (("--images", "handles"), ["images=handles", "PyTorch is not installed", "engine_url"]),
         (("--images", "passthrough"), ["vLLM is not installed", "engine_url"]),
     ],
 )
