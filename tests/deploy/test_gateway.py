@@ -128,7 +128,7 @@ def test_the_gateway_answers_alone(gateway: str) -> None:
     ("flags", "words"),
     [
         ((), ["vLLM is not installed", "engine_url"]),
-            (("--images", "handles"), ["images=handles", "PyTorch is not installed", "engine_url"]),
+        (("--images", "handles"), ["images=handles", "PyTorch is not installed", "engine_url"]),
         (("--images", "passthrough"), ["vLLM is not installed", "engine_url"]),
     ],
 )
