@@ -16,8 +16,8 @@ from tests.prometheus import scraping
 
 pytestmark = pytest.mark.e2e
 WINDOW = "1m"
-MAY_BE_EMPTY = "sum by (reason) (rate(patchbay_rejections_total"
-"""What does not happen in this load, and is shown only when it happens."""
+MAY_BE_EMPTY = ("sum by (reason) (rate(patchbay_rejections_total", "sum by (key) (rate(patchbay_key_requests_total")
+"""What does not happen in this load, or without a file of keys, and is shown only when it happens."""
 
 
 async def load(server: Server, cases: list[Case]) -> None:
@@ -34,6 +34,11 @@ async def load(server: Server, cases: list[Case]) -> None:
 
     async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
         await asyncio.gather(*(one(client, case) for case in cases))
+    await broken_picture(server)
+
+
+async def broken_picture(server: Server) -> None:
+    async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
         broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
         assert (await client.post("/v1/chat/completions", json=chat_body(broken))).status_code == 400
 
@@ -42,6 +47,8 @@ def test_every_panel_and_every_rule_has_data_of_a_running_service(patchbay: Serv
     with scraping(patchbay.url.removeprefix("http://"), tmp_path) as prometheus:
         prometheus.until(lambda: len(prometheus.query("up == 1")) == 2, prometheus.targets)
         # a rate needs a value from before
+        asyncio.run(broken_picture(patchbay))
+        prometheus.until(lambda: bool(prometheus.query("patchbay_media_errors_total > 0")), prometheus.targets)
         prometheus.until(
             lambda: bool(prometheus.query('rate(patchbay_requests_total{route="/metrics"}[1m]) > 0')),
             prometheus.targets,

@@ -153,9 +153,6 @@ def test_check_tells_what_will_run(checkpoint: Path) -> None:
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "name tiny-qwen-vl" in lines
     assert "family qwen_vl (Qwen2_5_VLForConditionalGeneration), float32" in lines
-    assert (
-        "images up to 600 soft tokens each, no side shorter than 1 px or longer than 200 times the other"
-        in lines
-    )
+    assert "up to 600 soft tokens each, no side shorter than 1 px or longer than 200 times the other" in lines
     assert "context 4096 tokens; the largest image takes 600" in lines
     assert "patch_embed cpu" in lines
