@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from service.settings import EMBEDDED_MODEL
 KEYS = {"greedy": "sk-greedy", "modest": "sk-modest"}
 LEAST_ANSWERED = 0.9
 CLIENTS = 32
+CONNECTIONS = 1000
+"""Of one key: as many as the OpenAI SDK opens at most. What is due beyond that waits in the client."""
 CASES, SEED = 200, 909
 
 
@@ -45,6 +48,8 @@ class Seen:
     status: int
     seconds: float
     sound: bool
+    cause: str = ""
+    """Why no answer came, or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ async def _send(load: Load) -> list[Seen]:
     bodies = [body(case) for case in draw_cases(CASES, SEED)]
     chance = random.Random(SEED)
     headers = {"authorization": f"Bearer {KEYS[load.key]}"}
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(load.url, connector=connector, headers=headers) as session:
 
         async def one(number: int) -> Seen:
@@ -107,9 +112,9 @@ async def _ask(session: aiohttp.ClientSession, request: dict[str, object], right
                 sound = right in (None, answer["choices"][0]["message"]["content"])
             else:
                 sound = reply.status == 429 and "retry-after" in reply.headers
-            return Seen(reply.status, time.monotonic() - began, sound)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return Seen(0, time.monotonic() - began, False)
+            return Seen(reply.status, time.monotonic() - began, sound, "" if sound else str(answer))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return Seen(0, time.monotonic() - began, False, repr(error))
 
 
 async def answers_alone(url: str) -> list[str]:
@@ -147,7 +152,7 @@ def main() -> int:
     options = parser.parse_args()
     server = patchbay(EMBEDDED_MODEL, ())
     argv = (*server.argv, "--api-keys", ",".join(KEYS.values()))
-    log = Path(tempfile.gettempdir()) / "fairness.log"
+    log = Path(tempfile.gettempdir()) / "patchbay-fairness.log"
     with serving(argv, server.environment, log, server.ready):
         right = asyncio.run(answers_alone(server.url))
         full = sent(Load(server.url, "greedy", 0, options.alone))
@@ -163,7 +168,8 @@ def main() -> int:
     unsound = [it for it in (*alone, *beside, *greedy) if not it.sound]
     if unsound:
         print(
-            f"{len(unsound)} requests were lost, wrong, or refused without Retry-After: {unsound[:3]}",
+            f"{len(unsound)} requests were lost, wrong, or refused without Retry-After: "
+            f"{Counter(it.cause for it in unsound).most_common(5)}",
             file=sys.stderr,
         )
         return 1

@@ -222,7 +222,7 @@ class Settings(BaseSettings):
         None,
         ge=2,
         description="Maximum number of open client connections. Beyond it, the one that has been idle longest is "
-        "closed; if none is idle, the new one is refused with 503. Default: four times max_inflight, or as many as the "
+        "closed; if none is idle, the new one is refused with 503. Default: 16 times max_inflight, or as many as the "
         "process's limit on file descriptors allows.",
     )
     drain_timeout: float = Field(

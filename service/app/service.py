@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from service import __version__
 from service.api import Backend, RequestLimits, build_admin, build_api
 from service.api.constraints.budget import ConstraintLimits
+from service.app.heap import settle_heap
 from service.app.prepare import Prepared
 from service.app.start import Say, Start
 from service.domain import ChatRequest
@@ -184,6 +185,7 @@ class Patchbay:
         """Starts engine and encoder in parallel; ready means that one image has passed through all stages."""
         try:
             await self._start.run()
+            settle_heap()
             self._reasons = {}
         except PatchbayError as error:
             self.failed = error

@@ -16,8 +16,8 @@ FETCHES = 64
 """As many as `service.ingest.fetch` opens at once."""
 OWN = 256
 """The process's own files: sockets that listen, logs, the arena, pipes to decoding processes and to the engine."""
-PER_PLACE = 4
-"""Connections for each request that may be in flight: most of them are between two requests."""
+PER_PLACE = 16
+"""Connections for each request that may be in flight: most of them are between two requests, or about to be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Descriptors:
 def plan_descriptors(
     max_connections: int | None, max_inflight: int, *, hard_limit: int | None = None
 ) -> Descriptors:
-    """`max_connections` None: four for each of `max_inflight`, or as many as there is room for.
+    """`max_connections` None: 16 for each of `max_inflight`, or as many as there is room for.
 
     `hard_limit` is the process's own unless given. Raises ConfigurationError if the descriptors do not suffice.
     """

@@ -16,7 +16,10 @@ from tests.prometheus import scraping
 
 pytestmark = pytest.mark.e2e
 WINDOW = "1m"
-MAY_BE_EMPTY = ("sum by (reason) (rate(patchbay_rejections_total", "sum by (key) (rate(patchbay_key_requests_total")
+MAY_BE_EMPTY = (
+    "sum by (reason) (rate(patchbay_rejections_total",
+    "sum by (key) (rate(patchbay_key_requests_total",
+)
 """What does not happen in this load, or without a file of keys, and is shown only when it happens."""
 
 
@@ -48,7 +51,9 @@ def test_every_panel_and_every_rule_has_data_of_a_running_service(patchbay: Serv
         prometheus.until(lambda: len(prometheus.query("up == 1")) == 2, prometheus.targets)
         # a rate needs a value from before
         asyncio.run(broken_picture(patchbay))
-        prometheus.until(lambda: bool(prometheus.query("patchbay_media_errors_total > 0")), prometheus.targets)
+        prometheus.until(
+            lambda: bool(prometheus.query("patchbay_media_errors_total > 0")), prometheus.targets
+        )
         prometheus.until(
             lambda: bool(prometheus.query('rate(patchbay_requests_total{route="/metrics"}[1m]) > 0')),
             prometheus.targets,

@@ -226,7 +226,12 @@ def test_the_second_turn_about_an_image_is_cached(client: openai.OpenAI, model: 
         ({"temperature": "hot"}, 400, "invalid_value", "temperature"),
         ({"n": 1000}, 400, "invalid_value", "n"),
         ({"extra_body": {"image_embeds": []}}, 400, "invalid_value", "image_embeds"),
-        ({"extra_body": {"mm_processor_kwargs": {"num_crops": 1}}}, 400, "invalid_value", "mm_processor_kwargs"),
+        (
+            {"extra_body": {"mm_processor_kwargs": {"num_crops": 1}}},
+            400,
+            "invalid_value",
+            "mm_processor_kwargs",
+        ),
         ({"messages": asks() * 3000}, 400, None, "messages"),
         ({"max_tokens": 10**7}, 400, None, None),
     ],

@@ -10,15 +10,15 @@ from service.server import Descriptors, plan_descriptors
 from service.server.descriptors import ADMIN_CONNECTIONS, FETCHES, OWN
 
 
-def test_four_connections_for_each_place() -> None:
+def test_sixteen_connections_for_each_place() -> None:
     planned = plan_descriptors(None, 256, hard_limit=2**20)
-    assert planned.connections == 1024
+    assert planned.connections == 4096
     # each place has a connection to the engine too
-    assert planned.needed == 1024 + 256 + OWN + FETCHES + ADMIN_CONNECTIONS
+    assert planned.needed == 4096 + 256 + OWN + FETCHES + ADMIN_CONNECTIONS
 
 
 def test_no_limit_at_all() -> None:
-    assert plan_descriptors(None, 256, hard_limit=resource.RLIM_INFINITY).connections == 1024
+    assert plan_descriptors(None, 256, hard_limit=resource.RLIM_INFINITY).connections == 4096
 
 
 def test_as_many_as_there_is_room_for() -> None:
