@@ -11,12 +11,10 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
-from service.errors import TooManyConnections
 from service.server.connections import Connections, Reason
+from service.server.farewells import Farewells
 from service.server.http_connection import HttpConnection
-from service.server.raw_response import raw_response
 from service.server.reserve import Reserve
 
 log = logging.getLogger(__name__)
@@ -27,7 +25,6 @@ AT_ONCE = 64
 PAUSE_SECONDS = 1.0
 TELL_EVERY = 60.0
 """Seconds between two log lines about the same thing."""
-RETRY_AFTER = 5.0
 
 
 class Acceptor:
@@ -55,6 +52,7 @@ class Acceptor:
         self._privileged = privileged
         self._resuming: asyncio.TimerHandle | None = None
         self._told_at = float("-inf")
+        self._farewells = Farewells(self._loop)
 
     def start(self) -> None:
         self._listening.setblocking(False)
@@ -65,6 +63,7 @@ class Acceptor:
         if self._resuming is not None:
             self._resuming.cancel()
         self._loop.remove_reader(self._listening.fileno())
+        self._farewells.close()
         if self._privileged:
             self._reserve.close()
 
@@ -100,7 +99,7 @@ class Acceptor:
         accepted.setblocking(False)
         if not self._connections.room():
             self._connections.refused()
-            _turn_away(accepted)
+            self._farewells.refuse(accepted)
             return
         connection = self._connect()
         self._connections.opened(connection)
@@ -134,16 +133,3 @@ class Acceptor:
     def _resume(self) -> None:
         self._resuming = None
         self._loop.add_reader(self._listening.fileno(), self._accept)
-
-
-def _turn_away(accepted: socket.socket) -> None:
-    """Answers 503 as far as that is possible without waiting."""
-    error = TooManyConnections(
-        "The server has as many connections as it takes (max_connections), all of them with a request in progress.",
-        retry_after=RETRY_AFTER,
-    )
-    with accepted, suppress(OSError):
-        accepted.send(raw_response(error))
-        accepted.shutdown(socket.SHUT_WR)
-        # closing with unread bytes would reset the connection, and the client might not see the answer
-        accepted.recv(64 * 1024)

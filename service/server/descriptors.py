@@ -15,7 +15,8 @@ ADMIN_CONNECTIONS = 64
 FETCHES = 64
 """As many as `service.ingest.fetch` opens at once."""
 OWN = 256
-"""The process's own files: sockets that listen, logs, the arena, pipes to decoding processes and to the engine."""
+"""The process's own files: sockets that listen, refused connections that linger, logs, the arena, pipes to decoding
+processes and to the engine."""
 PER_PLACE = 16
 """Connections for each request that may be in flight: most of them are between two requests, or about to be refused."""
 
