@@ -77,7 +77,10 @@ class Pipeline:
             ) from None
         record.images = usage(jobs, placed.cached)
         on_failure = partial(self._look_for_death, request, run)
-        return ChatAnswer(answer, placed, record, deadline=deadline, on_failure=on_failure)
+        on_finish = partial(self._suspects.answered, request.payload)
+        return ChatAnswer(
+            answer, placed, record, deadline=deadline, on_failure=on_failure, on_finish=on_finish
+        )
 
     async def _ask(
         self, request: ChatRequest, headers: Mapping[str, str], jobs: Sequence[ImageJob]
@@ -151,8 +154,10 @@ class ChatAnswer:
         *,
         deadline: float,
         on_failure: Callable[[], Awaitable[None]],
+        on_finish: Callable[[], None],
     ) -> None:
-        """`deadline`: a time of time.monotonic. `on_failure` raises EngineUnavailable if the engine has died."""
+        """`deadline`: a time of time.monotonic. `on_failure` raises EngineUnavailable if the engine has died.
+        `on_finish` is called when the answer was complete and sound."""
         self.content_type = answer.content_type
         self.images = record.images
         self._answer = answer
@@ -160,8 +165,10 @@ class ChatAnswer:
         self._timings = record.timings
         self._deadline = deadline
         self._on_failure = on_failure
+        self._on_finish = on_finish
         self._began = time.monotonic()
         self._finished = False
+        self._broken = False
 
     async def body(self) -> AsyncIterator[bytes]:
         """The engine's bytes as they come. Raises EngineFailed when it dies, DeadlineExceeded at the deadline."""
@@ -180,6 +187,7 @@ class ChatAnswer:
 
     async def failed(self) -> None:
         """To be called when the answer turns out to be broken. Raises EngineUnavailable if the engine has died."""
+        self._broken = True
         await self._on_failure()
 
     async def aclose(self) -> None:
@@ -189,6 +197,8 @@ class ChatAnswer:
             await self._answer.aclose()
         finally:
             self._scope.close(finished=self._finished)
+        if self._finished and not self._broken:
+            self._on_finish()
 
     def _loop_deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()

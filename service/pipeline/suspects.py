@@ -1,8 +1,9 @@
 """Requests that may have ended the engine.
 
 When it dies, everything that was in flight is a suspect. A request that was in flight at two deaths in a row is refused
-for a while, so that a client that keeps retrying cannot end the engine for everybody again and again. Requests are
-known by a fingerprint of their content, whoever sends them.
+for a while, so that a client that keeps retrying cannot end the engine for everybody again and again. One that has been
+answered in between is no suspect any more: many clients may send the same harmless request. Requests are known by a
+fingerprint of their content, whoever sends them.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ class Suspects:
                 f"another {until - now:.0f} seconds. Please report it to the operator of this server as {name}."
             )
         self._blocked = {key: end for key, end in self._blocked.items() if now < end}
+
+    def answered(self, payload: Mapping[str, Any]) -> None:
+        """To be called when the engine has answered a request completely."""
+        # as in `check`: nothing is computed while no death is remembered
+        if self._seen:
+            now = self._clock()
+            self._seen.pop(fingerprint(payload), None)
+            self._seen = {key: (run, until) for key, (run, until) in self._seen.items() if now < until}
 
     def in_flight_at_death(self, payload: Mapping[str, Any], run: int) -> None:
         """`run` counts the engine's runs; it is the one that has just ended."""

@@ -278,6 +278,34 @@ async def test_a_request_in_flight_at_two_deaths_in_a_row_is_refused() -> None:
     assert await harness.ask(request(png(), text="harmless")) == BODY
 
 
+async def test_a_request_that_was_answered_between_two_deaths_is_not_refused() -> None:
+    harness = Harness()
+    await die_with(harness, request(png(), text="popular"))
+    harness.engine.replies.append(Reply(BODY))
+    assert await harness.ask(request(png(), text="popular")) == BODY
+    await die_with(harness, request(png(), text="popular"))
+    harness.engine.replies.append(Reply(BODY))
+    assert await harness.ask(request(png(), text="popular")) == BODY
+
+
+async def test_a_stream_that_ends_with_an_error_was_not_answered() -> None:
+    """vLLM's server outlives its engine, and ends the stream in good order."""
+    harness = Harness()
+    for _ in range(2):
+        harness.engine.replies.append(Reply(event(n=1)))
+        answer = await harness.pipeline.chat(request(stream=True), {})
+        async for _ in answer.body():
+            pass
+        harness.engine.is_alive = False
+        with pytest.raises(EngineUnavailable):
+            await answer.failed()
+        await answer.aclose()
+        harness.engine.is_alive = True
+        harness.engine.incarnation += 1
+    with pytest.raises(RequestBlocked):
+        await harness.ask(request(stream=True))
+
+
 async def test_a_stream_that_breaks_counts_as_in_flight_too() -> None:
     harness = Harness()
     for _ in range(2):

@@ -54,6 +54,23 @@ def test_a_death_in_between_clears_it() -> None:
     assert not deaths.refused({"text": "unlucky"})
 
 
+def test_what_was_answered_in_between_is_no_suspect() -> None:
+    deaths = Deaths()
+    for run in (0, 1, 2):
+        deaths.suspects.in_flight_at_death({"text": "popular"}, run)
+        deaths.suspects.answered({"text": "popular"})
+        deaths.suspects.answered({"text": "never suspected"})
+    assert not deaths.refused({"text": "popular"}) and deaths.blocked == 0
+
+
+def test_an_answer_clears_nothing_but_what_was_answered() -> None:
+    deaths = Deaths()
+    deaths.suspects.in_flight_at_death({"text": "deadly"}, 0)
+    deaths.suspects.answered({"text": "other"})
+    deaths.suspects.in_flight_at_death({"text": "deadly"}, 1)
+    assert deaths.refused({"text": "deadly"})
+
+
 def test_a_block_ends_and_a_suspicion_is_forgotten() -> None:
     deaths = Deaths(seconds=300)
     deaths.suspects.in_flight_at_death({"text": "deadly"}, 0)
