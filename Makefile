@@ -38,7 +38,7 @@ families: setup-test  ## every model family against transformers' processors, on
 	$(VENV)/pytest -q -m families -n $(TESTERS) --dist worksteal
 
 e2e: setup-test  ## tests on a real vLLM engine
-	$(VENV)/pytest -q -m e2e
+	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30
 
 fuzz: setup-test  ## ten thousand hostile requests against a real engine, some ten minutes; ARGS="..." are passed on
 	$(VENV)/python -m tests.fuzz $(ARGS)

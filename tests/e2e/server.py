@@ -67,8 +67,12 @@ def _name(pid: int) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Without settings of whoever runs the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PATCHBAY_")}
+    """Without settings of whoever runs the tests, and without the threads that tests side by side are given."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PATCHBAY_") and name != "OMP_NUM_THREADS"
+    }
 
 
 @contextmanager
