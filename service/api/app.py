@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.types import Lifespan
 
 from service.api.auth import Authentication
-from service.api.chat.route import Chat
 from service.api.directions import where_to_go
 from service.api.errors import error_response, explain, http_error_response
 from service.api.exchange import exchange_of
+from service.api.generation import Generation
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
 from service.api.ports import Backend
@@ -45,8 +45,8 @@ def build_api(
     Without `keys` everybody may call. Web pages of `allowed_origins` may call from a browser; `*` stands for all.
     """
     api = _application(metrics, tracing, lifespan)
-    chat = Chat(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
-    api.include_router(openai_routes(chat, backend.models, Authentication(keys or KeyStore())))
+    generation = Generation(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
+    api.include_router(openai_routes(generation, backend.models, Authentication(keys or KeyStore())))
     api.include_router(health_routes(backend.readiness))
     api.include_router(about_routes())
     if show_metrics:

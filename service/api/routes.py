@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from service import __version__
 from service.api.auth import Authentication
-from service.api.chat.route import Chat, ChatResponse
+from service.api.chat.dialect import ChatCompletions
 from service.api.chat.schema import may_use
 from service.api.exchange import exchange_of
+from service.api.generation import GeneratedResponse, Generation
 from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
@@ -25,12 +26,14 @@ from service.errors import EngineUnavailable, ModelNotFound
 from service.telemetry.metrics import Metrics
 
 
-def openai_routes(chat: Chat, models: ModelCatalog, authenticate: Authentication) -> APIRouter:
+def openai_routes(
+    generation: Generation, models: ModelCatalog, authenticate: Authentication
+) -> APIRouter:
     router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
 
     @router.post("/chat/completions")
     async def chat_completions() -> Response:
-        return ChatResponse(chat)
+        return GeneratedResponse(generation, ChatCompletions())
 
     @router.get("/models")
     async def list_models(request: Request) -> Response:

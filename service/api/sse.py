@@ -63,15 +63,17 @@ class EventStream:
         *,
         keepalive_seconds: float,
         explain: Callable[[Exception], PatchbayError],
+        last_words: Callable[[PatchbayError], bytes] = error_frame,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`explain` turns a failure into what the client is told about it."""
+        """`explain` turns a failure into what the client is told about it, `last_words` that into an event."""
         self.started = False
         self.failure: PatchbayError | None = None
         self._stalled = False
         self._send = send
         self._silence = keepalive_seconds
         self._explain = explain
+        self._last_words = last_words
         self._clock = clock
         self._sent_at = clock()
         # the heartbeat and the block take turns, so that frames are never interleaved
@@ -104,7 +106,7 @@ class EventStream:
         if not self.started:
             return False
         self.failure = self._explain(error)
-        await self._write(error_frame(self.failure))
+        await self._write(self._last_words(self.failure))
         await self._end()
         return True
 

@@ -39,8 +39,35 @@ def parse_chat(
 
     The first of `models` is asked when the request names none; an empty list accepts any name.
     """
-    payload = _object(parse_json(body, limits))
-    _check_messages(payload, limits)
+    payload = json_object(body, limits)
+    check_messages(payload, "messages", limits)
+    return chat_request(payload, limits, models=models, request_id=request_id, caller=caller)
+
+
+def json_object(body: bytes, limits: RequestLimits) -> dict[str, Any]:
+    """Raises InvalidRequest."""
+    value = parse_json(body, limits)
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body should be a JSON object; received {describe(value)}.")
+    return value
+
+
+def check_messages(payload: Mapping[str, Any], name: str, limits: RequestLimits) -> None:
+    """Bounds the conversation in the field `name` before anything looks into it. Raises InvalidRequest."""
+    messages = payload.get(name)
+    if isinstance(messages, list) and len(messages) > limits.max_messages:
+        raise _over(name, len(messages), limits.max_messages, "messages")
+
+
+def chat_request(
+    payload: dict[str, Any],
+    limits: RequestLimits,
+    *,
+    models: Sequence[str] = (),
+    request_id: str = "",
+    caller: Caller = ANYBODY,
+) -> ChatRequest:
+    """The same for a body that has been parsed already; members that mean nothing are taken out of `payload`."""
     try:
         fields = ChatFields.model_validate(payload)
     except ValidationError as error:
@@ -59,18 +86,6 @@ def parse_chat(
         request_id=request_id,
         caller=caller,
     )
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"The body should be a JSON object; received {describe(value)}.")
-    return value
-
-
-def _check_messages(payload: dict[str, Any], limits: RequestLimits) -> None:
-    messages = payload.get("messages")
-    if isinstance(messages, list) and len(messages) > limits.max_messages:
-        raise _over("messages", len(messages), limits.max_messages, "messages")
 
 
 def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestLimits) -> None:

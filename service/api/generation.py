@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: one request from its body to the last byte of its answer.
+"""One request to the model, in any dialect, from its body to the last byte of its answer.
 
 While its body arrives, a request is counted as such; then it takes a place, which it keeps until its answer has ended.
 Once the body is read, all work for the request runs in one task, which is cancelled when the client disconnects.
@@ -16,26 +16,26 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.body import read_body
-from service.api.chat.schema import parse_chat
 from service.api.completion import Completion, Event
 from service.api.connection import StalledClient, abort, send_by, while_connected
 from service.api.constraints.explained import explained
 from service.api.details import wants_details
+from service.api.dialect import Dialect, Question, Writer
 from service.api.errors import CLIENT_LEFT, explain, status_of
 from service.api.exchange import Exchange, exchange_of
 from service.api.limits import RequestLimits
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.sse import DONE, EventStream, FrameSplitter
 from service.domain import ChatRequest
-from service.errors import EngineFailed, EngineRejected
+from service.errors import EngineFailed, EngineRejected, PatchbayError
 from service.telemetry.metrics import Metrics
 
 ENGINE_ERROR = b'data: {"error"'
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
-    """Everything needed to answer chat requests."""
+class Generation:
+    """Everything needed to answer requests to the model."""
 
     service: ChatService
     permits: RequestPermits
@@ -45,111 +45,113 @@ class Chat:
     keepalive_seconds: float
 
 
-class ChatResponse(Response):
+class GeneratedResponse(Response):
     """The whole exchange as a response, so that errors before its first byte still reach the exception handlers."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, generation: Generation, dialect: Dialect) -> None:
         super().__init__()
-        self._chat = chat
+        self._generation = generation
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         exchange.details = wants_details(scope)
-        progress = Progress(self._chat.metrics)
+        limits, progress = self._generation.limits, Progress(self._generation.metrics)
         try:
-            with self._chat.permits.visit(exchange.caller) as visit:
+            with self._generation.permits.visit(exchange.caller) as visit:
                 with exchange.record.timings.stage("body"):
-                    body = await read_body(Request(scope, receive), self._chat.limits)
-                    request = self._parse(body, exchange)
+                    body = await read_body(Request(scope, receive), limits)
+                    question = self._read(body, exchange)
                 visit.enter()
-                request = replace(request, rank=visit.rank)
+                request = replace(question.request, record=exchange.record, rank=visit.rank)
                 progress.stage = "waiting"
-                send = send_by(time.monotonic() + self._chat.limits.request_timeout, send)
+                send = send_by(time.monotonic() + limits.request_timeout, send)
                 if request.stream:
-                    await while_connected(self._stream(request, exchange, progress, send), receive)
+                    work = self._stream(question, request, exchange, progress, send)
+                    await while_connected(work, receive)
                 else:
-                    response = await while_connected(self._whole(request, exchange), receive)
+                    response = await while_connected(self._whole(question, request, exchange), receive)
                     await response(scope, receive, send)
         except (ClientDisconnect, StalledClient) as gone:
             exchange.status, exchange.client_left = CLIENT_LEFT, True
-            self._chat.metrics.cancelled(progress.stage)
+            self._generation.metrics.cancelled(progress.stage)
             if isinstance(gone, StalledClient):
                 abort(scope)
 
-    def _parse(self, body: bytes, exchange: Exchange) -> ChatRequest:
-        request = parse_chat(
+    def _read(self, body: bytes, exchange: Exchange) -> Question:
+        question = self._dialect.read(
             body,
-            self._chat.limits,
-            models=self._chat.models.names(),
+            self._generation.limits,
+            models=self._generation.models.names(),
             request_id=exchange.request_id,
             caller=exchange.caller,
         )
-        exchange.model, exchange.stream = request.model, request.stream
-        return replace(request, record=exchange.record)
+        exchange.model, exchange.stream = question.request.model, question.request.stream
+        return question
 
-    async def _ask(self, request: ChatRequest, exchange: Exchange) -> ChatReply:
+    async def _ask(self, question: Question, request: ChatRequest, exchange: Exchange) -> ChatReply:
         try:
-            return await self._chat.service.chat(request, exchange.engine_headers)
+            return await self._generation.service.chat(request, exchange.engine_headers)
         except EngineRejected as error:
-            raise explained(error, request.payload) from error
+            raise question.own(explained(error, request.payload)) from error
+        except PatchbayError as error:
+            raise question.own(error) from error
 
-    async def _whole(self, request: ChatRequest, exchange: Exchange) -> Response:
-        reply = await self._ask(request, exchange)
+    async def _whole(self, question: Question, request: ChatRequest, exchange: Exchange) -> Response:
+        reply = await self._ask(question, request, exchange)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
         completion = Completion(body)
         completion.tell(exchange.outcome)
         completion.count_images(reply.images)
-        if exchange.details:
-            completion.add_details(exchange.record)
-        return Response(completion.encode(), media_type=reply.content_type)
+        answer = question.whole(completion, exchange.record if exchange.details else None)
+        return Response(answer, media_type=reply.content_type)
 
-    async def _stream(self, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send) -> None:
+    async def _stream(
+        self, question: Question, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send
+    ) -> None:
+        writer = question.writer()
         stream = EventStream(
             send,
-            keepalive_seconds=self._chat.keepalive_seconds,
-            explain=lambda error: explain(error, exchange.request_id, self._chat.metrics),
+            keepalive_seconds=self._generation.keepalive_seconds,
+            explain=lambda error: explain(error, exchange.request_id, self._generation.metrics),
+            last_words=writer.failed,
         )
         async with stream:
-            reply = await self._ask(request, exchange)
+            reply = await self._ask(question, request, exchange)
             async with aclosing(reply):
                 try:
-                    last = await _relay(reply, stream, progress, exchange)
+                    await _relay(reply, writer, stream, progress, exchange)
                 except EngineFailed:
                     await reply.failed()
                     raise
-            if exchange.details:
-                await stream.write(last.followed_by_details(exchange.record) + DONE)
+            await stream.write(writer.end(exchange.record if exchange.details else None))
         if stream.failure is not None:
             exchange.status = status_of(stream.failure)
             exchange.failed(stream.failure)
 
 
-async def _relay(reply: ChatReply, stream: EventStream, progress: Progress, exchange: Exchange) -> Event:
-    """The engine's events as they come, byte for byte except for usage; returns the last one before `[DONE]`.
-
-    Where details are to follow, `[DONE]` itself is left to the caller. Raises EngineFailed.
-    """
-    splitter = FrameSplitter()
-    last = before = Event(b"")
+async def _relay(
+    reply: ChatReply, writer: Writer, stream: EventStream, progress: Progress, exchange: Exchange
+) -> None:
+    """The engine's events as they come, up to its `[DONE]`, in the client's dialect. Raises EngineFailed."""
+    splitter, last = FrameSplitter(), b""
     async for data in reply.body():
         frames = splitter.feed(data)
-        good = takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames)
-        events = [Event(frame) for frame in good]
-        passed = [event for event in events if event.frame != DONE] if exchange.details else events
-        if passed:
-            for event in passed:
-                event.count_images(reply.images)
-            await stream.write(b"".join(event.encode() for event in passed))
+        good = list(takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames))
+        events = [Event(frame) for frame in good if frame != DONE]
+        for event in events:
+            event.count_images(reply.images)
+        if events and (written := writer.write(events)):
+            await stream.write(written)
             progress.events()
         for event in events:
             event.tell(exchange.outcome)
-            last, before = event, event if event.frame != DONE else before
-        if len(events) < len(frames):
+        if len(good) < len(frames):
             raise EngineFailed("The engine failed while it was answering.")
-    if last.frame != DONE:
+        last = good[-1] if good else last
+    if last != DONE:
         raise EngineFailed("The engine's answer ended before it was complete.")
-    return before
 
 
 @dataclass(slots=True)
