@@ -30,6 +30,8 @@ class ImageHeader:
     stored_height: int
     orientation: int
     """EXIF's number from 1 to 8: how to rotate and mirror the stored pixels for display; 1 means not at all."""
+    settled: bool = True
+    """Whether nothing that may follow the data could change this, so that the rest of a file need not be read."""
 
     @property
     def width(self) -> int:
@@ -66,4 +68,5 @@ def read_header(data: bytes) -> ImageHeader:
     found = _READERS[kind](data)
     if found.width < 1 or found.height < 1:
         raise ValueError("a side of the image is zero pixels long")
-    return ImageHeader(kind, found.width, found.height, orientation(found.exif, found.xmp))
+    turned = orientation(found.exif, found.xmp)
+    return ImageHeader(kind, found.width, found.height, turned, found.settled)

@@ -20,6 +20,8 @@ class Header(NamedTuple):
     exif: bytes | None = None
     xmp: bytes | None = None
     """At most `MOST_TEXT` bytes."""
+    settled: bool = True
+    """Whether nothing that may follow the data could change the rest."""
 
 
 class UnsupportedKind(ValueError):

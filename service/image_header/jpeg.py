@@ -19,6 +19,7 @@ def jpeg(data: bytes) -> Header:
     """Size of the first frame; EXIF that was split over several segments is put together. Raises ValueError."""
     size: tuple[int, int] | None = None
     exif = xmp = None
+    scans = False
     for marker, start, end in _segments(data):
         if marker == _APP1 and data.startswith(_EXIF, start, end):
             exif = data[start:end] if exif is None else exif + data[start + len(_EXIF) : end]
@@ -27,10 +28,11 @@ def jpeg(data: bytes) -> Header:
         elif marker in _START_OF_FRAME and size is None:
             size = _frame(marker, data, start)
         elif marker == _START_OF_SCAN:
+            scans = True
             break
     if size is None:
         raise ValueError("a JPEG without a frame header")
-    return Header(*size, exif, xmp)
+    return Header(*size, exif, xmp, settled=scans)
 
 
 def jpeg_scans(data: bytes) -> int:

@@ -21,22 +21,23 @@ def png(data: bytes) -> Header:
     length, kind, width, height = unpack(">I4sII", data, 8)
     if kind != b"IHDR" or length != 13:
         raise ValueError("a PNG that does not begin with its header")
-    exif, texts = _metadata(data)
+    exif, texts, settled = _metadata(data)
     if exif is None and _RAW_PROFILE in texts:
         exif = _raw_profile(_text(data, *texts[_RAW_PROFILE]))
-    return Header(width, height, exif, _text(data, *texts[_XMP]) if _XMP in texts else None)
+    xmp = _text(data, *texts[_XMP]) if _XMP in texts else None
+    return Header(width, height, exif, xmp, settled)
 
 
-def _metadata(data: bytes) -> tuple[bytes | None, dict[bytes, tuple[bytes, int, int]]]:
-    """The EXIF block; and by keyword the texts that may hold an orientation, still packed: (kind of chunk, start and
-    end of what follows the keyword)."""
+def _metadata(data: bytes) -> tuple[bytes | None, dict[bytes, tuple[bytes, int, int]], bool]:
+    """The EXIF block; by keyword the texts that may hold an orientation, still packed: (kind of chunk, start and end of
+    what follows the keyword); and whether no other chunk counts."""
     exif = None
     texts: dict[bytes, tuple[bytes, int, int]] = {}
     frames, announced, pixels = 0, False, False
     position = 33
     for _ in range(MOST_SEGMENTS):
         if position + 8 > len(data):
-            break
+            return exif, texts, False
         length, kind = unpack(">I4s", data, position)
         start, end = position + 8, position + 8 + length
         if kind == b"IEND":
@@ -57,7 +58,7 @@ def _metadata(data: bytes) -> tuple[bytes | None, dict[bytes, tuple[bytes, int, 
                 break
             announced = announced or not pixels
         position = end + 4
-    return exif, texts
+    return exif, texts, True
 
 
 def _text(data: bytes, kind: bytes, start: int, end: int) -> bytes | None:

@@ -13,9 +13,9 @@ def webp(data: bytes) -> Header:
     if kind == b"VP8X":
         flags, low_width, high_width, low_height, high_height = unpack("<B3xHBHB", data, 20)
         width, height = 1 + low_width + (high_width << 16), 1 + low_height + (high_height << 16)
-        exif = _chunk(data, b"EXIF") if flags & _EXIF_FLAG else None
-        xmp = _chunk(data, b"XMP ") if flags & _XMP_FLAG else None
-        return Header(width, height, exif, xmp and xmp[:MOST_TEXT])
+        exif, exif_settled = _chunk(data, b"EXIF") if flags & _EXIF_FLAG else (None, True)
+        xmp, xmp_settled = _chunk(data, b"XMP ") if flags & _XMP_FLAG else (None, True)
+        return Header(width, height, exif, xmp and xmp[:MOST_TEXT], exif_settled and xmp_settled)
     if kind == b"VP8L":
         signature, bits = unpack("<BI", data, 20)
         if signature != 0x2F:
@@ -29,13 +29,15 @@ def webp(data: bytes) -> Header:
     raise ValueError("a WebP without an image")
 
 
-def _chunk(data: bytes, wanted: bytes) -> bytes | None:
+def _chunk(data: bytes, wanted: bytes) -> tuple[bytes | None, bool]:
+    """The first chunk of that name, and whether all of it is there."""
     position = 12
     for _ in range(MOST_SEGMENTS):
         if position + 8 > len(data):
             break
         kind, length = unpack("<4sI", data, position)
         if kind == wanted:
-            return data[position + 8 : position + 8 + length]
+            end = position + 8 + length
+            return data[position + 8 : end], end <= len(data)
         position += 8 + length + length % 2
-    return None
+    return None, False

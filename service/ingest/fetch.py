@@ -26,6 +26,7 @@ _CHUNK = 256 * 1024
 USER_AGENT = f"patchbay/{__version__}"
 
 TakeBytes = Callable[[int], None]
+Enough = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,21 @@ class Fetcher:
         self._resolver = GuardedResolver(policy, lookup)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, ref: ImageRef, take_bytes: TakeBytes = lambda count: None) -> bytes:
+    async def fetch(
+        self, ref: ImageRef, take_bytes: TakeBytes = lambda count: None, enough: Enough | None = None
+    ) -> bytes:
         """The body behind `ref.url`; `take_bytes` is told of its bytes as they come, and may raise an ImageError.
+
+        With `enough` it is what came until that was true of it, or all; the connection is closed where more would come.
+        `enough` is asked whenever there is twice as much, so that its work adds up to no more than that of one look at
+        everything.
 
         Raises URLNotAllowed, MediaFetchFailed and ImageTooLarge, all with `ref.path`.
         """
         url = check_url(ref.url, self._policy, ref.path)
         try:
             async with asyncio.timeout(self._limits.timeout):
-                return await self._follow(url, ref.path, take_bytes)
+                return await self._follow(url, ref.path, take_bytes, enough)
         except ImageError as error:
             error.param = ref.path  # the resolver does not know it
             raise
@@ -91,36 +98,40 @@ class Fetcher:
             await self._session.close()
         await self._resolver.close()
 
-    async def _follow(self, url: ParsedURL, path: str, take_bytes: TakeBytes) -> bytes:
+    async def _follow(self, url: ParsedURL, path: str, take_bytes: TakeBytes, enough: Enough | None) -> bytes:
         for _ in range(self._limits.redirects + 1):
             async with self._open().get(url.url, allow_redirects=False) as response:
                 location = response.headers.get("Location")
                 if location is None or response.status not in _REDIRECTS:
-                    return await self._body(response, take_bytes)
+                    return await self._body(response, take_bytes, enough)
                 url = follow(location, url, self._policy, path)
         raise URLNotAllowed(
             f"The image URL redirects more than {self._limits.redirects} times (fetch_redirects).",
             cause=FetchCause.REDIRECT,
         )
 
-    async def _body(self, response: aiohttp.ClientResponse, take_bytes: TakeBytes) -> bytes:
+    async def _body(
+        self, response: aiohttp.ClientResponse, take_bytes: TakeBytes, enough: Enough | None
+    ) -> bytes:
         if response.status not in _SUCCESSES:
             raise _refused(response.status)
         try:
-            body = await self._decoded(response, take_bytes)
+            body = await self._decoded(response, take_bytes, enough)
         except BadEncoding as error:
             raise MediaFetchFailed(
                 f"The image's server sent a body {error}.", cause=FetchCause.ENCODING
             ) from None
         return body
 
-    async def _decoded(self, response: aiohttp.ClientResponse, take_bytes: TakeBytes) -> bytes:
+    async def _decoded(
+        self, response: aiohttp.ClientResponse, take_bytes: TakeBytes, enough: Enough | None
+    ) -> bytes:
         """Raises BadEncoding, MediaFetchFailed and whatever `take_bytes` raises."""
         encoding = decoder(response.headers.getall("Content-Encoding", ()), self._limits.max_bytes)
         if (response.content_length or 0) > self._limits.max_bytes:
             raise self._too_large()
         start = asyncio.get_running_loop().time() + self._limits.slow_grace
-        body, received = bytearray(), 0
+        body, received, looked_at = bytearray(), 0, 0
         while piece := await self._read(response, start + received / self._limits.min_rate):
             received += len(piece)
             if isinstance(encoding, Inflater):
@@ -130,6 +141,10 @@ class Fetcher:
             if max(len(body), received) > self._limits.max_bytes:
                 raise self._too_large()
             take_bytes(len(piece))
+            if enough is not None and len(body) >= 2 * looked_at:
+                looked_at = len(body)
+                if enough(bytes(body)):
+                    return bytes(body)
         encoding.end()
         return bytes(body)
 

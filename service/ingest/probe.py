@@ -44,6 +44,9 @@ _REFUSED_MAGIC = (
 )
 
 
+_LONGEST_MAGIC = max(12, *(offset + len(magic) for offset, magic, _ in _REFUSED_MAGIC))
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
     """Limits on one encoded image; sides in pixels, as displayed."""
@@ -78,6 +81,16 @@ def probe(data: bytes, *, source: Literal["data", "url"], limits: ImageLimits, p
         raise InvalidImage(f"The image's header is broken or incomplete: {error}.", param=path) from None
     _check_size(header.width, header.height, limits, path)
     return ImageBytes(data, header.format, header.width, header.height, source)
+
+
+def says_all(data: bytes) -> bool:
+    """Whether the beginning of a file says as much of its format and size as all of it would."""
+    try:
+        return read_header(data).settled
+    except UnsupportedKind:
+        return True
+    except ValueError:
+        return len(data) >= _LONGEST_MAGIC and sniff(data) is None
 
 
 def _received(data: bytes) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from service.domain import ImageBytes, ImageRef
 from service.errors import ImageTooLarge, URLNotAllowed
 from service.ingest.budget import RequestBudget, RequestLimits
 from service.ingest.data_url import decode_data_url
-from service.ingest.fetch import Fetcher
-from service.ingest.probe import ImageLimits, probe
+from service.ingest.fetch import Enough, Fetcher
+from service.ingest.probe import ImageLimits, probe, says_all
 from service.telemetry.timeline import StageTimings
 
 _OFF_LOOP = 1024**2
@@ -34,6 +35,22 @@ class Ingest:
         Raises an ImageError with `ref.path`: InvalidDataURL, URLNotAllowed, MediaFetchFailed, ImageTooLarge,
         ImageTooSmall, ImageTooNarrow, UnsupportedImageFormat or InvalidImage.
         """
+        return await self._read(ref, timings, budget, None)
+
+    async def measure(self, ref: ImageRef, timings: StageTimings, budget: RequestBudget) -> ImageBytes:
+        """The same without the bytes; of a URL no more is fetched than tells the size.
+
+        That is the beginning of a JPEG, a GIF, or a WebP without metadata; a PNG may say at its end how it is turned.
+        Raises what `read` raises, as far as what was fetched shows it.
+        """
+        return replace(await self._read(ref, timings, budget, says_all), data=b"")
+
+    async def close(self) -> None:
+        await self._fetcher.close()
+
+    async def _read(
+        self, ref: ImageRef, timings: StageTimings, budget: RequestBudget, enough: Enough | None
+    ) -> ImageBytes:
         scheme = ref.url[:6].lower()
         if scheme.startswith("data:"):
             data = await self._decode(ref, budget)
@@ -44,11 +61,8 @@ class Ingest:
                 param=ref.path,
             )
         with timings.stage("fetch"):
-            data = await self._fetcher.fetch(ref, budget.take_bytes)
+            data = await self._fetcher.fetch(ref, budget.take_bytes, enough)
         return probe(data, source="url", limits=self._limits, path=ref.path)
-
-    async def close(self) -> None:
-        await self._fetcher.close()
 
     async def _decode(self, ref: ImageRef, budget: RequestBudget) -> bytes:
         limit, path = self._limits.max_bytes, ref.path
