@@ -149,7 +149,8 @@ def cost() -> None:
     metrics = Metrics(CollectorRegistry())
     for images in (1, 8):
         usage = ImageUsage(
-            width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=False
+            **{"width": 640, "height": 480, "processed": (336, 336), "placement": (0, 0, 336, 336)},
+            **{"grid": (3, 3), "tiles": 10, "tokens": 160, "detail": "high", "cached": False},
         )
         exchange = Exchange(
             "telemetry",

@@ -50,6 +50,7 @@ class ImageBytes:
     """Encoded bytes; only the header has been read, nothing has been decoded."""
 
     data: bytes = field(repr=False)
+    """Empty where only the size was asked for."""
     format: ImageFormat
     width: int
     """Pixels, as displayed: EXIF orientation is already applied to width and height."""
@@ -221,6 +222,11 @@ class ImageUsage:
     width: int
     """Pixels, as displayed."""
     height: int
+    processed: tuple[int, int]
+    """Width and height of what the model sees of it at the highest resolution: a canvas, in pixels. Models that locate
+    things in pixels count in these."""
+    placement: tuple[int, int, int, int]
+    """(left, top, width, height) of the whole image on that canvas; what lies beyond the canvas was cut off."""
     grid: tuple[int, int]
     """Columns and rows of tiles, without the thumbnail."""
     tiles: int
@@ -276,9 +282,23 @@ class Caller:
 ANYBODY = Caller()
 
 
+class Route(StrEnum):
+    """The engine's routes for requests."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETION = "/v1/completions"
+    TOKENIZE = "/tokenize"
+    DETOKENIZE = "/detokenize"
+
+    @property
+    def generates(self) -> bool:
+        """Whether a model answers there."""
+        return self not in (Route.TOKENIZE, Route.DETOKENIZE)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A validated chat request: OpenAI's JSON, which still contains the image parts, and its images."""
+    """A validated request: OpenAI's JSON, which still contains the image parts, and its images."""
 
     payload: Mapping[str, Any]
     images: Sequence[ImageRef]
@@ -287,9 +307,27 @@ class ChatRequest:
     include_usage: bool
     request_id: str
     caller: Caller = ANYBODY
+    route: Route = Route.CHAT
     rank: int = 0
     """Its place in every queue: lower ones come first. See `service.pipeline.fairness`."""
     record: Record = field(default_factory=Record, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """How long the prompt of a request is."""
+
+    prompt_tokens: int
+    """All of it, images included."""
+    context: int
+    """Tokens that the model can hold, prompt and answer together."""
+    images: Sequence[ImageUsage] | None
+    """None where only the engine knows what each of them costs."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for the prompt and for one token of an answer."""
+        return self.prompt_tokens < self.context
 
 
 class EngineReply(Protocol):

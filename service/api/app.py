@@ -20,7 +20,8 @@ from service.api.generation import Generation
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
 from service.api.ports import Backend
-from service.api.routes import about_routes, health_routes, metrics_routes, openai_routes
+from service.api.routes import about_routes, health_routes, metrics_routes, openai_routes, token_routes
+from service.api.tokenize.route import Tokenization
 from service.errors import InvalidRequest, PatchbayError
 from service.keys import KeyStore
 from service.telemetry.metrics import Metrics
@@ -45,8 +46,11 @@ def build_api(
     Without `keys` everybody may call. Web pages of `allowed_origins` may call from a browser; `*` stands for all.
     """
     api = _application(metrics, tracing, lifespan)
+    authenticate = Authentication(keys or KeyStore())
     generation = Generation(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
-    api.include_router(openai_routes(generation, backend.models, Authentication(keys or KeyStore())))
+    api.include_router(openai_routes(generation, backend.models, authenticate))
+    tokenization = Tokenization(backend.tokens, backend.permits, backend.models, limits, metrics)
+    api.include_router(token_routes(tokenization, authenticate))
     api.include_router(health_routes(backend.readiness))
     api.include_router(about_routes())
     if show_metrics:

@@ -22,6 +22,8 @@ generated text are escaped, so that neither can be a part of it."""
 REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "abort", "error"})
 ODD = "other"
 COUNTED = ("prompt_tokens", "completion_tokens")
+ENGINE_COUNT = "multimodal_tokens"
+"""Where vLLM counts the prompt tokens of images; it is given no other media."""
 ENVELOPE = ("id", "object", "created", "model")
 """Members that have the same value in every chunk of an answer."""
 
@@ -74,13 +76,18 @@ class Completion:
         outcome.add(self.members or {})
 
     def count_images(self, images: Sequence[ImageUsage]) -> None:
-        """Adds soft tokens and the level of detail to the engine's `usage`, if it has one."""
+        """Adds the soft tokens of the images, and each one's sizes, to the engine's `usage`, if it has one.
+
+        They take the place of the engine's own count, which includes separators.
+        """
         usage = (self.members or {}).get("usage")
         if images and isinstance(usage, dict):
             details = usage.get("prompt_tokens_details") or {}
-            usage["prompt_tokens_details"] = details | {
+            usage["prompt_tokens_details"] = {
+                **{name: value for name, value in details.items() if name != ENGINE_COUNT},
                 "image_tokens": sum(image.tokens for image in images),
                 "image_detail": [image.detail for image in images],
+                "images": [sizes(image) for image in images],
             }
             self._changed = True
 
@@ -120,6 +127,17 @@ class Event(Completion):
         members = self.members or {}
         envelope = {name: members[name] for name in ENVELOPE if name in members}
         return DATA + _json(envelope | {"choices": [], MEMBER: details_of(record)}) + END
+
+
+def sizes(image: ImageUsage) -> dict[str, Any]:
+    """What a client needs to draw on its own picture what the model locates on the one that it sees."""
+    return {
+        "width": image.width,
+        "height": image.height,
+        "processed": list(image.processed),
+        "placement": list(image.placement),
+        "tokens": image.tokens,
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -1,28 +1,20 @@
-"""One request to the model, in any dialect, from its body to the last byte of its answer.
-
-While its body arrives, a request is counted as such; then it takes a place, which it keeps until its answer has ended.
-Once the body is read, all work for the request runs in one task, which is cancelled when the client disconnects.
-"""
+"""One request to the model, in any dialect, from its body to the last byte of its answer."""
 
 from __future__ import annotations
 
-import time
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import takewhile
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
-from service.api.body import read_body
+from service.api.admitted import Admitted, Progress
 from service.api.completion import Completion, Event
-from service.api.connection import StalledClient, abort, send_by, while_connected
 from service.api.constraints.explained import explained
-from service.api.details import wants_details
 from service.api.dialect import Dialect, Question, Writer
-from service.api.errors import CLIENT_LEFT, explain, status_of
-from service.api.exchange import Exchange, exchange_of
+from service.api.errors import explain, status_of
+from service.api.exchange import Exchange
 from service.api.limits import RequestLimits
 from service.api.ports import ChatReply, ChatService, ModelCatalog, RequestPermits
 from service.api.sse import DONE, EventStream, FrameSplitter
@@ -45,40 +37,15 @@ class Generation:
     keepalive_seconds: float
 
 
-class GeneratedResponse(Response):
-    """The whole exchange as a response, so that errors before its first byte still reach the exception handlers."""
+class GeneratedResponse(Admitted[Question]):
+    """What the model answers, in the dialect in which it was asked."""
 
     def __init__(self, generation: Generation, dialect: Dialect) -> None:
-        super().__init__()
+        super().__init__(generation.permits, generation.limits, generation.metrics)
         self._generation = generation
         self._dialect = dialect
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
-        exchange.details = wants_details(scope)
-        limits, progress = self._generation.limits, Progress(self._generation.metrics)
-        try:
-            with self._generation.permits.visit(exchange.caller) as visit:
-                with exchange.record.timings.stage("body"):
-                    body = await read_body(Request(scope, receive), limits)
-                    question = self._read(body, exchange)
-                visit.enter()
-                request = replace(question.request, record=exchange.record, rank=visit.rank)
-                progress.stage = "waiting"
-                send = send_by(time.monotonic() + limits.request_timeout, send)
-                if request.stream:
-                    work = self._stream(question, request, exchange, progress, send)
-                    await while_connected(work, receive)
-                else:
-                    response = await while_connected(self._whole(question, request, exchange), receive)
-                    await response(scope, receive, send)
-        except (ClientDisconnect, StalledClient) as gone:
-            exchange.status, exchange.client_left = CLIENT_LEFT, True
-            self._generation.metrics.cancelled(progress.stage)
-            if isinstance(gone, StalledClient):
-                abort(scope)
-
-    def _read(self, body: bytes, exchange: Exchange) -> Question:
+    def read(self, body: bytes, exchange: Exchange) -> Question:
         question = self._dialect.read(
             body,
             self._generation.limits,
@@ -97,7 +64,7 @@ class GeneratedResponse(Response):
         except PatchbayError as error:
             raise question.own(error) from error
 
-    async def _whole(self, question: Question, request: ChatRequest, exchange: Exchange) -> Response:
+    async def whole(self, question: Question, request: ChatRequest, exchange: Exchange) -> Response:
         reply = await self._ask(question, request, exchange)
         async with aclosing(reply):
             body = b"".join([chunk async for chunk in reply.body()])
@@ -107,7 +74,7 @@ class GeneratedResponse(Response):
         answer = question.whole(completion, exchange.record if exchange.details else None)
         return Response(answer, media_type=reply.content_type)
 
-    async def _stream(
+    async def stream(
         self, question: Question, request: ChatRequest, exchange: Exchange, progress: Progress, send: Send
     ) -> None:
         writer = question.writer()
@@ -152,21 +119,3 @@ async def _relay(
         last = good[-1] if good else last
     if last != DONE:
         raise EngineFailed("The engine's answer ended before it was complete.")
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far an answer has come, and when its events were sent."""
-
-    metrics: Metrics
-    stage: str = "body"
-    at: float = field(default_factory=time.monotonic)
-
-    def events(self) -> None:
-        now = time.monotonic()
-        if self.stage == "streaming":
-            self.metrics.inter_token(now - self.at)
-        else:
-            self.metrics.first_token(now - self.at)
-            self.stage = "streaming"
-        self.at = now

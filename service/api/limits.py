@@ -27,10 +27,14 @@ class RequestLimits:
     """`max_tokens`; the engine limits it further to the model's context."""
     max_stop: int = 16
     max_top_logprobs: int = 20
+    max_tokenized_bytes: int = 4 * MIB
+    """Of a request that is only tokenized, without its images: about a million tokens."""
     max_schema_bytes: int = 256 * 1024
     """Each of `tools`, `response_format` and `structured_outputs`, which the engine compiles to a grammar."""
     constraints: ConstraintLimits = field(default_factory=ConstraintLimits)
     context: int | None = None
     """Tokens that the model can hold, prompt and answer together; a larger bound on the answer is lowered to it."""
+    template_words: frozenset[str] | None = None
+    """All that may be a variable of the checkpoint's chat template; None where only the engine has it."""
     xgrammar: bool = True
     """Whether the engine compiles schemas with xgrammar, which it does unless the operator chose another backend."""

@@ -7,17 +7,28 @@ Patchbay adds and leaves the rest to the engine, whose JSON is passed on. It is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from service import __version__, errors
 from service.api.chat.fields import ChatFields
+from service.api.completions.document import completion_schemas
 from service.api.details import HEADER, MEMBER
-from service.api.error_table import by_status
-
-Document = dict[str, Any]
-REF = "#/components/schemas/"
-JSON, EVENTS = "application/json", "text/event-stream"
+from service.api.openapi_parts import (
+    COUNT,
+    EVENTS,
+    JSON,
+    REF,
+    REQUEST_ID,
+    STRING,
+    TRACE,
+    Document,
+    answered,
+    array_of,
+    asked,
+    content,
+    image_cuts,
+    image_sizes,
+    json_object,
+)
+from service.api.tokenize.document import token_paths, token_schemas
 
 
 def document() -> Document:
@@ -32,7 +43,11 @@ def document() -> Document:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
-            "/v1/chat/completions": {"post": _chat()},
+            "/v1/chat/completions": _generates(
+                "Answer a conversation that may contain images.", "ChatCompletionRequest", "ChatCompletion"
+            ),
+            "/v1/completions": _generates("Go on with a text.", "CompletionRequest", "Completion"),
+            **token_paths(),
             "/v1/models": {"get": _models()},
             "/v1/models/{name}": {"get": _model()},
             "/livez": {"get": _plain("Whether the gateway responds; says nothing about the engine.", JSON)},
@@ -51,8 +66,10 @@ def document() -> Document:
                 "ChatCompletion": _completion(),
                 "Usage": _usage(),
                 "Details": _details(),
+                **completion_schemas(),
+                **token_schemas(),
                 "Error": _error(),
-                "Model": _object({"id": _STRING, "object": {"const": "model"}}, "id", "object"),
+                "Model": json_object({"id": STRING, "object": {"const": "model"}}, "id", "object"),
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -60,21 +77,6 @@ def document() -> Document:
     }
 
 
-_STRING = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-_REQUEST_ID = {
-    "name": "X-Request-Id",
-    "in": "header",
-    "description": "1 to 128 letters, digits or ._:- that name the request in the answer, the log and the traces. "
-    "Generated if it is absent or malformed.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
-}
-_TRACE = {
-    "name": "traceparent",
-    "in": "header",
-    "description": "W3C trace context, continued if tracing is enabled.",
-    "schema": _STRING,
-}
 _DETAILS = {
     "name": HEADER,
     "in": "header",
@@ -83,73 +85,54 @@ _DETAILS = {
 }
 
 
-def _object(properties: Document, *required: str) -> Document:
-    return {"type": "object", "properties": properties, "required": list(required)}
-
-
-def _content(kind: str, schema: Document) -> Document:
-    return {"content": {kind: {"schema": schema}}}
-
-
-def _chat() -> Document:
-    completion = {"$ref": REF + "ChatCompletion"}
-    return {
-        "summary": "Answer a conversation that may contain images.",
-        "parameters": [_REQUEST_ID, _TRACE, _DETAILS],
-        "requestBody": {"required": True, **_content(JSON, {"$ref": REF + "ChatCompletionRequest"})},
-        "responses": {
-            "200": {
-                "description": "The answer; if `stream` is true, server-sent events that end with `data: [DONE]`.",
-                "headers": {"X-Request-Id": {"schema": _STRING}},
-                "content": {JSON: {"schema": completion}, EVENTS: {"schema": _STRING}},
-            },
-            **dict(_error_responses()),
-        },
+def _generates(summary: str, request: str, completion: str) -> Document:
+    responses = answered(
+        "The answer; if `stream` is true, server-sent events that end with `data: [DONE]`.",
+        {"$ref": REF + completion},
+    )
+    responses["200"]["content"][EVENTS] = {"schema": STRING}
+    operation = {
+        "summary": summary,
+        "parameters": [REQUEST_ID, TRACE, _DETAILS],
+        "requestBody": asked({"$ref": REF + request}),
+        "responses": responses,
     }
-
-
-def _error_responses() -> Iterator[tuple[str, Document]]:
-    for status, kinds in by_status().items():
-        codes = [kind.code for kind in kinds]
-        response = {"description": ", ".join(codes), **_content(JSON, {"$ref": REF + "Error"})}
-        if any(issubclass(kind, errors.Busy) for kind in kinds):
-            response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": _COUNT}}
-        yield str(status), response
+    return {"post": operation}
 
 
 def _models() -> Document:
-    listed = _object(
+    listed = json_object(
         {"object": {"const": "list"}, "data": {"type": "array", "items": {"$ref": REF + "Model"}}}
     )
     return {
         "summary": "List the models that are served.",
-        "responses": {"200": {"description": "The models.", **_content(JSON, listed)}},
+        "responses": {"200": {"description": "The models.", **content(JSON, listed)}},
     }
 
 
 def _model() -> Document:
     return {
         "summary": "Describe one model.",
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": _STRING}],
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": STRING}],
         "responses": {
-            "200": {"description": "The model.", **_content(JSON, {"$ref": REF + "Model"})},
-            "404": {"description": "model_not_found", **_content(JSON, {"$ref": REF + "Error"})},
+            "200": {"description": "The model.", **content(JSON, {"$ref": REF + "Model"})},
+            "404": {"description": "model_not_found", **content(JSON, {"$ref": REF + "Error"})},
         },
     }
 
 
 def _plain(summary: str, kind: str) -> Document:
-    schema = {"type": "object"} if kind == JSON else _STRING
+    schema = {"type": "object"} if kind == JSON else STRING
     return {
         "summary": summary,
         "security": [],
-        "responses": {"200": {"description": summary, **_content(kind, schema)}},
+        "responses": {"200": {"description": summary, **content(kind, schema)}},
     }
 
 
 def _ready() -> Document:
-    state = _object(
-        {"status": _STRING, "reasons": {"type": "object", "additionalProperties": _STRING}},
+    state = json_object(
+        {"status": STRING, "reasons": {"type": "object", "additionalProperties": STRING}},
         "status",
         "reasons",
     )
@@ -157,8 +140,8 @@ def _ready() -> Document:
         "summary": "Whether requests can be served now.",
         "security": [],
         "responses": {
-            "200": {"description": "They can.", **_content(JSON, state)},
-            "503": {"description": "They cannot; `reasons` says why.", **_content(JSON, state)},
+            "200": {"description": "They can.", **content(JSON, state)},
+            "503": {"description": "They cannot; `reasons` says why.", **content(JSON, state)},
         },
     }
 
@@ -167,21 +150,21 @@ def _engine_metrics() -> Document:
     page = _plain("vLLM's own metrics, under its own names.", "text/plain")
     page["responses"]["503"] = {
         "description": "The engine did not deliver them.",
-        **_content("text/plain", _STRING),
+        **content("text/plain", STRING),
     }
     return page
 
 
 def _completion() -> Document:
-    choice = _object(
-        {"index": _COUNT, "message": {"type": "object"}, "finish_reason": {"type": ["string", "null"]}}
+    choice = json_object(
+        {"index": COUNT, "message": {"type": "object"}, "finish_reason": {"type": ["string", "null"]}}
     )
-    return _object(
+    return json_object(
         {
-            "id": _STRING,
+            "id": STRING,
             "object": {"const": "chat.completion"},
-            "created": _COUNT,
-            "model": _STRING,
+            "created": COUNT,
+            "model": STRING,
             "choices": {"type": "array", "items": choice},
             "usage": {"$ref": REF + "Usage"},
             MEMBER: {"$ref": REF + "Details"},
@@ -191,22 +174,25 @@ def _completion() -> Document:
 
 
 def _usage() -> Document:
-    details = _object(
+    details = json_object(
         {
-            "cached_tokens": {**_COUNT, "description": "Prompt tokens that were found in the prefix cache."},
-            "image_tokens": {**_COUNT, "description": "Soft tokens of all images."},
+            "cached_tokens": {**COUNT, "description": "Prompt tokens that were found in the prefix cache."},
+            "image_tokens": {**COUNT, "description": "Soft tokens of all images."},
             "image_detail": {
-                "type": "array",
-                "items": {"enum": ["low", "high"]},
+                **array_of({"enum": ["low", "high"]}),
                 "description": "The level of detail that was applied to each image.",
+            },
+            "images": {
+                **array_of(json_object(image_sizes(), *image_sizes())),
+                "description": "Each image as it was sent and as the model sees it.",
             },
         }
     )
-    return _object(
+    return json_object(
         {
-            "prompt_tokens": _COUNT,
-            "completion_tokens": _COUNT,
-            "total_tokens": _COUNT,
+            "prompt_tokens": COUNT,
+            "completion_tokens": COUNT,
+            "total_tokens": COUNT,
             "prompt_tokens_details": {"anyOf": [details, {"type": "null"}]},
         },
         *("prompt_tokens", "completion_tokens", "total_tokens"),
@@ -215,25 +201,15 @@ def _usage() -> Document:
 
 def _details() -> Document:
     milliseconds = {"type": "number", "minimum": 0}
-    image = _object(
+    image = json_object(
         {
-            "width": {**_COUNT, "description": "Pixels, as displayed."},
-            "height": _COUNT,
-            "grid": {
-                "type": "array",
-                "items": _COUNT,
-                "minItems": 2,
-                "maxItems": 2,
-                "description": "Columns and rows of tiles, not counting a thumbnail.",
-            },
-            "tiles": {**_COUNT, "description": "Number of tiles, including a thumbnail."},
-            "tokens": _COUNT,
-            "detail": {"enum": ["low", "high"]},
+            **image_sizes(),
+            **image_cuts(),
             "cached": {"type": "boolean"},
         },
-        *("width", "height", "grid", "tiles", "tokens", "detail", "cached"),
+        *(*image_sizes(), *image_cuts(), "cached"),
     )
-    return _object(
+    return json_object(
         {
             "total_ms": milliseconds,
             "stages_ms": {
@@ -248,15 +224,15 @@ def _details() -> Document:
 
 
 def _error() -> Document:
-    inner = _object(
+    inner = json_object(
         {
-            "message": _STRING,
-            "type": _STRING,
+            "message": STRING,
+            "type": STRING,
             "param": {
                 "type": ["string", "null"],
                 "description": "JSON path of the field that the error is about.",
             },
-            "code": _STRING,
+            "code": STRING,
             "cause": {
                 "enum": list(errors.FetchCause),
                 "description": "Only of `url_not_allowed` and `media_fetch_failed`: why the image could not be "
@@ -265,4 +241,4 @@ def _error() -> Document:
         },
         *("message", "type", "param", "code"),
     )
-    return _object({"error": inner}, "error")
+    return json_object({"error": inner}, "error")

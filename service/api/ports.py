@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.domain import Caller, ChatRequest, ImageUsage
+from service.domain import Caller, ChatRequest, ImageUsage, TokenCount
 
 
 class ChatReply(Protocol):
@@ -38,6 +38,16 @@ class ChatService(Protocol):
 
         `headers` (request id, trace context) are forwarded to the engine. Cancelling ends all work for the request.
         """
+        ...
+
+
+class TokenService(Protocol):
+    async def count(self, request: ChatRequest, headers: Mapping[str, str]) -> TokenCount:
+        """How long the prompt of a chat request is, by the sizes of its images. Raises PatchbayError like `chat`."""
+        ...
+
+    async def ask(self, request: ChatRequest, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        """The engine's own answer to a request of its routes /tokenize and /detokenize."""
         ...
 
 
@@ -87,6 +97,7 @@ class Backend:
     """Everything that the HTTP layer serves."""
 
     chat: ChatService
+    tokens: TokenService
     models: ModelCatalog
     readiness: Readiness
     permits: RequestPermits

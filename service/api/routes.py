@@ -1,4 +1,4 @@
-"""The routes: chat and models, which require a key; liveness, readiness and metrics for the operator's monitoring.
+"""The routes: model and tokenizer, which require a key; liveness, readiness and metrics for the operator's monitoring.
 
 The metrics may be on a port of their own: see `app`.
 """
@@ -17,23 +17,27 @@ from service import __version__
 from service.api.auth import Authentication
 from service.api.chat.dialect import ChatCompletions
 from service.api.chat.schema import may_use
+from service.api.completions.dialect import TextCompletions
 from service.api.exchange import exchange_of
 from service.api.generation import GeneratedResponse, Generation
 from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
+from service.api.tokenize.route import Tokenization, counted, detokenized, tokenized
 from service.errors import EngineUnavailable, ModelNotFound
 from service.telemetry.metrics import Metrics
 
 
-def openai_routes(
-    generation: Generation, models: ModelCatalog, authenticate: Authentication
-) -> APIRouter:
+def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Authentication) -> APIRouter:
     router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
 
     @router.post("/chat/completions")
     async def chat_completions() -> Response:
         return GeneratedResponse(generation, ChatCompletions())
+
+    @router.post("/completions")
+    async def completions() -> Response:
+        return GeneratedResponse(generation, TextCompletions())
 
     @router.get("/models")
     async def list_models(request: Request) -> Response:
@@ -49,6 +53,25 @@ def openai_routes(
     async def cards(request: Request) -> list[Mapping[str, Any]]:
         caller = exchange_of(request.scope).caller
         return [card for card in await models.cards() if may_use(caller, card["id"])]
+
+    return router
+
+
+def token_routes(tokenization: Tokenization, authenticate: Authentication) -> APIRouter:
+    """Ours under /v1, and vLLM's where vLLM has them."""
+    router = APIRouter(dependencies=[Depends(authenticate)], redirect_slashes=False)
+
+    @router.post("/v1/tokenize")
+    async def count() -> Response:
+        return counted(tokenization)
+
+    @router.post("/tokenize")
+    async def tokenize() -> Response:
+        return tokenized(tokenization)
+
+    @router.post("/detokenize")
+    async def detokenize() -> Response:
+        return detokenized(tokenization)
 
     return router
 

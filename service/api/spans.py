@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.api.access import METHODS
 from service.api.exchange import Exchange
+from service.domain import Route
 from service.telemetry.spans import Attribute
 
 SERVER_FAULT = 500
@@ -26,16 +27,16 @@ def end_span(exchange: Exchange, method: str, route: str, status: int, ended: fl
     if exchange.error:
         attributes["error.type"] = exchange.error
     if exchange.model:
-        attributes |= _of_a_model(exchange)
+        attributes |= _of_a_model(exchange, route)
     exchange.span.end(
         f"{method} {route}", exchange.record.timings, ended, attributes, failed=status >= SERVER_FAULT
     )
 
 
-def _of_a_model(exchange: Exchange) -> dict[str, Attribute]:
+def _of_a_model(exchange: Exchange, route: str) -> dict[str, Attribute]:
     images, usage = exchange.record.images, exchange.outcome.usage
     attributes: dict[str, Attribute] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": "text_completion" if route == Route.COMPLETION else "chat",
         "gen_ai.provider.name": "patchbay",
         "gen_ai.request.model": exchange.model,
         "gen_ai.response.finish_reasons": exchange.outcome.finish_reasons,

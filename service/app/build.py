@@ -20,7 +20,6 @@ from service.engine.launcher import launch
 from service.engine.liveness import Liveness
 from service.engine.supervisor import EngineSupervisor, Pace
 from service.ingest import USER_AGENT, Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
-from service.pipeline.images import ImageReader
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -54,16 +53,6 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
     ingest = Ingest(fetcher, limits, together)
     ends.push_async_callback(ingest.close)
     return ingest
-
-
-def make_reader(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> ImageReader:
-    return ImageReader(
-        make_ingest(prepared, ends),
-        prepared.geometry,
-        metrics,
-        context=prepared.plan.max_model_len,
-        fingerprint=f"{prepared.checkpoint.fingerprint}/{prepared.dtype}",
-    )
 
 
 def make_engine(

@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.api import Backend, RequestLimits, build_admin, build_api
+from service.api.chat.template import words_of
 from service.api.constraints.budget import ConstraintLimits
 from service.app.heap import settle_heap
 from service.app.prepare import Prepared
 from service.app.start import Say, Start
-from service.domain import ChatRequest
+from service.domain import ChatRequest, TokenCount
 from service.engine.external import ExternalEngine
 from service.engine.flags import flag_names
 from service.engine.scrape import scrape
@@ -31,6 +32,7 @@ from service.errors import ConfigurationError, EngineUnavailable, PatchbayError
 from service.keys import KeyStore
 from service.pipeline.admission import Admission
 from service.pipeline.chat import ChatAnswer
+from service.pipeline.tokens import Tokens
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
@@ -83,7 +85,7 @@ class Patchbay:
         self.metrics.build(version=__version__, model=prepared.served_name, engine=engine)
 
     def api(self) -> FastAPI:
-        settings = self.prepared.settings
+        settings, template = self.prepared.settings, self.prepared.checkpoint.chat_template
         return build_api(
             self._backend(),
             metrics=self.metrics,
@@ -95,6 +97,7 @@ class Patchbay:
                 max_choices=settings.max_choices,
                 constraints=ConstraintLimits(max_states=settings.max_constraint_states),
                 context=self.prepared.plan.max_model_len,
+                template_words=None if template is None else words_of(template),
                 xgrammar="--structured-outputs-config" not in flag_names(settings.engine_args),
             ),
             keys=self.keys,
@@ -111,7 +114,9 @@ class Patchbay:
         return build_admin(self._backend(), metrics=self.metrics)
 
     def _backend(self) -> Backend:
-        return Backend(chat=self, models=self, readiness=self, permits=self.admission, engine_metrics=self)
+        return Backend(
+            chat=self, tokens=self, models=self, readiness=self, permits=self.admission, engine_metrics=self
+        )
 
     def _playground(self) -> APIRouter | None:
         settings = self.prepared.settings
@@ -121,8 +126,23 @@ class Patchbay:
 
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> ChatAnswer:
         if self._start.pipeline is None:
-            raise EngineUnavailable("The service is still starting.", retry_after=self._start.retry_after())
+            raise self._still_starting()
         return await self._start.pipeline.chat(request, headers)
+
+    async def count(self, request: ChatRequest, headers: Mapping[str, str]) -> TokenCount:
+        return await self._tokens.count(request, headers)
+
+    async def ask(self, request: ChatRequest, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        return await self._tokens.ask(request, headers)
+
+    @property
+    def _tokens(self) -> Tokens:
+        if self._start.tokens is None:
+            raise self._still_starting()
+        return self._start.tokens
+
+    def _still_starting(self) -> EngineUnavailable:
+        return EngineUnavailable("The service is still starting.", retry_after=self._start.retry_after())
 
     async def engine_metrics(self) -> tuple[bytes, str]:
         if self._start.client is None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from service.app.build import make_cache, make_encoder, make_engine, make_reader
+from service.app.build import make_cache, make_encoder, make_engine
+from service.app.pipelines import make_pipelines
 from service.app.prepare import Prepared
 from service.app.selfcheck import self_check
 from service.arena import ArenaStore, remove_orphans
@@ -16,7 +17,7 @@ from service.engine.supervisor import EngineSupervisor
 from service.pipeline.admission import Admission
 from service.pipeline.chat import Pipeline
 from service.pipeline.handover import Handles, ImageHandover, PassThrough
-from service.pipeline.suspects import Suspects
+from service.pipeline.tokens import Tokens
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Start:
         self.life: EngineSupervisor | ExternalEngine | None = None
         self.encoder: LocalEncoder | None = None
         self.pipeline: Pipeline | None = None
+        self.tokens: Tokens | None = None
         self._prepared = prepared
         self._admission = admission
         self._metrics = metrics
@@ -49,7 +51,8 @@ class Start:
         life = self.life = self._start_engine(client)
         handover = PassThrough(self._prepared.geometry) if arena is None else await self._encode_into(arena)
         await self._wait_for(life)
-        self.pipeline = await self._checked(self._make_pipeline(client, life, handover))
+        pipeline, tokens = make_pipelines(self._prepared, self._ends, self._metrics, client, life, handover)
+        self.pipeline, self.tokens = await self._checked(pipeline), tokens
 
     async def close(self) -> None:
         """Closes everything, in reverse order."""
@@ -87,22 +90,6 @@ class Start:
             await life.started()
         else:
             await life.wait_ready(self._prepared.settings.engine_start_timeout)
-
-    def _make_pipeline(
-        self, client: VLLMClient, life: EngineSupervisor | ExternalEngine, handover: ImageHandover
-    ) -> Pipeline:
-        return Pipeline(
-            images=make_reader(self._prepared, self._ends, self._metrics),
-            handover=handover,
-            placeholders=self._prepared.geometry.facts.placeholders,
-            engine=client,
-            life=life,
-            suspects=Suspects(self._prepared.settings.block_seconds, on_blocked=self._metrics.blocked),
-            metrics=self._metrics,
-            by_priority=self._prepared.engine.by_priority and not self._prepared.external,
-            request_timeout=self._prepared.settings.request_timeout,
-            restart_wait=self._prepared.settings.engine_restart_wait,
-        )
 
     async def _checked(self, pipeline: Pipeline) -> Pipeline:
         self._say("the engine is up; testing with one image")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Mapping
 from typing import Any
 
-from service.api.chat.fields import HARMLESS, NO_EFFECT, REFUSED, ChatFields, Tool
+from service.api.chat.fields import HARMLESS, REFUSED, ChatFields, Tool
 from service.api.chat.messages import (
     AssistantMessage,
     CalledFunction,
@@ -16,20 +17,25 @@ from service.api.chat.messages import (
     ToolMessage,
     UserMessage,
 )
+from service.api.chat.template import SWITCHES
+from service.api.completions import fields as completions
+from service.api.completions.fields import CompletionFields
 from service.api.constraints.budget import ConstraintLimits
 from service.api.constraints.enforced import FORMATS
 from service.api.error_table import WHEN, by_status
 from service.api.limits import RequestLimits
-from service.api.openapi import REF, document
+from service.api.openapi import document
+from service.api.openapi_parts import REF
+from service.api.sampling.fields import NO_EFFECT, SamplingFields
 from service.api.wire import Wire
 from service.errors import FetchCause
 
 HEAD = """# API
 
-OpenAI's chat completions, including images; any OpenAI client works with `base_url="http://HOST:8000/v1"`. If
-`api_keys` or `api_keys_file` is set, requests under `/v1` must carry `Authorization: Bearer KEY`. `make docs` generates
-this page from the OpenAPI document, which is served at `/openapi.json`, and which `python -m service.cli.reference
-openapi` prints for those who generate clients.
+OpenAI's chat completions, including images, and completions; any OpenAI client works with
+`base_url="http://HOST:8000/v1"`. If `api_keys` or `api_keys_file` is set, requests for the model or its tokenizer must
+carry `Authorization: Bearer KEY`. `make docs` generates this page from the OpenAPI document, which is served at
+`/openapi.json`, and which `python -m service.cli.reference openapi` prints for those who generate clients.
 
 """
 ASKING = """
@@ -48,14 +54,22 @@ curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/
 {"id": "chatcmpl-…", "object": "chat.completion", "created": 1784000000, "model": "patchbay-demo",
  "choices": [{"index": 0, "message": {"role": "assistant", "content": "red", …}, "finish_reason": "stop", …}],
  "usage": {"prompt_tokens": 177, "total_tokens": 179, "completion_tokens": 2,
-           "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 160, "image_detail": ["high"], …}}, …}
+           "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 160, "image_detail": ["high"], "images": [
+             {"width": 224, "height": 224, "processed": [224, 224], "placement": [0, 0, 224, 224], "tokens": 160}]}}, …}
 ```
 
-Images are parts of type `image_url` in user and tool messages, as data URLs or http(s) URLs (JPEG, PNG, WebP, or the
+Images are parts of type `image_url` in all messages but the assistant's (in a system message, if the checkpoint's chat
+template has a place for one there), as data URLs or http(s) URLs (JPEG, PNG, WebP, or the
 first frame of a GIF). `detail` is `low` (one tile; for a model that accepts any size, at most 512 × 512 pixels), `high`
 (as much as the model accepts) or `auto`, the default, which is `high` but reduced where the images would take more than
-half of the context; `original` is `high`. `prompt_tokens_details` reports the level that was applied. In place of the
-object, `image_url` may be the URL itself.
+half of the context; `original` is `high`. In place of the object, `image_url` may be the URL itself.
+
+`prompt_tokens_details` reports the level that was applied, the soft tokens of all images together (`image_tokens`;
+separators between them count as text), and each image as it was sent and as the model sees it: on a canvas of
+`processed` pixels, where the whole image has the `placement` (left, top, width, height). A point (x, y) of the canvas,
+such as the corner of a box that the model names, is on the image as sent at ((x − left) · `width` ÷ its width on the
+canvas, (y − top) · `height` ÷ its height on the canvas). Where the engine encodes images itself and Patchbay does not
+know the model's family, the count is the engine's own (`multimodal_tokens`).
 
 With `"stream": true` the answer arrives as server-sent events, one `data:` line each; the last is `data: [DONE]`. While
 an image is being encoded, lines that begin with a colon keep the connection open. An error in the middle of a stream is
@@ -71,6 +85,44 @@ An error names the field that it is about:
 {"error": {"message": "temperature: input should be less than or equal to 2; received 3.",
            "type": "invalid_request_error", "param": "temperature", "code": "invalid_value"}}
 ```
+"""
+COUNTING = """
+## Counting tokens
+
+`POST /v1/tokenize` takes the body of a chat request and says what its prompt costs, without answering it:
+
+```json
+{"model": "patchbay-demo", "prompt_tokens": 177, "text_tokens": 17, "image_tokens": 160, "openai_image_tokens": 255,
+ "max_model_len": 4096, "fits": true,
+ "images": [{"path": "messages[0].content[0].image_url.url", "width": 224, "height": 224, "processed": [224, 224],
+             "placement": [0, 0, 224, 224], "detail": "high", "grid": [3, 3], "tiles": 10, "tokens": 160,
+             "openai_tokens": 255}]}
+```
+
+`prompt_tokens` is exactly what `usage` of the answer would say. Images are counted by the sizes in their headers: no
+pixel is decoded and nothing is encoded. Of an image at a URL, which is fetched under the same rules, only as much is
+fetched as its header needs; a PNG is read to its end, because it may be turned by what stands there. What a request is
+refused for by the rest of a file, or by its number of bytes, is therefore not known yet. `auto` is reduced as it would
+be for an answer, and `fits` says whether there is room for the prompt and one token more. `openai_tokens` is OpenAI's
+tariff of 85 tokens for an image and 170 for each tile of 512 pixels, for comparison.
+
+Where the engine encodes images itself (`images=passthrough`), it reads them to count them, and for a family that
+Patchbay does not know the figures of single images are `null`.
+
+`POST /tokenize` and `POST /detokenize` are vLLM's: a text under `prompt` (with `add_special_tokens`), or a chat
+request, becomes `tokens`, with their texts if `return_token_strs` is true, and `tokens` become text. A request of this
+kind may have {bytes} bytes beside its images.
+
+All three need a key where keys are required, take a place, and are counted by the limits of the key.
+"""
+COMPLETIONS = """
+## Completions
+
+`POST /v1/completions` goes on with a text, or with each of several, as it is, without the chat template. It has the
+fields of a chat request that draw and constrain an answer, and its own:
+
+| field | type | allowed |
+|---|---|---|
 """
 CONSTRAINTS = """
 ## Structured output
@@ -144,7 +196,14 @@ def api_page() -> str:
     spec = document()
     return "".join(
         (
-            *(HEAD, _endpoints(spec), ASKING, _constraints(), FIELDS, _fields(spec), _left_out()),
+            *(
+                HEAD,
+                _endpoints(spec),
+                ASKING,
+                COUNTING.replace("{bytes}", f"{RequestLimits().max_tokenized_bytes:,}"),
+                _constraints(),
+            ),
+            *(FIELDS, _fields("ChatCompletionRequest", ChatFields, spec), _left_out(), _completions(spec)),
             *(_images(), _errors()),
         ),
     )
@@ -159,12 +218,12 @@ def _endpoints(spec: dict[str, Any]) -> str:
     return "| request | | answers |\n|---|---|---|\n" + rows
 
 
-def _fields(spec: dict[str, Any]) -> str:
-    schema = spec["components"]["schemas"]["ChatCompletionRequest"]
+def _fields(name: str, kind: type[Wire], spec: dict[str, Any], without: Container[str] = ()) -> str:
+    schema = spec["components"]["schemas"][name]
     required = schema["required"]
     rows = []
     for name, field in schema["properties"].items():
-        if name not in ChatFields.model_fields:
+        if name not in kind.model_fields or name in without:
             continue
         kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
         allowed = "required" if name in required else _range(kinds[0])
@@ -203,6 +262,21 @@ def _range(schema: dict[str, Any]) -> str:
     return ", ".join(text.format(schema[name]) for name, text in words.items() if name in schema)
 
 
+def _completions(spec: dict[str, Any]) -> str:
+    own = _fields("CompletionRequest", CompletionFields, spec, without=SamplingFields.model_fields)
+    rows = "".join(
+        f"| `{name}` | {reason} | {_nothing(name, completions.HARMLESS)} |\n"
+        for name, reason in sorted(completions.REFUSED.items())
+        if REFUSED.get(name) != reason
+    )
+    shared = ", ".join(f"`{name}`" for name in SamplingFields.model_fields)
+    return (
+        f"{COMPLETIONS}{own}\nShared with chat requests: {shared}. `max_tokens` is 16 where it is not given, and each "
+        "prompt has `n` answers, at most `max_choices` together. What is refused differs in these fields:\n\n"
+        f"| field | reason | asks for nothing |\n|---|---|---|\n{rows}"
+    )
+
+
 def _constraints() -> str:
     formats = ", ".join(f"`{name}`" for name in sorted(FORMATS))
     return CONSTRAINTS.format(limits=ConstraintLimits(), formats=formats)
@@ -211,13 +285,15 @@ def _constraints() -> str:
 def _left_out() -> str:
     kept = "".join(f"| {where} | {_names(kind.ignored)} |\n" for where, kind in SENT_BACK.items())
     rows = "".join(
-        f"| `{name}` | {reason} | {_nothing(name)} |\n" for name, reason in sorted(REFUSED.items())
+        f"| `{name}` | {reason} | {_nothing(name, HARMLESS)} |\n" for name, reason in sorted(REFUSED.items())
     )
     caps = RequestLimits()
     return (
         "\nBesides these ranges, `n` is at most `max_choices`, a request has at most `max_images` images, `stop` has "
         f"at most {caps.max_stop} strings, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
         f"`response_format` and `structured_outputs` is at most {caps.max_schema_bytes // 1024} KiB of JSON.\n"
+        f"\n`chat_template_kwargs` may set the variables that the checkpoint's chat template has; {_names(SWITCHES)} "
+        "may always be sent.\n"
         "\nAccepted for compatibility with clients of OpenAI and vLLM, but without effect and not forwarded to the "
         f"engine: {_names(NO_EFFECT)}. {EXPLAINED}\n"
         "What clients add to answers that they send back, and to parts and tools, has no effect either:\n\n"
@@ -231,8 +307,8 @@ def _names(fields: frozenset[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(fields))
 
 
-def _nothing(name: str) -> str:
-    return ", ".join(f"`{json.dumps(value)}`" for value in HARMLESS.get(name, ()))
+def _nothing(name: str, harmless: Mapping[str, tuple[Any, ...]]) -> str:
+    return ", ".join(f"`{json.dumps(value)}`" for value in harmless.get(name, ()))
 
 
 def _images() -> str:

@@ -61,8 +61,10 @@ async def ask(
         if not stream:
             return Answer(reply, b"".join([chunk async for chunk in chunks]), _nothing())
         return Answer(reply, await _opening(chunks), chunks)
-    except BaseException:
+    except BaseException as error:
         await reply.aclose()
+        if isinstance(error, ContextLengthExceeded):
+            error.param = "messages" if "messages" in payload else "prompt"
         raise
 
 
@@ -77,7 +79,7 @@ def refusal(status: int, body: bytes) -> PatchbayError:
     if status >= 500:
         return EngineFailed("The engine failed to process this request.")
     if TOO_LONG in message:
-        return ContextLengthExceeded(message, param="messages")
+        return ContextLengthExceeded(message)
     return EngineRejected(
         message, status=status, param=_text(error.get("param")), engine_type=_text(error.get("type"))
     )

@@ -22,18 +22,8 @@ def fit(
 
     Raises ContextLengthExceeded, which tells the tokens of each image, when no plan fits `context` tokens.
     """
-    plans = _plans(geometry, refs, images, None)
-    if not geometry.facts.counted:
-        return plans
-    if _positions(plans) > context // 2:
-        # fewer tiles never take more positions, so the most that leave half of the context are found by halves
-        most = bisect_right(
-            range(1, max(plan.tiles for plan in plans)),
-            context // 2,
-            key=lambda tiles: _positions(_plans(geometry, refs, images, tiles)),
-        )
-        plans = _plans(geometry, refs, images, max(1, most))
-    if _positions(plans) >= context:
+    plans = as_near_as_can_be(geometry, refs, images, context)
+    if geometry.facts.counted and _positions(plans) >= context:
         each = ", ".join(
             f"{ref.path}: {plan.layout.positions}" for ref, plan in zip(refs, plans, strict=True)
         )
@@ -43,6 +33,22 @@ def fit(
             param="messages",
         )
     return plans
+
+
+def as_near_as_can_be(
+    geometry: Geometry, refs: Sequence[ImageRef], images: Sequence[ImageBytes], context: int
+) -> list[ImagePlan]:
+    """The same plans, also where even they do not fit."""
+    plans = _plans(geometry, refs, images, None)
+    if not geometry.facts.counted or _positions(plans) <= context // 2:
+        return plans
+    # fewer tiles never take more positions, so the most that leave half of the context are found by halves
+    most = bisect_right(
+        range(1, max(plan.tiles for plan in plans)),
+        context // 2,
+        key=lambda tiles: _positions(_plans(geometry, refs, images, tiles)),
+    )
+    return _plans(geometry, refs, images, max(1, most))
 
 
 def _plans(

@@ -16,13 +16,11 @@ from service.domain import ChatRequest, Engine, EngineLife, ImageJob, Record
 from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineLost, EngineUnavailable
 from service.pipeline.handover import ImageHandover, Placed
-from service.pipeline.images import ImageReader, usage
+from service.pipeline.images import Images, usage
 from service.pipeline.placeholders import neutralise
 from service.pipeline.suspects import Suspects
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import Span
-
-ROUTE = "/v1/chat/completions"
 
 
 class Pipeline:
@@ -32,7 +30,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        images: ImageReader,
+        images: Images,
         handover: ImageHandover,
         placeholders: Sequence[str],
         engine: Engine,
@@ -69,6 +67,8 @@ class Pipeline:
         try:
             async with asyncio.timeout(self._request_timeout):
                 jobs = await self._images.jobs(request)
+                if request.route.generates:
+                    self._count(jobs)
                 record.images = usage(jobs, [False] * len(jobs))
                 placed, answer, run = await self._ask(request, headers, jobs)
         except TimeoutError:
@@ -81,6 +81,16 @@ class Pipeline:
         return ChatAnswer(
             answer, placed, record, deadline=deadline, on_failure=on_failure, on_finish=on_finish
         )
+
+    def _count(self, jobs: Sequence[ImageJob]) -> None:
+        for job in jobs:
+            self._metrics.image(
+                format=job.image.format,
+                source=job.image.source,
+                detail=job.plan.detail,
+                pixels=job.image.width * job.image.height,
+                tokens=job.plan.tokens,
+            )
 
     async def _ask(
         self, request: ChatRequest, headers: Mapping[str, str], jobs: Sequence[ImageJob]
@@ -132,10 +142,11 @@ class Pipeline:
     async def _open(
         self, request: ChatRequest, headers: Mapping[str, str], payload: Mapping[str, Any]
     ) -> Answer:
-        payload = {**payload, **self._scheduling(request)}
+        if request.route.generates:
+            payload = {**payload, **self._scheduling(request)}
         # an answer that does not stream comes whole: when its first token was made is not known
         with request.record.timings.stage("engine_first_token" if request.stream else "engine_answer"):
-            return await ask(self._engine, ROUTE, payload, headers, stream=request.stream)
+            return await ask(self._engine, request.route, payload, headers, stream=request.stream)
 
     def _scheduling(self, request: ChatRequest) -> dict[str, Any]:
         """Fields that clients may not set: which cached prompts it may meet, and when its turn comes."""
@@ -160,6 +171,8 @@ class ChatAnswer:
         `on_finish` is called when the answer was complete and sound."""
         self.content_type = answer.content_type
         self.images = record.images
+        self.left_out = placed.left_out
+        """Prompt tokens of the images that the engine was not told of, and has not counted."""
         self._answer = answer
         self._scope = placed.scope
         self._timings = record.timings

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pybase64
 
-from service.domain import ChatRequest, Detail, Handle, ImageJob, Lease, SoftTokenEncoder
+from service.domain import ChatRequest, Detail, Handle, ImageJob, Lease, SoftLayout, SoftTokenEncoder
 from service.engine.handles import substitute
 from service.errors import InvalidRequest
 from service.families.base import Geometry
@@ -26,6 +26,8 @@ class Placed:
     """For each image, whether its soft tokens were there already."""
     scope: RequestScope = field(default_factory=RequestScope)
     """What it holds until its answer has ended: leases and a permit. To be closed in every case."""
+    left_out: int = 0
+    """Prompt tokens of its images that the engine is not told of."""
 
 
 class ImageHandover(Protocol):
@@ -61,7 +63,8 @@ class Handles:
             scope.close(finished=False)
             raise
         handles = [Handle(job.key, job.plan.layout) for job in jobs]
-        return Placed(substitute(request.payload, request.images, handles), cached, scope)
+        payload = substitute(request.payload, request.images, handles) if handles else request.payload
+        return Placed(payload, cached, scope)
 
     def forget(self, jobs: Sequence[ImageJob]) -> bool:
         for job in jobs:
@@ -92,6 +95,26 @@ class Handles:
         return tuple(taken.cached for taken in leases)
 
 
+class Measures:
+    """For requests that are only tokenized: layouts to which no soft tokens belong, so that nothing is encoded or held.
+
+    A `stand_in` is put in the place of every image, whatever its size: enough to count by, and as short as can be.
+    """
+
+    def __init__(self, stand_in: SoftLayout | None = None) -> None:
+        self._stand_in = stand_in
+
+    async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
+        layouts = [self._stand_in or job.plan.layout for job in jobs]
+        handles = [Handle(job.key, layout) for job, layout in zip(jobs, layouts, strict=True)]
+        left_out = sum(job.plan.layout.positions for job in jobs) - sum(one.positions for one in layouts)
+        payload = substitute(request.payload, request.images, handles) if handles else request.payload
+        return Placed(payload, tuple(False for _ in jobs), left_out=left_out)
+
+    def forget(self, jobs: Sequence[ImageJob]) -> bool:
+        return False
+
+
 class PassThrough:
     """The engine's own tower encodes the very bytes that were fetched and checked here."""
 
@@ -99,6 +122,8 @@ class PassThrough:
         self._geometry = geometry
 
     async def place(self, request: ChatRequest, jobs: Sequence[ImageJob]) -> Placed:
+        if not jobs:
+            return Placed(request.payload, ())
         # as asked: an image of one tile counts as low whatever was asked, and the engine cuts it the same way
         details = {"low" if ref.detail is Detail.LOW else "high" for ref in request.images}
         options = [self._geometry.processor_options(detail) for detail in sorted(details)]
@@ -114,7 +139,7 @@ class PassThrough:
             parts[ref.part] = {"type": "image_url", "image_url": {"url": data_url(job)}, "uuid": job.key}
             messages[ref.message]["content"] = parts
         ready = {**request.payload, "messages": messages}
-        if options and options[0]:
+        if options[0]:
             ready["mm_processor_kwargs"] = options[0]
         return Placed(ready, tuple(False for _ in jobs))
 

@@ -1,54 +1,44 @@
-"""The images of one request: read, planned to fit the model's context, and named by a content key."""
+"""The images of one request: read, planned to fit the model's context, and named by a content key; or only measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from service.domain import ChatRequest, ImageBytes, ImageJob, ImagePlan, ImageUsage
+from service.domain import ChatRequest, ImageBytes, ImageJob, ImagePlan, ImageUsage, View
 from service.errors import InvalidRequest
 from service.families.base import Geometry
-from service.families.fitting import fit
+from service.families.fitting import as_near_as_can_be, fit
 from service.ingest import Ingest
 from service.ingest.keys import content_key
 from service.pipeline.scope import gather_or_cancel
-from service.telemetry.metrics import Metrics
 
 
+class Images(Protocol):
+    async def jobs(self, request: ChatRequest) -> list[ImageJob]:
+        """What is to become of a request's images, in order. Raises an ImageError or ContextLengthExceeded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class ImageReader:
-    """`fingerprint`, of checkpoint and number format, is part of every key."""
+    """`fingerprint`, of checkpoint and number format, is part of every key; `context` is the model's, in tokens."""
 
-    def __init__(
-        self, ingest: Ingest, geometry: Geometry, metrics: Metrics, *, context: int, fingerprint: str
-    ) -> None:
-        self._ingest = ingest
-        self._geometry = geometry
-        self._metrics = metrics
-        self._context = context
-        self._fingerprint = fingerprint
+    ingest: Ingest
+    geometry: Geometry
+    context: int
+    fingerprint: str
 
     async def jobs(self, request: ChatRequest) -> list[ImageJob]:
-        """The images' bytes, their plans, and the names of what will come of them, in order.
-
-        Raises an ImageError or ContextLengthExceeded.
-        """
+        """The images' bytes, their plans, and the names of what will come of them."""
         if not request.images:
             return []
-        if not self._geometry.facts.takes_images:
-            raise InvalidRequest(f"The model {request.model} takes no images.", param=request.images[0].path)
-        budget = self._ingest.budget()
-        images = await gather_or_cancel(
-            [self._ingest.read(ref, request.record.timings, budget) for ref in request.images]
-        )
+        _must_take_images(self.geometry, request)
+        budget, timings = self.ingest.budget(), request.record.timings
+        images = await gather_or_cancel([self.ingest.read(ref, timings, budget) for ref in request.images])
         budget.check_pixels(images, [ref.path for ref in request.images])
-        plans = fit(self._geometry, request.images, images, self._context)
-        for image, plan in zip(images, plans, strict=True):
-            self._metrics.image(
-                format=image.format,
-                source=image.source,
-                detail=plan.detail,
-                pixels=image.width * image.height,
-                tokens=plan.tokens,
-            )
+        plans = fit(self.geometry, request.images, images, self.context)
         return [
             ImageJob(self._key(request.caller.tenant, image, plan), image, plan, ref.path)
             for ref, image, plan in zip(request.images, images, plans, strict=True)
@@ -56,8 +46,36 @@ class ImageReader:
 
     def _key(self, tenant: str, image: ImageBytes, plan: ImagePlan) -> str:
         return content_key(
-            tenant, self._geometry.facts.fingerprint, self._fingerprint, repr(plan.views), image.data
+            tenant, self.geometry.facts.fingerprint, self.fingerprint, repr(plan.views), image.data
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSizer:
+    """For counting: the same plans from the images' headers, also where they do not fit `context`."""
+
+    ingest: Ingest
+    geometry: Geometry
+    context: int
+
+    async def jobs(self, request: ChatRequest) -> list[ImageJob]:
+        """Plans without bytes. Their keys are numbers and name nothing that is stored."""
+        if not request.images:
+            return []
+        _must_take_images(self.geometry, request)
+        budget, timings = self.ingest.budget(), request.record.timings
+        images = await gather_or_cancel([self.ingest.measure(ref, timings, budget) for ref in request.images])
+        budget.check_pixels(images, [ref.path for ref in request.images])
+        plans = as_near_as_can_be(self.geometry, request.images, images, self.context)
+        return [
+            ImageJob(f"{number:064x}", image, plan, ref.path)
+            for number, (ref, image, plan) in enumerate(zip(request.images, images, plans, strict=True))
+        ]
+
+
+def _must_take_images(geometry: Geometry, request: ChatRequest) -> None:
+    if not geometry.facts.takes_images:
+        raise InvalidRequest(f"The model {request.model} takes no images.", param=request.images[0].path)
 
 
 def usage(jobs: Sequence[ImageJob], cached: Sequence[bool]) -> list[ImageUsage]:
@@ -72,9 +90,24 @@ def _usage(job: ImageJob, cached: bool) -> ImageUsage:
     return ImageUsage(
         width=job.image.width,
         height=job.image.height,
+        processed=(grid.width, grid.height),
+        placement=placement(grid, job.image.width, job.image.height),
         grid=(grid.columns, grid.rows),
         tiles=job.plan.tiles,
         tokens=job.plan.tokens,
         detail=job.plan.detail,
         cached=cached,
+    )
+
+
+def placement(view: View, width: int, height: int) -> tuple[int, int, int, int]:
+    """Where on a view's canvas the whole of an image of `width` × `height` pixels would be: (left, top, width,
+    height)."""
+    left, top, crop_width, crop_height = view.crop or (0, 0, width, height)
+    across, down = view.resize or (view.width, view.height)
+    return (
+        view.offset[0] - round(left * across / crop_width),
+        view.offset[1] - round(top * down / crop_height),
+        round(width * across / crop_width),
+        round(height * down / crop_height),
     )

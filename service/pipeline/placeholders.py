@@ -40,10 +40,11 @@ def neutralise(payload: Mapping[str, Any], placeholders: Sequence[str]) -> Mappi
         for name, value in payload.items()
         if name != "messages"
     }
-    messages = [
-        breaker.message(message, f"messages[{row}]") for row, message in enumerate(payload["messages"])
-    ]
-    return {**broken, "messages": messages} if breaker.found else payload
+    if "messages" in payload:
+        broken["messages"] = [
+            breaker.message(message, f"messages[{row}]") for row, message in enumerate(payload["messages"])
+        ]
+    return broken if breaker.found else payload
 
 
 class _Breaker:

@@ -12,7 +12,7 @@ from service.families import Geometry
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
 from service.pipeline.chat import Pipeline
 from service.pipeline.handover import ImageHandover
-from service.pipeline.images import ImageReader
+from service.pipeline.images import ImageReader, Images
 from service.pipeline.suspects import Suspects
 from service.telemetry.metrics import Metrics
 from service.telemetry.timeline import StageTimings
@@ -114,11 +114,12 @@ def pipeline(
     timeout: float = 60,
     *,
     by_priority: bool = False,
+    images: Images | None = None,
 ) -> Pipeline:
     """The real one, with real reading, around an engine that is a stand-in."""
     ingest = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
     return Pipeline(
-        images=ImageReader(ingest, geometry, metrics, context=4096, fingerprint="model"),
+        images=images or ImageReader(ingest, geometry, context=4096, fingerprint="model"),
         handover=handover,
         placeholders=geometry.facts.placeholders,
         engine=engine,

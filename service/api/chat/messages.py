@@ -1,8 +1,9 @@
 """Chat messages and their content parts, as OpenAI defines them and vLLM 0.32 reads them.
 
-Images are allowed in user and tool messages; the other roles have text only, as in OpenAI's API. Clients send answers
-back with what they have added to them, which is accepted without effect and never forwarded. Whatever else vLLM's chat
-template would see (`uuid`, embeddings, other keys of a text part) is refused.
+Images are allowed in all messages but the assistant's; whether its template has a place for one in a system message is
+the checkpoint's affair. Clients send answers back with what they have added to them, which is accepted without effect
+and never forwarded. Whatever else vLLM's chat template would see (`uuid`, embeddings, other keys of a text part) is
+refused.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import Tag
 
+from service.api.sampling.fields import NO_TENSORS, USE_DETAIL
 from service.api.wire import First, Wire, by_shape, by_value, tag
 from service.domain import Detail
 
-NO_TENSORS = "tensors are not accepted in a request; send the image as image_url"
-USE_DETAIL = "image_url.detail sets the resolution at which an image is read"
-USE_PARTS = "send each image as a part of type image_url in a user or tool message"
+USE_PARTS = "send each image as a part of type image_url"
 ASSISTANT_ONLY = "only an assistant message has it"
 MEDIA = {
     "uuid": "Patchbay identifies cached images by their content",
@@ -50,9 +50,7 @@ ASKING_FOR_NOTHING: dict[str, tuple[object, ...]] = {
 
 class TextPart(Wire):
     ignored = ADDED_TO_PARTS
-    refused = MEDIA | {
-        "image_url": "a text part cannot hold an image; send it as a part of type image_url in a user or tool message"
-    }
+    refused = MEDIA | {"image_url": "a text part cannot hold an image; send it as a part of type image_url"}
 
     type: Literal["text"]
     text: str
@@ -111,10 +109,6 @@ SpokenPart = Annotated[Text | Refusal, by_value("type", "text", "refusal")]
 
 Plain = Annotated[str, Tag(tag("string"))]
 StringOrParts = by_shape("string", "array")
-TextContent = Annotated[
-    Plain | Annotated[list[TextPart], First, Tag(tag("array"))],
-    StringOrParts,
-]
 VisualContent = Annotated[
     Plain | Annotated[list[VisualPart], First, Tag(tag("array"))],
     StringOrParts,
@@ -148,13 +142,13 @@ class _Message(Wire):
 
 class SystemMessage(_Message):
     role: Literal["system"]
-    content: TextContent
+    content: VisualContent
     name: str | None = None
 
 
 class DeveloperMessage(_Message):
     role: Literal["developer"]
-    content: TextContent
+    content: VisualContent
     name: str | None = None
 
 

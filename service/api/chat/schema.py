@@ -6,7 +6,6 @@ What it needs in other words is in `forwarded`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,15 +15,15 @@ from service.api.body import parse_json
 from service.api.chat.arguments import check_arguments
 from service.api.chat.companions import check_companions
 from service.api.chat.fields import ChatFields
-from service.api.chat.forwarded import forwarded
+from service.api.chat.forwarded import LENGTHS, forwarded_chat
 from service.api.chat.messages import ImagePart
+from service.api.chat.template import check_template
 from service.api.constraints.check import check_constraints
 from service.api.limits import RequestLimits
+from service.api.sampling.caps import check_cap, check_caps
 from service.api.sentences import describe, invalid_request
 from service.domain import ANYBODY, Caller, ChatRequest, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, TooManyImages
-
-COMPILED_FIELDS = ("tools", "response_format", "structured_outputs")
 
 
 def parse_chat(
@@ -55,8 +54,8 @@ def json_object(body: bytes, limits: RequestLimits) -> dict[str, Any]:
 def check_messages(payload: Mapping[str, Any], name: str, limits: RequestLimits) -> None:
     """Bounds the conversation in the field `name` before anything looks into it. Raises InvalidRequest."""
     messages = payload.get(name)
-    if isinstance(messages, list) and len(messages) > limits.max_messages:
-        raise _over(name, len(messages), limits.max_messages, "messages")
+    if isinstance(messages, list):
+        check_cap(name, len(messages), limits.max_messages, "messages")
 
 
 def chat_request(
@@ -72,13 +71,15 @@ def chat_request(
         fields = ChatFields.model_validate(payload)
     except ValidationError as error:
         raise invalid_request(error) from None
-    _check_caps(fields, payload, limits)
+    check_caps(fields, payload, limits, LENGTHS)
+    check_cap("top_logprobs", fields.top_logprobs, limits.max_top_logprobs, "alternatives")
     check_companions(fields)
+    check_template(fields.chat_template_kwargs, limits.template_words)
     check_constraints(fields, limits)
     check_arguments(fields, limits)
-    model = _model(fields.model, models, caller)
+    model = served_model(fields.model, models, caller)
     return ChatRequest(
-        payload=forwarded(payload, fields, limits) | {"model": model},
+        payload=forwarded_chat(payload, fields, limits) | {"model": model},
         images=_images(fields, limits),
         model=model,
         stream=bool(fields.stream),
@@ -86,25 +87,6 @@ def chat_request(
         request_id=request_id,
         caller=caller,
     )
-
-
-def _check_caps(fields: ChatFields, payload: Mapping[str, Any], limits: RequestLimits) -> None:
-    stops = len(fields.stop) if isinstance(fields.stop, list) else 0
-    capped = (
-        ("n", fields.n, limits.max_choices, "answers"),
-        ("max_tokens", fields.max_tokens, limits.max_output_tokens, "tokens"),
-        ("max_completion_tokens", fields.max_completion_tokens, limits.max_output_tokens, "tokens"),
-        ("min_tokens", fields.min_tokens, limits.max_output_tokens, "tokens"),
-        ("top_logprobs", fields.top_logprobs, limits.max_top_logprobs, "alternatives"),
-        ("stop", stops, limits.max_stop, "strings"),
-    )
-    for name, value, most, unit in capped:
-        if value is not None and value > most:
-            raise _over(name, value, most, unit)
-    for name in COMPILED_FIELDS:
-        size = len(json.dumps(payload[name])) if payload.get(name) is not None else 0
-        if size > limits.max_schema_bytes:
-            raise _over(name, size, limits.max_schema_bytes, "bytes of JSON")
 
 
 def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
@@ -126,7 +108,8 @@ def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
     return tuple(images)
 
 
-def _model(asked: str | None, models: Sequence[str], caller: Caller) -> str:
+def served_model(asked: str | None, models: Sequence[str], caller: Caller) -> str:
+    """The model that is asked. Raises ModelNotFound."""
     allowed = [name for name in models if may_use(caller, name)]
     if models and not allowed:
         raise ModelNotFound("This API key may not use any of the models that are served here.", param="model")
@@ -144,7 +127,3 @@ def _model(asked: str | None, models: Sequence[str], caller: Caller) -> str:
 
 def may_use(caller: Caller, model: str) -> bool:
     return caller.models is None or model in caller.models
-
-
-def _over(name: str, value: int, most: int, unit: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}: {value} {unit} are too many; at most {most} are allowed.", param=name)

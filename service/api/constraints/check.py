@@ -1,4 +1,4 @@
-"""Everything of a chat request that the engine compiles before it decodes, held to one budget."""
+"""Everything of a request that the engine compiles before it decodes, held to one budget."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from service.api.chat.fields import ChatFields, JsonSchemaFormat, NamedTool, StructuredOutputs
+from service.api.chat.fields import ChatFields, NamedTool
 from service.api.constraints.budget import Budget
 from service.api.constraints.enforced import check_enforced, enforced_part
 from service.api.constraints.grammars import check_grammar
 from service.api.constraints.schemas import check_schema
 from service.api.constraints.tags import check_tag
 from service.api.limits import RequestLimits
+from service.api.sampling.fields import JsonSchemaFormat, SamplingFields, StructuredOutputs
 from service.errors import InvalidRequest
 
 TOOL = 64
@@ -21,10 +22,9 @@ UNCOMPILED = 10
 """Tools whose arguments the model writes freely may be so many times larger: only some engines compile them."""
 
 
-def check_constraints(fields: ChatFields, limits: RequestLimits) -> None:
+def check_constraints(fields: SamplingFields, limits: RequestLimits) -> None:
     """Raises InvalidRequest, which names the schema, pattern or grammar at fault and the bound."""
     budget = Budget(limits.constraints)
-    written = Budget(replace(limits.constraints, max_states=UNCOMPILED * limits.constraints.max_states))
     if isinstance(fields.response_format, JsonSchemaFormat):
         asked, path = fields.response_format.json_schema, "response_format.json_schema.schema"
         check_schema(asked.schema_, path, budget)
@@ -32,7 +32,9 @@ def check_constraints(fields: ChatFields, limits: RequestLimits) -> None:
             check_enforced(asked.schema_ if asked.strict else enforced_part(asked.schema_), path)
     if fields.structured_outputs is not None:
         _check_structured(fields.structured_outputs, "structured_outputs", budget, limits.xgrammar)
-    _check_tools(fields, budget, written)
+    if isinstance(fields, ChatFields):
+        written = Budget(replace(limits.constraints, max_states=UNCOMPILED * limits.constraints.max_states))
+        _check_tools(fields, budget, written)
 
 
 def _check_structured(outputs: StructuredOutputs, path: str, budget: Budget, xgrammar: bool) -> None:

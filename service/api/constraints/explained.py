@@ -1,4 +1,5 @@
-"""What the engine says of a schema, pattern or grammar that it cannot follow, in words for the client."""
+"""What the engine says of a schema, pattern or grammar that it cannot follow, or of an image for which the template has
+no place, in words for the client."""
 
 from __future__ import annotations
 
@@ -16,10 +17,17 @@ _REASON = re.compile(r"(?:into a grammar: |Grammar error: |specification: )(.*)"
 _SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: ")
 """Where in xgrammar's own code an error was found."""
 MAX_REASON = 200
+_MISPLACED = re.compile(r"has \d+ image placeholders for \d+ images|prompt placeholders corresponding to")
 
 
 def explained(error: EngineRejected, payload: Mapping[str, Any]) -> PatchbayError:
-    """`error`, or what it means when it is about a constraint of `payload`."""
+    """`error`, or what it means when it is about a constraint of `payload` or about where its images are."""
+    if _MISPLACED.search(error.message) and (place := _beside_the_question(payload)):
+        return InvalidRequest(
+            f"{place}: the checkpoint's chat template has no place for images in a system message; send it in a user "
+            "message.",
+            param=place,
+        )
     path = _constraint(payload)
     if path is None or not _REFUSED.search(error.message):
         return error
@@ -36,3 +44,14 @@ def _constraint(payload: Mapping[str, Any]) -> str | None:
     if (payload.get("response_format") or {}).get("type") == "json_schema":
         return "response_format.json_schema.schema"
     return "tools" if payload.get("tools") else None
+
+
+def _beside_the_question(payload: Mapping[str, Any]) -> str | None:
+    """The first image in a message that is neither the user's nor a tool's."""
+    for row, message in enumerate(payload.get("messages") or ()):
+        content = message.get("content")
+        if message.get("role") in ("system", "developer") and isinstance(content, list):
+            for column, part in enumerate(content):
+                if part.get("type") == "image_url":
+                    return f"messages[{row}].content[{column}]"
+    return None

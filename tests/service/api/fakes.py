@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
@@ -13,15 +13,21 @@ from starlette.types import ASGIApp, Message
 
 from service.api import Backend, RequestLimits, build_admin, build_api
 from service.api.ports import ChatService, EngineMetrics
-from service.domain import ChatRequest, ImageUsage
+from service.domain import ChatRequest, ImageUsage, TokenCount
 from service.keys import KeyStore
 from service.pipeline.admission import Admission
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Tracing
 from tests.waiting import DEADLOCK
 
-LOW = ImageUsage(width=40, height=30, grid=(1, 1), tiles=1, tokens=16, detail="low", cached=False)
-HIGH = ImageUsage(width=640, height=480, grid=(3, 3), tiles=10, tokens=160, detail="high", cached=True)
+LOW = ImageUsage(
+    **{"width": 40, "height": 30, "processed": (224, 224), "placement": (0, 0, 224, 224)},
+    **{"grid": (1, 1), "tiles": 1, "tokens": 16, "detail": "low", "cached": False},
+)
+HIGH = ImageUsage(
+    **{"width": 640, "height": 480, "processed": (672, 672), "placement": (0, 84, 672, 504)},
+    **{"grid": (3, 3), "tiles": 10, "tokens": 160, "detail": "high", "cached": True},
+)
 
 Step = bytes | BaseException | asyncio.Event
 """A chunk to yield, a failure to raise, or an event to wait for."""
@@ -79,6 +85,44 @@ class Service:
         return self.reply
 
 
+class Tokenizer:
+    """Counts `count` once `gate` is open; remembers what it was asked and whether it was cancelled."""
+
+    ANSWER: ClassVar[dict[str, Any]] = {
+        "count": 2,
+        "max_model_len": 4096,
+        "tokens": [5, 6],
+        "token_strs": None,
+    }
+
+    def __init__(self, count: TokenCount | BaseException) -> None:
+        self.counted = count
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked: list[tuple[ChatRequest, Mapping[str, str]]] = []
+        self.asking = asyncio.Event()
+        self.cancelled = False
+
+    async def count(self, request: ChatRequest, headers: Mapping[str, str]) -> TokenCount:
+        await self._wait(request, headers)
+        if isinstance(self.counted, BaseException):
+            raise self.counted
+        return self.counted
+
+    async def ask(self, request: ChatRequest, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        await self._wait(request, headers)
+        return self.ANSWER
+
+    async def _wait(self, request: ChatRequest, headers: Mapping[str, str]) -> None:
+        self.asked.append((request, headers))
+        self.asking.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
 class Catalog:
     def __init__(self, *names: str) -> None:
         self._names = names
@@ -112,6 +156,7 @@ class Harness:
         keys: KeyStore | None = None,
         health: Health | None = None,
         pipeline: ChatService | None = None,
+        tokenizer: Tokenizer | None = None,
         engine: EngineMetrics | None = None,
         tracing: Tracing | None = None,
         show_metrics: bool = True,
@@ -121,10 +166,12 @@ class Harness:
     ) -> None:
         """`pipeline` takes the place of the service that gives `reply`; `keys` that of the list `api_keys`."""
         self.service = Service(reply or Reply(b"{}"), gate)
+        self.tokenizer = tokenizer or Tokenizer(TokenCount(prompt_tokens=1, context=4096, images=[]))
         self.admission = Admission(max_inflight=max_inflight, max_visual_tokens=1000)
         self.registry = CollectorRegistry()
         backend = Backend(
             chat=pipeline or self.service,
+            tokens=self.tokenizer,
             models=Catalog("demo", "org/other"),
             readiness=health or Health(),
             permits=self.admission,

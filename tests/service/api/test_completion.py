@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from service.api.completion import REASONS, Completion, Event, Outcome
 from tests.service.api.fakes import HIGH, LOW, event
 
-COUNTED = {"image_tokens": 176, "image_detail": ["low", "high"]}
+SIZES = [
+    {"width": 40, "height": 30, "processed": [224, 224], "placement": [0, 0, 224, 224], "tokens": 16},
+    {"width": 640, "height": 480, "processed": [672, 672], "placement": [0, 84, 672, 504], "tokens": 160},
+]
+COUNTED = {"image_tokens": 176, "image_detail": ["low", "high"], "images": SIZES}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
 OUTCOME = {"prompt_tokens": 9, "completion_tokens": 3, "cached_tokens": 4}
 
@@ -38,6 +42,15 @@ def test_what_the_engine_counted_stays() -> None:
     assert changed == event(id="1", usage={"prompt_tokens_details": {"cached_tokens": 32} | COUNTED})
     nothing = event(usage={"prompt_tokens_details": None})
     assert with_images(Event(nothing), LOW, HIGH) == event(usage={"prompt_tokens_details": COUNTED})
+
+
+def test_images_are_counted_once() -> None:
+    details = {"cached_tokens": 32, "multimodal_tokens": {"image": 180}}
+    frame = event(id="1", usage={"prompt_tokens_details": details})
+    assert with_images(Event(frame), LOW, HIGH) == event(
+        id="1", usage={"prompt_tokens_details": {"cached_tokens": 32} | COUNTED}
+    )
+    assert with_images(Event(frame)) is frame
 
 
 def test_nothing_is_invented() -> None:

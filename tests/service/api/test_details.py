@@ -59,11 +59,13 @@ async def test_an_answer_in_one_piece_gets_a_member() -> None:
     assert is_whole(details)
     assert details["images"] == [
         {
-            **{"width": 40, "height": 30, "grid": [1, 1], "tiles": 1},
+            **{"width": 40, "height": 30, "processed": [224, 224], "placement": [0, 0, 224, 224]},
+            **{"grid": [1, 1], "tiles": 1},
             **{"tokens": 16, "detail": "low", "cached": False},
         },
         {
-            **{"width": 640, "height": 480, "grid": [3, 3], "tiles": 10},
+            **{"width": 640, "height": 480, "processed": [672, 672], "placement": [0, 84, 672, 504]},
+            **{"grid": [3, 3], "tiles": 10},
             **{"tokens": 160, "detail": "high", "cached": True},
         },
     ]

@@ -15,6 +15,7 @@ from service.errors import (
     QueueFull,
 )
 from tests.service.api.fakes import HIGH, LOW, Call, Harness, Reply, chat, event
+from tests.service.api.test_completion import SIZES
 from tests.waiting import LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +50,8 @@ async def test_a_stream_passes_frame_by_frame() -> None:
     reply = Reply(*[stream[i : i + 7] for i in range(0, len(stream), 7)], images=[LOW])
     harness = Harness(reply)
     call = await chat(harness, stream=True, stream_options={"include_usage": True}).run()
-    counted = {"prompt_tokens": 9, "prompt_tokens_details": {"image_tokens": 16, "image_detail": ["low"]}}
+    details = {"image_tokens": 16, "image_detail": ["low"], "images": SIZES[:1]}
+    counted = {"prompt_tokens": 9, "prompt_tokens_details": details}
     assert call.body == DELTA + DELTA + event(id="1", choices=[], usage=counted) + DONE
     assert (call.status, call.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert call.ended and reply.closed.is_set()

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from service.api.chat import fields, messages
 from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
+from service.api.sampling import fields as sampling
 from service.api.wire import Wire, accepted_fields
 
 IMAGE = chat.ChatCompletionContentPartImageParam
 SENT: list[tuple[type, type[Wire]]] = [
     (completion_create_params.CompletionCreateParamsNonStreaming, fields.ChatFields),
     (completion_create_params.CompletionCreateParamsStreaming, fields.ChatFields),
-    (chat.ChatCompletionStreamOptionsParam, fields.StreamOptions),
+    (chat.ChatCompletionStreamOptionsParam, sampling.StreamOptions),
     (chat.ChatCompletionSystemMessageParam, messages.SystemMessage),
     (chat.ChatCompletionDeveloperMessageParam, messages.DeveloperMessage),
     (chat.ChatCompletionUserMessageParam, messages.UserMessage),
@@ -38,10 +39,10 @@ SENT: list[tuple[type, type[Wire]]] = [
     (chat.ChatCompletionFunctionToolParam, fields.Tool),
     (shared_params.FunctionDefinition, fields.Function),
     (chat.ChatCompletionNamedToolChoiceParam, fields.NamedTool),
-    (shared_params.ResponseFormatText, fields.TextFormat),
-    (shared_params.ResponseFormatJSONObject, fields.JsonObjectFormat),
-    (shared_params.ResponseFormatJSONSchema, fields.JsonSchemaFormat),
-    (typing.get_type_hints(shared_params.ResponseFormatJSONSchema)["json_schema"], fields.JsonSchema),
+    (shared_params.ResponseFormatText, sampling.TextFormat),
+    (shared_params.ResponseFormatJSONObject, sampling.JsonObjectFormat),
+    (shared_params.ResponseFormatJSONSchema, sampling.JsonSchemaFormat),
+    (typing.get_type_hints(shared_params.ResponseFormatJSONSchema)["json_schema"], sampling.JsonSchema),
 ]
 SENT_BACK: list[tuple[type[BaseModel], type[Wire]]] = [
     (chat.ChatCompletionMessage, messages.AssistantMessage),

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.api.chat.fields import NO_EFFECT, ChatFields
+from service.api.chat.fields import ChatFields
 from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
+from service.api.sampling.fields import NO_EFFECT
 from service.domain import Caller, ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, RequestError, TooManyImages
 
@@ -71,6 +72,12 @@ def test_images_are_found_in_every_turn_with_their_places_and_paths() -> None:
         ImageRef("data:,2", Detail.AUTO, 3, 1, "messages[3].content[1].image_url.url"),
         ImageRef("data:,3", Detail.HIGH, 4, 0, "messages[4].content[0].image_url.url"),
     )
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_an_image_may_stand_in_front_of_the_conversation(role: str) -> None:
+    request = parse(messages=[{"role": role, "content": [image("data:,0")]}, USER])
+    assert request.images == (ImageRef("data:,0", Detail.AUTO, 0, 0, "messages[0].content[0].image_url.url"),)
 
 
 def test_what_the_client_wrote_is_what_the_engine_reads() -> None:
@@ -189,7 +196,11 @@ REFUSED = [
     (part(image(min_pixels=1)), "messages[0].content[0].image_url.min_pixels", "detail"),
     (part(image() | {"detail": "low"}), "messages[0].content[0].detail", "inside image_url"),
     (part(image(detail="full")), "messages[0].content[0].image_url.detail", "'low', 'high', 'auto' or"),
-    (part(image(), role="system"), "messages[0].content[0].image_url", "a user or tool message"),
+    (
+        part({**image(), "type": "text", "text": "a"}),
+        "messages[0].content[0].image_url",
+        "a part of type image_url",
+    ),
     (part(image(), role="assistant"), "messages[0].content[0].type", "'text', 'refusal'"),
 ]
 

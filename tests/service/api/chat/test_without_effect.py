@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.chat.fields import HARMLESS, NO_EFFECT, REFUSED, ChatFields
+from service.api.chat.fields import HARMLESS, REFUSED, ChatFields
 from service.api.chat.messages import (
     AssistantMessage,
     CalledFunction,
@@ -24,6 +24,7 @@ from service.api.chat.messages import (
 )
 from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
+from service.api.sampling.fields import NO_EFFECT
 from service.api.wire import accepted_fields
 from service.domain import ChatRequest, Detail, ImageRef
 from service.errors import InvalidRequest

@@ -41,6 +41,28 @@ def test_told(message: str, payload: dict[str, Any], told: str) -> None:
     assert (error.message, error.param) == (told, told.partition(":")[0])
 
 
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
+COUNTED = "the prompt has 0 image placeholders for 1 images: text may not contain the placeholder"
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_an_image_for_which_the_template_has_no_place(role: str) -> None:
+    payload = {
+        "messages": [{"role": "user", "content": [PICTURE]}, {"role": role, "content": ["?", PICTURE]}]
+    }
+    payload["messages"][1]["content"][0] = {"type": "text", "text": "?"}
+    error = explained(EngineRejected(COUNTED, status=400), payload)
+    assert error.param == "messages[1].content[1]" and "send it in a user message" in error.message
+
+
+@pytest.mark.parametrize(
+    "messages", [[], [{"role": "system", "content": "be kind"}], [{"role": "user", "content": [PICTURE]}]]
+)
+def test_other_miscounts_stay_as_they_are(messages: list[Any]) -> None:
+    error = EngineRejected(COUNTED, status=400)
+    assert explained(error, {"messages": messages}) is error
+
+
 @pytest.mark.parametrize("payload", [{}, REGEX, {"response_format": {"type": "text"}}])
 def test_other_refusals_stay_as_they_are(payload: dict[str, Any]) -> None:
     error = EngineRejected("temperature must be less", status=400)

@@ -1,0 +1,99 @@
+"""Pieces of OpenAPI schemas that the documents of several routes are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from service import errors
+from service.api.error_table import by_status
+
+Document = dict[str, Any]
+REF = "#/components/schemas/"
+JSON, EVENTS = "application/json", "text/event-stream"
+STRING: Document = {"type": "string"}
+COUNT: Document = {"type": "integer", "minimum": 0}
+REQUEST_ID: Document = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "1 to 128 letters, digits or ._:- that name the request in the answer, the log and the traces. "
+    "Generated if it is absent or malformed.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+}
+TRACE: Document = {
+    "name": "traceparent",
+    "in": "header",
+    "description": "W3C trace context, continued if tracing is enabled.",
+    "schema": STRING,
+}
+
+
+def json_object(properties: Document, *required: str) -> Document:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def array_of(item: Document, length: int | None = None) -> Document:
+    bounds = {} if length is None else {"minItems": length, "maxItems": length}
+    return {"type": "array", "items": item, **bounds}
+
+
+def or_null(schema: Document) -> Document:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def content(kind: str, schema: Document) -> Document:
+    return {"content": {kind: {"schema": schema}}}
+
+
+def asked(schema: Document) -> Document:
+    """A body that must be there."""
+    return {"required": True, **content(JSON, schema)}
+
+
+def answered(description: str, schema: Document) -> Document:
+    """The answer to a request to the model, or all that can be wrong with it."""
+    return {
+        "200": {
+            "description": description,
+            "headers": {"X-Request-Id": {"schema": STRING}},
+            **content(JSON, schema),
+        },
+        **dict(error_responses()),
+    }
+
+
+def error_responses() -> Iterator[tuple[str, Document]]:
+    for status, kinds in by_status().items():
+        codes = [kind.code for kind in kinds]
+        response = {"description": ", ".join(codes), **content(JSON, {"$ref": REF + "Error"})}
+        if any(issubclass(kind, errors.Busy) for kind in kinds):
+            response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": COUNT}}
+        yield str(status), response
+
+
+def image_sizes() -> Document:
+    """Properties: an image as it was sent and as the model sees it."""
+    return {
+        "width": {**COUNT, "description": "Pixels as sent, upright."},
+        "height": COUNT,
+        "processed": {
+            **array_of(COUNT, 2),
+            "description": "Width and height, in pixels, of the canvas on which the model sees the image; of several, "
+            "the one with the highest resolution.",
+        },
+        "placement": {
+            **array_of({"type": "integer"}, 4),
+            "description": "Left, top, width and height of the whole image on that canvas; what lies beyond the canvas "
+            "was cut off.",
+        },
+        "tokens": {**COUNT, "description": "Soft tokens."},
+    }
+
+
+def image_cuts() -> Document:
+    """Properties: how an image is cut into tiles."""
+    return {
+        "detail": {"enum": ["low", "high"], "description": "The level of detail that is applied."},
+        "grid": {**array_of(COUNT, 2), "description": "Columns and rows of tiles, not counting a thumbnail."},
+        "tiles": {**COUNT, "description": "Number of tiles, including a thumbnail."},
+    }

@@ -1,0 +1,1 @@
+"""What chat requests and completions have in common: fields, their ranges and companions, what is forwarded."""
