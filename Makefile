@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e fuzz drills check format docs bench image lock clean \
+.PHONY: help setup setup-test serve test unit families e2e fuzz drills check format docs bench image lock sbom clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -82,9 +82,17 @@ bench: setup-test  ## check and time every kernel and the encoders
 image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
 	@deploy/image.sh $(TARGETS)
 
-lock: setup-test  ## update the pinned versions that the images install
+lock: setup-test  ## update the pinned versions that the images install, and the locks with hashes for each extra
 	$(VENV)/python deploy/lock.py cpu > .venv/cpu.txt && mv .venv/cpu.txt deploy/constraints/cpu.txt
 	$(VENV)/python deploy/lock.py cuda > .venv/cuda.txt && mv .venv/cuda.txt deploy/constraints/cuda.txt
+	$(VENV)/python deploy/locks.py $(ARGS)
+
+sbom: setup-test  ## bills of materials (CycloneDX) of what is locked for each extra, in build/sbom
+	@mkdir -p build/sbom
+	@for lock in deploy/locks/*.txt; do \
+	  $(VENV)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
+	    -o build/sbom/patchbay-$$(basename $$lock .txt).cdx.json $$lock; \
+	done
 
 clean:  ## delete the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
