@@ -18,6 +18,7 @@ from service.errors import InvalidRequest
 MAX_QUOTE = 40
 MAX_NAME = 64
 MAX_PATH = 512
+IMAGE_FORM = 'An image is written {"type": "image_url", "image_url": {"url": "…"}}.'
 LIST_OF_FIELDS = "docs/api.md and /openapi.json list the accepted fields"
 
 IN_JSON_WORDS = {
@@ -82,10 +83,11 @@ def _unknown_field(parent: str, context: dict[str, Any]) -> InvalidRequest:
 
 def _unknown_value(parent: str, key: str, allowed: str, received: dict[str, Any]) -> InvalidRequest:
     path = child(parent, key)
+    form = f" {IMAGE_FORM}" if "'image_url'" in allowed else ""
     if key not in received:
-        return InvalidRequest(f"{path} is required: one of {allowed}.", param=path)
+        return InvalidRequest(f"{path} is required: one of {allowed}.{form}", param=path)
     return InvalidRequest(
-        f"{path} should be one of {allowed}; received {describe(received[key])}.", param=path
+        f"{path} should be one of {allowed}; received {describe(received[key])}.{form}", param=path
     )
 
 

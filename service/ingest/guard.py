@@ -56,13 +56,15 @@ class ParsedURL:
 def check_url(url: str, policy: URLPolicy, path: str, *, what: str = "The image URL") -> ParsedURL:
     """Parses `url` and refuses what must not be fetched. The addresses of a host name are checked on resolution.
 
-    `what` it is begins the sentences. Raises URLNotAllowed with `path`.
+    White space behind it is passed over, and blanks within it are percent-encoded, as browsers do. `what` it is begins
+    the sentences. Raises URLNotAllowed with `path`.
     """
+    url = url.rstrip(" \t\n\f\r").replace(" ", "%20")
     parts = _PARTS.match(url) if _clean(url) else None
     if parts is None:
         raise URLNotAllowed(
             f"{what} is malformed: expected http:// or https:// and a host, at most "
-            f"{_LONGEST_URL} characters, without spaces, control characters or backslashes.",
+            f"{_LONGEST_URL} characters, without control characters or backslashes.",
             param=path,
         )
     if parts["scheme"].lower() not in ("http", "https"):

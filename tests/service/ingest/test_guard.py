@@ -38,6 +38,8 @@ def check(url: str, policy: URLPolicy = PUBLIC) -> ParsedURL:
         ("http://good.com?@evil.com/", "http://good.com/?@evil.com/", "good.com", 80),
         ("http://bücher.example/ä", "http://xn--bcher-kva.example/%C3%A4", "xn--bcher-kva.example", 80),
         ("http://8.8.8.8:1/x", "http://8.8.8.8:1/x", "8.8.8.8", 1),
+        ("http://good.com/my own%2F.png?a b \n", "http://good.com/my%20own%2F.png?a%20b", "good.com", 80),
+        ("http://good.com/an ä", "http://good.com/an%20%C3%A4", "good.com", 80),
         ("http://[2606:2800::1]:80/", "http://[2606:2800::1]/", "2606:2800::1", 80),
         # signatures are computed over exact bytes
         ("http://e.com/a%2Fb/../c?s=%2b+%7E&t=a/b", "http://e.com/a%2Fb/../c?s=%2b+%7E&t=a/b", "e.com", 80),
@@ -63,7 +65,7 @@ MALFORMED = [
     "http:\\\\evil.com/",
     "http://good.com\\.evil.com/",
     " http://good.com/",
-    "http://good.com/a b",
+    "http://good com/",
     "http://good.com/\ta",
     "http://good\n.com/",
     "http://good.com/\r\nHost: evil.com",
