@@ -40,7 +40,8 @@ families: setup-test  ## every model family against transformers' processors, on
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30
 
-fuzz: setup-test  ## ten thousand hostile requests against a real engine, some ten minutes; ARGS="..." are passed on
+fuzz: setup-test  ## requests made from the API's document, then ten thousand hostile ones against a real engine
+	$(VENV)/python -m tests.service.api.conformance
 	$(VENV)/python -m tests.fuzz $(ARGS)
 
 drills: setup-test  ## what breaks in production, one after another: what clients see, and how long it takes to heal

@@ -27,6 +27,7 @@ from service.api.openapi_parts import (
     image_cuts,
     image_sizes,
     json_object,
+    refusals,
 )
 from service.api.tokenize.document import token_paths, token_schemas
 
@@ -85,12 +86,18 @@ _DETAILS = {
 }
 
 
+_EVENT = json_object(
+    {"data": {**STRING, "description": "A chunk of the answer as JSON; in the last event, `[DONE]`."}}, "data"
+)
+"""One of the events of a stream: OpenAPI before 3.2 has the schema of a stream describe each."""
+
+
 def _generates(summary: str, request: str, completion: str) -> Document:
     responses = answered(
         "The answer; if `stream` is true, server-sent events that end with `data: [DONE]`.",
         {"$ref": REF + completion},
     )
-    responses["200"]["content"][EVENTS] = {"schema": STRING}
+    responses["200"]["content"][EVENTS] = {"schema": _EVENT}
     operation = {
         "summary": summary,
         "parameters": [REQUEST_ID, TRACE, _DETAILS],
@@ -106,7 +113,10 @@ def _models() -> Document:
     )
     return {
         "summary": "List the models that are served.",
-        "responses": {"200": {"description": "The models.", **content(JSON, listed)}},
+        "responses": {
+            "200": {"description": "The models.", **content(JSON, listed)},
+            **refusals(errors.Unauthorized, errors.EngineUnavailable),
+        },
     }
 
 
@@ -116,7 +126,7 @@ def _model() -> Document:
         "parameters": [{"name": "name", "in": "path", "required": True, "schema": STRING}],
         "responses": {
             "200": {"description": "The model.", **content(JSON, {"$ref": REF + "Model"})},
-            "404": {"description": "model_not_found", **content(JSON, {"$ref": REF + "Error"})},
+            **refusals(errors.Unauthorized, errors.ModelNotFound, errors.EngineUnavailable),
         },
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service import errors
@@ -18,7 +18,7 @@ REQUEST_ID: Document = {
     "in": "header",
     "description": "1 to 128 letters, digits or ._:- that name the request in the answer, the log and the traces. "
     "Generated if it is absent or malformed.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "schema": STRING,
 }
 TRACE: Document = {
     "name": "traceparent",
@@ -64,11 +64,25 @@ def answered(description: str, schema: Document) -> Document:
 
 def error_responses() -> Iterator[tuple[str, Document]]:
     for status, kinds in by_status().items():
-        codes = [kind.code for kind in kinds]
-        response = {"description": ", ".join(codes), **content(JSON, {"$ref": REF + "Error"})}
-        if any(issubclass(kind, errors.Busy) for kind in kinds):
-            response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": COUNT}}
-        yield str(status), response
+        yield str(status), _refusal(kinds)
+
+
+def refusals(*kinds: type[errors.PatchbayError]) -> Document:
+    """Those of a route that can meet few errors, by status."""
+    return {
+        str(status): _refusal([kind])
+        for status, all_kinds in by_status().items()
+        for kind in kinds
+        if kind in all_kinds
+    }
+
+
+def _refusal(kinds: Sequence[type[errors.PatchbayError]]) -> Document:
+    codes = ", ".join(kind.code for kind in kinds)
+    response: Document = {"description": codes, **content(JSON, {"$ref": REF + "Error"})}
+    if any(issubclass(kind, errors.Busy) for kind in kinds):
+        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": COUNT}}
+    return response
 
 
 def image_sizes() -> Document:

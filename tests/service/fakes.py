@@ -115,9 +115,10 @@ def pipeline(
     *,
     by_priority: bool = False,
     images: Images | None = None,
+    policy: URLPolicy | None = None,
 ) -> Pipeline:
     """The real one, with real reading, around an engine that is a stand-in."""
-    ingest = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
+    ingest = Ingest(Fetcher(policy or URLPolicy(), FetchLimits()), ImageLimits())
     return Pipeline(
         images=images or ImageReader(ingest, geometry, context=4096, fingerprint="model"),
         handover=handover,
