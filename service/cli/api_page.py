@@ -55,7 +55,7 @@ curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/
  "choices": [{"index": 0, "message": {"role": "assistant", "content": "red", …}, "finish_reason": "stop", …}],
  "usage": {"prompt_tokens": 177, "total_tokens": 179, "completion_tokens": 2,
            "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 160, "image_detail": ["high"], "images": [
-             {"width": 224, "height": 224, "processed": [224, 224], "placement": [0, 0, 224, 224], "tokens": 160}]}}, …}
+             {"width": 278, "height": 278, "processed": [336, 336], "placement": [0, 0, 336, 336], "tokens": 160}]}}, …}
 ```
 
 Images are parts of type `image_url` in all messages but the assistant's (in a system message, if the checkpoint's chat
@@ -94,8 +94,8 @@ COUNTING = """
 ```json
 {"model": "patchbay-demo", "prompt_tokens": 177, "text_tokens": 17, "image_tokens": 160, "openai_image_tokens": 255,
  "max_model_len": 4096, "fits": true,
- "images": [{"path": "messages[0].content[0].image_url.url", "width": 224, "height": 224, "processed": [224, 224],
-             "placement": [0, 0, 224, 224], "detail": "high", "grid": [3, 3], "tiles": 10, "tokens": 160,
+ "images": [{"path": "messages[0].content[0].image_url.url", "width": 278, "height": 278, "processed": [336, 336],
+             "placement": [0, 0, 336, 336], "detail": "high", "grid": [3, 3], "tiles": 10, "tokens": 160,
              "openai_tokens": 255}]}
 ```
 

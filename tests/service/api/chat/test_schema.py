@@ -203,7 +203,11 @@ REFUSED = [
     ),
     (part(image(), role="assistant"), "messages[0].content[0].type", "'text', 'refusal'"),
     (part({"type": "input_image", "image_url": "x"}), "messages[0].content[0].type", "An image is written {"),
-    (part({"image_url": {"url": "x"}}), "messages[0].content[0].type", '{"type": "image_url", "image_url": {"url"'),
+    (
+        part({"image_url": {"url": "x"}}),
+        "messages[0].content[0].type",
+        '{"type": "image_url", "image_url": {"url"',
+    ),
 ]
 
 
