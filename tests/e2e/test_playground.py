@@ -31,7 +31,7 @@ def page(driver: webdriver.Chrome, patchbay: Server) -> Iterator[Page]:
 
 
 def test_a_scene_is_asked_about_and_answered(page: Page) -> None:
-    assert page.text("#model") == "patchbay-demo"
+    page.until("#model", "patchbay-demo")
     page.button("Small writing").click()
     page.until("figcaption", "small.png")
     page.find("input[value=high]").click()
