@@ -10,6 +10,7 @@ PatchbayError
 │   ├── MalformedRequest         what arrived is not HTTP/1.1
 │   ├── Unauthorized             no API key, or one that is not accepted
 │   ├── ModelNotFound            the model is not served here
+│   ├── NotStored                what was asked for would have to be stored, and nothing is
 │   ├── RequestBlocked           the engine died twice while it was in progress
 │   ├── ContextLengthExceeded    images and text do not fit into the model's context
 │   └── ImageError               about one image
@@ -111,6 +112,10 @@ class Unauthorized(RequestError):
 
 class ModelNotFound(RequestError):
     code = "model_not_found"
+
+
+class NotStored(RequestError):
+    code = "not_stored"
 
 
 class RequestBlocked(RequestError):

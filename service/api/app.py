@@ -20,7 +20,14 @@ from service.api.generation import Generation
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
 from service.api.ports import Backend
-from service.api.routes import about_routes, health_routes, metrics_routes, openai_routes, token_routes
+from service.api.routes import (
+    about_routes,
+    anthropic_routes,
+    health_routes,
+    metrics_routes,
+    openai_routes,
+    token_routes,
+)
 from service.api.tokenize.route import Tokenization
 from service.errors import InvalidRequest, PatchbayError
 from service.keys import KeyStore
@@ -51,6 +58,7 @@ def build_api(
     api.include_router(openai_routes(generation, backend.models, authenticate))
     tokenization = Tokenization(backend.tokens, backend.permits, backend.models, limits, metrics)
     api.include_router(token_routes(tokenization, authenticate))
+    api.include_router(anthropic_routes(generation, tokenization, authenticate))
     api.include_router(health_routes(backend.readiness))
     api.include_router(about_routes())
     if show_metrics:
@@ -63,7 +71,7 @@ def build_api(
             allow_origins=list(allowed_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "request-id", "retry-after"],
             max_age=600,
         )
     return api
@@ -93,14 +101,16 @@ def _application(metrics: Metrics, tracing: Tracing | None, lifespan: Lifespan[F
     async def refuse(request: Request, error: PatchbayError) -> Response:
         exchange = exchange_of(request.scope)
         exchange.failed(error)
-        return error_response(explain(error, exchange.request_id, metrics))
+        return error_response(explain(error, exchange.request_id, metrics), exchange)
 
     @api.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:
-        return http_error_response(error, where_to_go(request, api) if error.status_code == 404 else None)
+        told = where_to_go(request, api) if error.status_code == 404 else None
+        return http_error_response(error, told, exchange_of(request.scope))
 
     @api.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(InvalidRequest("The path or the query string of the request is malformed."))
+        told = InvalidRequest("The path or the query string of the request is malformed.")
+        return error_response(told, exchange_of(request.scope))
 
     return api

@@ -1,4 +1,5 @@
-"""API keys as bearer tokens. A dependency of the `/v1` router, so that it guards whatever is routed there."""
+"""API keys as bearer tokens, or in the header of Anthropic's clients. A dependency of the `/v1` router, so that it
+guards whatever is routed there."""
 
 from __future__ import annotations
 
@@ -16,4 +17,7 @@ class Authentication:
 
     def __call__(self, request: Request) -> None:
         """Raises Unauthorized."""
-        exchange_of(request.scope).caller = self._keys.caller(request.headers.get("authorization"))
+        authorization, key = request.headers.get("authorization"), request.headers.get("x-api-key")
+        if authorization is None and key is not None:
+            authorization = f"Bearer {key}"
+        exchange_of(request.scope).caller = self._keys.caller(authorization)

@@ -99,7 +99,7 @@ class Completion:
 
     def encode(self) -> bytes:
         """The bytes as they came, unless something was added."""
-        return _json(self.members) if self._changed else self._body
+        return compact(self.members) if self._changed else self._body
 
 
 class Event(Completion):
@@ -126,7 +126,7 @@ class Event(Completion):
         """One more event of the same answer: a chunk without choices that says what the request cost."""
         members = self.members or {}
         envelope = {name: members[name] for name in ENVELOPE if name in members}
-        return DATA + _json(envelope | {"choices": [], MEMBER: details_of(record)}) + END
+        return DATA + compact(envelope | {"choices": [], MEMBER: details_of(record)}) + END
 
 
 def sizes(image: ImageUsage) -> dict[str, Any]:
@@ -140,5 +140,6 @@ def sizes(image: ImageUsage) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
+def compact(value: Any) -> bytes:
+    """JSON without white space."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

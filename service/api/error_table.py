@@ -19,6 +19,7 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.MalformedRequest: "what arrived is not HTTP/1.1",
     errors.Unauthorized: "the API key is missing or not accepted",
     errors.ModelNotFound: "the model is not served here, or not for this API key",
+    errors.NotStored: "nothing is stored here, so nothing can be retrieved, continued or deleted",
     errors.RequestBlocked: "the engine died twice in a row while this very request was in progress; for "
     "`block_seconds` it is not tried again",
     errors.ContextLengthExceeded: "images and text exceed the model's context; the message gives each image's tokens",

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from service import errors
+from service.api.anthropic.errors import in_anthropics_words
+from service.api.exchange import Exchange
 from service.errors import Busy, EngineRejected, ImageError, PatchbayError, RequestError
 from service.telemetry.logs import where
 from service.telemetry.metrics import Metrics
@@ -29,6 +31,7 @@ STATUS: dict[type[PatchbayError], int] = {
     errors.HeadersTimeout: 408,
     errors.Unauthorized: 401,
     errors.ModelNotFound: 404,
+    errors.NotStored: 404,
     errors.RequestBlocked: 422,
     errors.MediaFetchFailed: 424,
     errors.Busy: 429,
@@ -60,7 +63,8 @@ def error_object(error: PatchbayError) -> dict[str, Any]:
     return {"error": told if error.cause is None else {**told, "cause": error.cause}}
 
 
-def error_response(error: PatchbayError) -> JSONResponse:
+def error_response(error: PatchbayError, exchange: Exchange | None = None) -> JSONResponse:
+    """In the words of the dialect of `exchange`; in OpenAI's where there is none."""
     status = status_of(error)
     headers = {}
     if isinstance(error, Busy):
@@ -70,16 +74,19 @@ def error_response(error: PatchbayError) -> JSONResponse:
     if status in (408, 413):
         # the rest of the body is not read; without this header the server would continue to receive it
         headers["connection"] = "close"
-    return JSONResponse(error_object(error), status, headers)
+    return JSONResponse(_in_words(error_object(error), status, exchange), status, headers)
 
 
-def http_error_response(error: HTTPException, message: str | None = None) -> JSONResponse:
-    """Errors of the router itself (no such path, wrong method), in OpenAI's format; `message` if there is a better one
+def http_error_response(
+    error: HTTPException, message: str | None = None, exchange: Exchange | None = None
+) -> JSONResponse:
+    """Errors of the router itself (no such path, wrong method), in the same format; `message` if there is a better one
     than the status's own phrase."""
     phrase = HTTPStatus(error.status_code).phrase
     message = message or (error.detail if error.detail != phrase else f"{phrase}.")
     body = {"message": message, "type": RequestError.type, "param": None, "code": _snake(phrase)}
-    return JSONResponse({"error": body}, error.status_code, error.headers)
+    told = _in_words({"error": body}, error.status_code, exchange)
+    return JSONResponse(told, error.status_code, error.headers)
 
 
 def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayError:
@@ -100,6 +107,12 @@ def explain(error: Exception, request_id: str, metrics: Metrics) -> PatchbayErro
                 f"Patchbay failed to process this request. Its log has the reason under request id {request_id}."
             )
     return error
+
+
+def _in_words(openais: dict[str, Any], status: int, exchange: Exchange | None) -> dict[str, Any]:
+    if exchange is None or not exchange.anthropic:
+        return openais
+    return in_anthropics_words(openais, status, exchange.request_id)
 
 
 def _snake(phrase: str) -> str:

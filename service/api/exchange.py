@@ -19,6 +19,8 @@ from service.errors import PatchbayError
 from service.telemetry.spans import RequestSpan
 
 KEY = "patchbay.exchange"
+MESSAGES = "/v1/messages/"
+"""Where Anthropic's dialect is spoken."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -36,6 +38,8 @@ class Exchange:
     caller: Caller = ANYBODY
     model: str = ""
     """The model that was requested; empty for requests that are not for a model."""
+    anthropic: bool = False
+    """Whether it is in Anthropic's dialect, in which errors and the id's header have other names."""
     stream: bool = False
     details: bool = False
     """Whether the client asked for the request's cost: see the module `details`."""
@@ -58,7 +62,11 @@ def begin(scope: Scope) -> Exchange:
     headers = Headers(scope=scope)
     given = headers.get("x-request-id", "")
     request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
-    exchange = Exchange(request_id, {"x-request-id": request_id} | _trace(headers))
+    exchange = Exchange(
+        request_id,
+        {"x-request-id": request_id} | _trace(headers),
+        anthropic=f"{scope['path']}/".startswith(MESSAGES),
+    )
     scope[KEY] = exchange
     return exchange
 

@@ -45,6 +45,8 @@ class Exchanges:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = exchange.request_id
                 headers["x-content-type-options"] = "nosniff"
+                if exchange.anthropic:
+                    headers["request-id"] = exchange.request_id
             await send(message)
 
         try:
@@ -55,7 +57,7 @@ class Exchanges:
             if started:
                 # too late for a status: the server logs what is raised and closes the connection, which the client sees
                 raise BrokenOff(f"request {exchange.request_id} failed in the middle of its answer") from None
-            await error_response(told)(scope, receive, send_with_headers)
+            await error_response(told, exchange)(scope, receive, send_with_headers)
         finally:
             self._close(scope, exchange, exchange.status or (started[0] if started else 500))
 

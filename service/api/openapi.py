@@ -8,28 +8,28 @@ Patchbay adds and leaves the rest to the engine, whose JSON is passed on. It is 
 from __future__ import annotations
 
 from service import __version__, errors
+from service.api.anthropic.document import message_paths, message_schemas
 from service.api.chat.fields import ChatFields
 from service.api.completions.document import completion_schemas
-from service.api.details import HEADER, MEMBER
+from service.api.details import MEMBER
 from service.api.openapi_parts import (
     COUNT,
-    EVENTS,
     JSON,
     REF,
-    REQUEST_ID,
     STRING,
-    TRACE,
     Document,
-    answered,
     array_of,
-    asked,
     content,
+    generates,
     image_cuts,
     image_sizes,
     json_object,
     refusals,
 )
+from service.api.responses.document import response_paths, response_schemas
 from service.api.tokenize.document import token_paths, token_schemas
+
+DONE = "`data: [DONE]`"
 
 
 def document() -> Document:
@@ -40,14 +40,18 @@ def document() -> Document:
         "info": {
             "title": "Patchbay",
             "version": __version__,
-            "summary": "Vision-language models behind OpenAI's API.",
+            "summary": "Vision-language models behind OpenAI's and Anthropic's APIs.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
-            "/v1/chat/completions": _generates(
-                "Answer a conversation that may contain images.", "ChatCompletionRequest", "ChatCompletion"
+            "/v1/chat/completions": generates(
+                "Answer a conversation that may contain images.",
+                *("ChatCompletionRequest", "ChatCompletion"),
+                last=DONE,
             ),
-            "/v1/completions": _generates("Go on with a text.", "CompletionRequest", "Completion"),
+            "/v1/completions": generates("Go on with a text.", "CompletionRequest", "Completion", last=DONE),
+            **response_paths(),
+            **message_paths(),
             **token_paths(),
             "/v1/models": {"get": _models()},
             "/v1/models/{name}": {"get": _model()},
@@ -69,42 +73,18 @@ def document() -> Document:
                 "Details": _details(),
                 **completion_schemas(),
                 **token_schemas(),
+                **response_schemas(),
+                **message_schemas(),
                 "Error": _error(),
                 "Model": json_object({"id": STRING, "object": {"const": "model"}}, "id", "object"),
             },
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "anthropicKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"anthropicKey": []}],
     }
-
-
-_DETAILS = {
-    "name": HEADER,
-    "in": "header",
-    "description": f"1: the answer reports in `{MEMBER}` what the request cost; a stream does so in its last chunk.",
-    "schema": {"enum": ["0", "1"], "default": "0"},
-}
-
-
-_EVENT = json_object(
-    {"data": {**STRING, "description": "A chunk of the answer as JSON; in the last event, `[DONE]`."}}, "data"
-)
-"""One of the events of a stream: OpenAPI before 3.2 has the schema of a stream describe each."""
-
-
-def _generates(summary: str, request: str, completion: str) -> Document:
-    responses = answered(
-        "The answer; if `stream` is true, server-sent events that end with `data: [DONE]`.",
-        {"$ref": REF + completion},
-    )
-    responses["200"]["content"][EVENTS] = {"schema": _EVENT}
-    operation = {
-        "summary": summary,
-        "parameters": [REQUEST_ID, TRACE, _DETAILS],
-        "requestBody": asked({"$ref": REF + request}),
-        "responses": responses,
-    }
-    return {"post": operation}
 
 
 def _models() -> Document:

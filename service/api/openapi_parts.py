@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service import errors
+from service.api.details import HEADER, MEMBER
 from service.api.error_table import by_status
 
 Document = dict[str, Any]
@@ -26,6 +27,19 @@ TRACE: Document = {
     "description": "W3C trace context, continued if tracing is enabled.",
     "schema": STRING,
 }
+
+DETAILS: Document = {
+    "name": HEADER,
+    "in": "header",
+    "description": f"1: the answer reports in `{MEMBER}` what the request cost; a stream does so in its last event.",
+    "schema": {"enum": ["0", "1"], "default": "0"},
+}
+EVENT: Document = {
+    "type": "object",
+    "properties": {"data": {**STRING, "description": "JSON; OpenAI's completions end with `[DONE]`."}},
+    "required": ["data"],
+}
+"""One of the events of a stream: OpenAPI before 3.2 has the schema of a stream describe each."""
 
 
 def json_object(properties: Document, *required: str) -> Document:
@@ -50,7 +64,7 @@ def asked(schema: Document) -> Document:
     return {"required": True, **content(JSON, schema)}
 
 
-def answered(description: str, schema: Document) -> Document:
+def answered(description: str, schema: Document, error: str = "Error") -> Document:
     """The answer to a request to the model, or all that can be wrong with it."""
     return {
         "200": {
@@ -58,13 +72,13 @@ def answered(description: str, schema: Document) -> Document:
             "headers": {"X-Request-Id": {"schema": STRING}},
             **content(JSON, schema),
         },
-        **dict(error_responses()),
+        **dict(error_responses(error)),
     }
 
 
-def error_responses() -> Iterator[tuple[str, Document]]:
+def error_responses(error: str) -> Iterator[tuple[str, Document]]:
     for status, kinds in by_status().items():
-        yield str(status), _refusal(kinds)
+        yield str(status), _refusal(kinds, error)
 
 
 def refusals(*kinds: type[errors.PatchbayError]) -> Document:
@@ -77,9 +91,9 @@ def refusals(*kinds: type[errors.PatchbayError]) -> Document:
     }
 
 
-def _refusal(kinds: Sequence[type[errors.PatchbayError]]) -> Document:
+def _refusal(kinds: Sequence[type[errors.PatchbayError]], error: str = "Error") -> Document:
     codes = ", ".join(kind.code for kind in kinds)
-    response: Document = {"description": codes, **content(JSON, {"$ref": REF + "Error"})}
+    response: Document = {"description": codes, **content(JSON, {"$ref": REF + error})}
     if any(issubclass(kind, errors.Busy) for kind in kinds):
         response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": COUNT}}
     return response
@@ -111,3 +125,17 @@ def image_cuts() -> Document:
         "grid": {**array_of(COUNT, 2), "description": "Columns and rows of tiles, not counting a thumbnail."},
         "tiles": {**COUNT, "description": "Number of tiles, including a thumbnail."},
     }
+
+
+def generates(summary: str, request: str, answer: str, *, last: str, error: str = "Error") -> Document:
+    """A path where the model answers, in one piece or as events, the last of which is `last`."""
+    told = f"The answer; if `stream` is true, server-sent events that end with {last}."
+    responses = answered(told, {"$ref": REF + answer}, error)
+    responses["200"]["content"][EVENTS] = {"schema": EVENT}
+    operation = {
+        "summary": summary,
+        "parameters": [REQUEST_ID, TRACE, DETAILS],
+        "requestBody": asked({"$ref": REF + request}),
+        "responses": responses,
+    }
+    return {"post": operation}

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service import __version__
+from service.api.anthropic.routes import messages_routes
 from service.api.auth import Authentication
 from service.api.chat.dialect import ChatCompletions
 from service.api.chat.schema import may_use
@@ -22,6 +23,7 @@ from service.api.exchange import exchange_of
 from service.api.generation import GeneratedResponse, Generation
 from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
+from service.api.responses.routes import responses_routes
 from service.api.sentences import describe
 from service.api.tokenize.route import Tokenization, counted, detokenized, tokenized
 from service.errors import EngineUnavailable, ModelNotFound
@@ -39,6 +41,8 @@ def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Au
     async def completions() -> Response:
         return GeneratedResponse(generation, TextCompletions())
 
+    router.include_router(responses_routes(generation))
+
     @router.get("/models")
     async def list_models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": await cards(request)})
@@ -54,6 +58,14 @@ def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Au
         caller = exchange_of(request.scope).caller
         return [card for card in await models.cards() if may_use(caller, card["id"])]
 
+    return router
+
+
+def anthropic_routes(
+    generation: Generation, tokenization: Tokenization, authenticate: Authentication
+) -> APIRouter:
+    router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
+    router.include_router(messages_routes(generation, tokenization))
     return router
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.api.wire import UNKNOWN_VALUE
+from service.api.wire import NOT_OFFERED, UNKNOWN_VALUE
 from service.errors import InvalidRequest
 
 MAX_QUOTE = 40
@@ -41,6 +41,9 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
         return _unknown_field(path, first["ctx"])
     if kind == "missing":
         return InvalidRequest(f"{path} is required.", param=path)
+    if kind == NOT_OFFERED:
+        path = child(path, "type")
+        return InvalidRequest(f"{path}: {problem}; received {describe(received['type'])}.", param=path)
     if kind.startswith(UNKNOWN_VALUE) and isinstance(received, dict):
         return _unknown_value(path, kind.removeprefix(UNKNOWN_VALUE), problem, received)
     if kind.startswith((UNKNOWN_VALUE, "model_")):

@@ -7,14 +7,14 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from starlette.types import Send
 
+from service.api.completion import compact
 from service.api.connection import StalledClient
 from service.api.errors import error_object
 from service.errors import PatchbayError
@@ -46,7 +46,12 @@ class FrameSplitter:
 
 def error_frame(error: PatchbayError) -> bytes:
     """OpenAI's error object as an event, in the form that clients of OpenAI and of vLLM expect."""
-    return b"data: " + json.dumps(error_object(error), separators=(",", ":")).encode() + END
+    return b"data: " + compact(error_object(error)) + END
+
+
+def named_frame(name: str, payload: Mapping[str, Any]) -> bytes:
+    """An event with a name, which clients of some dialects go by."""
+    return b"event: " + name.encode() + b"\ndata: " + compact(payload) + END
 
 
 class EventStream:

@@ -9,6 +9,7 @@ and not about all of them. Their tags are written between « and », by which `s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
@@ -18,10 +19,12 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     FailFast,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    Tag,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticOmit, core_schema
 
 SHAPES: dict[type, str] = {str: "string", list: "array", dict: "object"}
 
@@ -37,6 +40,8 @@ First = _First()
 
 UNKNOWN_VALUE = "unknown_value:"
 """Prefix of an error's type. The discriminating key follows it; the error's message lists the key's allowed values."""
+NOT_OFFERED = "not_offered"
+"""An error's type: an object is refused for its `type`; the error's message is the reason."""
 
 
 class Wire(BaseModel):
@@ -108,12 +113,21 @@ Wholes = BeforeValidator(_wholes)
 """The same for an array of integers, without a call for each."""
 
 
-def by_value(key: str, *values: str) -> Discriminator:
-    """Chooses among objects by the string under `key`; each alternative is tagged `tag(value)`."""
+def by_value(key: str, *values: str, default: str | None = None, others: str | None = None) -> Discriminator:
+    """Chooses among objects by the string under `key`; each alternative is tagged `tag(value)`.
+
+    Where the key is absent or null it is taken for `default`; any other string chooses the alternative `others`, for
+    which see `NotOffered`.
+    """
 
     def choose(value: Any) -> str | None:
-        found = value.get(key) if isinstance(value, dict) else None
-        return tag(found) if isinstance(found, str) and found in values else None
+        if not isinstance(value, dict):
+            return None
+        found = default if value.get(key) is None else value[key]
+        if not isinstance(found, str):
+            return None
+        chosen = found if found in values else others
+        return None if chosen is None else tag(chosen)
 
     return Discriminator(
         choose,
@@ -121,6 +135,25 @@ def by_value(key: str, *values: str) -> Discriminator:
         custom_error_type=UNKNOWN_VALUE + key,
         custom_error_message=", ".join(repr(value) for value in values),
     )
+
+
+@dataclass(frozen=True)
+class NotOffered:
+    """Marks the alternative `others` of a union: objects whose `type` is none of those that are offered are refused."""
+
+    reason: str
+    reasons: tuple[tuple[str, str], ...] = ()
+    """Those of single types; `reason` is that of all others."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._refuse)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        raise PydanticOmit
+
+    def _refuse(self, value: Any) -> Any:
+        reason = dict(self.reasons).get(value["type"], self.reason)
+        raise PydanticCustomError(NOT_OFFERED, reason)
 
 
 def by_shape(*shapes: str) -> Discriminator:
@@ -147,4 +180,5 @@ def tag(name: str) -> str:
 
 
 Json = dict[str, Any]
+Others = Tag(tag("others"))
 Strings = Annotated[list[str], First]

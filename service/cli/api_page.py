@@ -6,6 +6,7 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any
 
+from service.api.anthropic.fields import MessagesFields
 from service.api.chat.fields import HARMLESS, REFUSED, ChatFields, Tool
 from service.api.chat.messages import (
     AssistantMessage,
@@ -26,16 +27,20 @@ from service.api.error_table import WHEN, by_status
 from service.api.limits import RequestLimits
 from service.api.openapi import document
 from service.api.openapi_parts import REF
+from service.api.responses.fields import ResponsesFields
 from service.api.sampling.fields import NO_EFFECT, SamplingFields
 from service.api.wire import Wire
+from service.cli.api_dialects import dialects
 from service.errors import FetchCause
 
 HEAD = """# API
 
 OpenAI's chat completions, including images, and completions; any OpenAI client works with
-`base_url="http://HOST:8000/v1"`. If `api_keys` or `api_keys_file` is set, requests for the model or its tokenizer must
-carry `Authorization: Bearer KEY`. `make docs` generates this page from the OpenAPI document, which is served at
-`/openapi.json`, and which `python -m service.cli.reference openapi` prints for those who generate clients.
+`base_url="http://HOST:8000/v1"`. The same model answers in two more dialects, [OpenAI's Responses
+API](#the-responses-api) and [Anthropic's Messages API](#the-messages-api); [clients.md](clients.md) shows clients of
+each. If `api_keys` or `api_keys_file` is set, requests for the model or its tokenizer must carry `Authorization: Bearer
+KEY` or `x-api-key: KEY`. `make docs` generates this page from the OpenAPI document, which is served at `/openapi.json`,
+and which `python -m service.cli.reference openapi` prints for those who generate clients.
 
 """
 ASKING = """
@@ -204,7 +209,7 @@ def api_page() -> str:
                 _constraints(),
             ),
             *(FIELDS, _fields("ChatCompletionRequest", ChatFields, spec), _left_out(), _completions(spec)),
-            *(_images(), _errors()),
+            *(_images(), _dialects(spec), _errors()),
         ),
     )
 
@@ -275,6 +280,11 @@ def _completions(spec: dict[str, Any]) -> str:
         "prompt has `n` answers, at most `max_choices` together. What is refused differs in these fields:\n\n"
         f"| field | reason | asks for nothing |\n|---|---|---|\n{rows}"
     )
+
+
+def _dialects(spec: dict[str, Any]) -> str:
+    responses = _fields("ResponsesRequest", ResponsesFields, spec)
+    return dialects(responses, _fields("MessagesRequest", MessagesFields, spec))
 
 
 def _constraints() -> str:

@@ -50,8 +50,8 @@ class KeyStore:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise Unauthorized(
-                "This server requires an API key. Send it in the header `Authorization: Bearer <key>`, as "
-                "OpenAI's clients do when api_key is set."
+                "This server requires an API key. Send it in the header `Authorization: Bearer <key>` or `x-api-key: "
+                "<key>`, as OpenAI's and Anthropic's clients do when api_key is set."
             )
         # how long it takes to find a hash says nothing about the key
         caller = self._callers.get(hashlib.sha256(key.encode(errors="surrogateescape")).digest())

@@ -53,7 +53,7 @@ class TokenResponse(Admitted[Asked]):
         request = self._parse(
             body, limits, models=models, request_id=exchange.request_id, caller=exchange.caller
         )
-        _check_text(body, request, limits)
+        check_text(body, request, limits)
         return Asked(replace(request, stream=False))
 
     async def whole(self, read: Asked, request: ChatRequest, exchange: Exchange) -> Response:
@@ -85,7 +85,7 @@ def detokenized(tokenization: Tokenization) -> Response:
     return TokenResponse(tokenization, parse_detokenize)
 
 
-def _check_text(body: bytes, request: ChatRequest, limits: RequestLimits) -> None:
+def check_text(body: bytes, request: ChatRequest, limits: RequestLimits) -> None:
     """Raises InvalidRequest: what the engine tokenizes for an answer it bounds by the context, but not this."""
     size = len(body) - sum(len(image.url) for image in request.images)
     if size > limits.max_tokenized_bytes:

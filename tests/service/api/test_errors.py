@@ -19,6 +19,7 @@ STATUS = {
     "MalformedRequest": 400,
     "Unauthorized": 401,
     "ModelNotFound": 404,
+    "NotStored": 404,
     "RequestBlocked": 422,
     "ContextLengthExceeded": 400,
     "ImageError": 400,

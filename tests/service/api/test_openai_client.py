@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import openai
 import pytest
-import uvicorn
 
 from service.api.sse import DONE
 from service.errors import ArenaFull, EngineFailed, EngineUnavailable
 from tests.service.api.fakes import HIGH, LOW, Harness, Reply, event
+from tests.service.api.serving import served
 from tests.waiting import DEADLOCK
 
 pytestmark = pytest.mark.anyio
@@ -41,22 +40,11 @@ FINAL = event(**HEAD, object="chat.completion.chunk", choices=[], usage=USAGE)
 
 @asynccontextmanager
 async def client(harness: Harness, *, key: str = "none") -> AsyncIterator[openai.AsyncOpenAI]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(harness.api, log_config=None, timeout_graceful_shutdown=int(DEADLOCK))
-    )
-    serving = asyncio.create_task(server.serve([listener]))
-    try:
-        async with asyncio.timeout(DEADLOCK):
-            while not server.started:
-                await asyncio.sleep(0)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=DEADLOCK) as asking:
-            yield asking
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
+    async with (
+        served(harness.api) as url,
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=DEADLOCK) as asking,
+    ):
+        yield asking
 
 
 async def test_an_answer_with_what_its_images_cost() -> None:

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: fields, translation, answers, events, errors, and the counting of tokens."""

@@ -1,0 +1,44 @@
+"""`POST /v1/messages` and `/v1/messages/count_tokens`."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.anthropic.count import CountTokensResponse
+from service.api.anthropic.dialect import Messages
+from service.api.generation import GeneratedResponse, Generation
+from service.api.sentences import describe
+from service.api.tokenize.route import Tokenization
+from service.errors import InvalidRequest
+
+HEADER, OLDEST = "anthropic-version", "2023-06-01"
+VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def messages_routes(generation: Generation, tokenization: Tokenization) -> APIRouter:
+    router = APIRouter(dependencies=[Depends(check_version)], redirect_slashes=False)
+
+    @router.post("/messages")
+    async def messages() -> Response:
+        return GeneratedResponse(generation, Messages())
+
+    @router.post("/messages/count_tokens")
+    async def count_tokens() -> Response:
+        return CountTokensResponse(tokenization)
+
+    return router
+
+
+def check_version(request: Request) -> None:
+    """Raises InvalidRequest for versions in which answers had another form. Later ones have the same."""
+    asked = request.headers.get(HEADER, OLDEST)
+    if not VERSION.fullmatch(asked) or asked < OLDEST:
+        raise InvalidRequest(
+            f"The header {HEADER} must be {OLDEST}, which is also its default, or a later date; received "
+            f"{describe(asked)}.",
+            param=HEADER,
+        )

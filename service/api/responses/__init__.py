@@ -1,0 +1,1 @@
+"""OpenAI's Responses API, without its storage: fields, translation, answers and events."""
