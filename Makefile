@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e fuzz drills check format docs bench image lock sbom clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz drills check format docs bench image lock sbom clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -32,13 +32,18 @@ check: setup-test  ## format, lint and types
 	$(VENV)/mypy
 
 unit: setup-test  ## tests without an engine
-	$(VENV)/pytest -q -m "not e2e and not gpu and not families" -n $(TESTERS) --dist worksteal
+	$(VENV)/pytest -q -m "not e2e and not gpu and not families and not clients" -n $(TESTERS) --dist worksteal
 
 families: setup-test  ## every model family against transformers' processors, on hundreds of pictures
 	$(VENV)/pytest -q -m families -n $(TESTERS) --dist worksteal
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30
+
+clients: setup-test  ## the clients that people use, as they install them, each asking about a picture: one table
+	@test -x .venv/clients/bin/python || $(VENV)/python -m venv .venv/clients
+	@.venv/clients/bin/pip install --quiet --upgrade --requirement tests/e2e/clients/requirements.txt
+	$(VENV)/pytest -q -m clients
 
 fuzz: setup-test  ## requests made from the API's document, then ten thousand hostile ones against a real engine
 	$(VENV)/python -m tests.service.api.conformance

@@ -45,13 +45,21 @@ TEXT = HEAD | {"object": "text_completion", "choices": [CHOICE | {"text": "red"}
 
 CHAT = "/v1/chat/completions"
 GENERATES = [CHAT, "/v1/completions"]
+DIALECTS = ["/v1/responses", "/v1/messages", "/v1/messages/count_tokens"]
 SETTINGS: dict[str, Any] = {
     "continue-on-failure": True,
     "cache": {"enabled": False},
     "phases": {"stateful": {"enabled": False}},
     "operations": [
         # a schema cannot say that a data URL must be an image, that a tool must be known, or what excludes what
-        {"include-path": GENERATES, "checks": {"positive_data_acceptance": {"enabled": False}}},
+        {
+            "include-path": [*GENERATES, *DIALECTS],
+            "checks": {"positive_data_acceptance": {"enabled": False}},
+        },
+        {
+            "include-path": "/v1/responses/{rest}",
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["404"]}},
+        },
         # the same schema as that of chat, whose edges are tried there
         {
             "include-path": ["/v1/tokenize", "/tokenize"],
