@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helm.charts import EVERYTHING, ROOT, containers, objects
+from tests.deploy.images import ROOT, context
+from tests.helm.charts import EVERYTHING, containers, objects, profile
 
 
 @dataclass
@@ -51,16 +54,27 @@ def told() -> Iterator[Told]:
         thread.join()
 
 
-def run(url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the images hold of this repository, and nothing else of it."""
+    folder = tmp_path_factory.mktemp("image")
+    for file in context():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    return folder
+
+
+def run(image: Path, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (container,) = [item for item in containers(objects(EVERYTHING)) if item["name"] == "ask"]
-    assert container["command"] == ["python", "-c"]
+    *limit, python, flag = container["command"]
+    assert (limit, python, flag) == (["timeout", "300"], "python", "-c")
     program, address = container["args"]
     assert address == "http://shop-patchbay.vision.svc:80"
     assert "$(" not in program, "Kubernetes would take it for a variable"
     return subprocess.run(
-        [sys.executable, "-c", program, url],
+        [*limit, sys.executable, flag, program, url],
         env={**environment, "PATH": os.environ["PATH"]},
-        cwd=ROOT,
+        cwd=image,
         capture_output=True,
         text=True,
         timeout=120,
@@ -68,8 +82,8 @@ def run(url: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_asks_about_the_picture(told: Told) -> None:
-    done = run(told.url, API_KEYS="first, second")
+def test_it_asks_about_the_picture(told: Told, image: Path) -> None:
+    done = run(image, told.url, API_KEYS="first, second")
     assert (done.returncode, done.stdout) == (0, "What colour is the star? red\n")
     ((path, key, body),) = told.asked
     assert (path, key) == ("/v1/chat/completions", "Bearer first")
@@ -78,21 +92,37 @@ def test_it_asks_about_the_picture(told: Told) -> None:
     assert question["text"] == "What colour is the star?"
 
 
-def test_a_wrong_answer_fails(told: Told) -> None:
+def test_a_wrong_answer_fails(told: Told, image: Path) -> None:
     told.answer = "blue"
-    done = run(told.url)
+    done = run(image, told.url)
     assert (done.returncode, done.stdout) == (1, "What colour is the star? blue\nThe star is red.\n")
     assert told.asked[0][1] is None
 
 
-def test_a_refusal_is_shown(told: Told) -> None:
+def test_a_refusal_is_shown(told: Told, image: Path) -> None:
     told.status, told.answer = 401, "no key"
-    done = run(told.url)
+    done = run(image, told.url)
     assert done.returncode == 1
     assert "answered 401" in done.stdout and "no key" in done.stdout
 
 
-def test_a_server_that_is_not_there_fails() -> None:
-    done = run("http://127.0.0.1:9")
+def test_a_server_that_is_not_there_fails(image: Path) -> None:
+    done = run(image, "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "does not answer" in done.stdout
+
+
+def test_its_pod_is_placed_as_the_servers_and_waits_for_its_image() -> None:
+    made = objects(profile("one-gpu"))
+    tested, deployed = made["tests/ask.yaml"]["spec"], made["deployment.yaml"]["spec"]["template"]["spec"]
+    assert tested["tolerations"] == deployed["tolerations"]
+    assert tested["nodeSelector"] == deployed["nodeSelector"]
+    assert tested["containers"][0]["image"] == deployed["containers"][0]["image"]
+    assert "activeDeadlineSeconds" not in tested
+
+
+def test_it_can_have_a_smaller_image_and_another_time() -> None:
+    made = objects({"test": {"image": "registry.example/patchbay:gateway", "timeoutSeconds": 60}})
+    (container,) = made["tests/ask.yaml"]["spec"]["containers"]
+    assert container["image"] == "registry.example/patchbay:gateway"
+    assert container["command"][:2] == ["timeout", "60"]

@@ -1,6 +1,7 @@
 """Asks the Patchbay at a URL for the colour of the star in the picture that comes with it.
 
-Exit status 0 when the answer says that it is red. Standard library only.
+Exit status 0 when the answer says that it is red. Runs in Patchbay's images, which
+hold the picture but not the package `demo`.
 """
 
 import base64
@@ -11,14 +12,14 @@ import sys
 import urllib.error
 import urllib.request
 
-import demo
+from service.settings import EMBEDDED_MODEL
 
 QUESTION = "What colour is the star?"
 EXPECTED = "red"
 
 
 def main(url: str, keys: str) -> int:
-    picture = pathlib.Path(demo.__file__).parent / "scenes" / "shapes.jpg"
+    picture = pathlib.Path(EMBEDDED_MODEL).parent / "scenes" / "shapes.jpg"
     data = "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode()
     content = [{"type": "image_url", "image_url": {"url": data}}, {"type": "text", "text": QUESTION}]
     body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 64}
