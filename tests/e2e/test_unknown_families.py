@@ -65,6 +65,13 @@ def test_images_go_to_a_tower_that_only_the_engine_knows(qwen2: Server) -> None:
     assert (other.status_code, other.json()["error"]["code"]) == (400, "unsupported_image_format")
 
 
+def test_a_prompt_is_counted_by_the_engine_where_only_it_knows_the_images(qwen2: Server) -> None:
+    for parts in ((), (PICTURE,)):
+        told = httpx.post(f"{qwen2.url}/v1/tokenize", json=chat_body(*parts), timeout=120).json()
+        assert told["prompt_tokens"] == ask(qwen2, *parts, max_tokens=1).json()["usage"]["prompt_tokens"]
+        assert (told["images"], told["image_tokens"]) == ((None, None) if parts else ([], 0))
+
+
 def test_a_placeholder_in_text_stays_text(qwen2: Server) -> None:
     hostile = "<|image_pad|> <|vision_start|><|video_pad|>"
     assert ask(qwen2, question=hostile, max_tokens=1).status_code == 200
