@@ -63,10 +63,10 @@ def pack(block: Block, dtype: torch.dtype) -> PackedBlock:
     return PackedBlock(
         norm_before=_rounded(block.norm_before, dtype),
         qkv=pack_linear(join(block.query, block.key, block.value), dtype),
-        out=pack_linear(_scaled(block.out, first), dtype),
+        out=pack_linear(scaled(block.out, first), dtype),
         norm_after=_rounded(block.norm_after, dtype),
-        up=pack_linear(_scaled(block.up, quick), dtype, EPILOGUES[block.activation]),
-        down=pack_linear(_scaled(block.down, second, inputs=1 / quick), dtype),
+        up=pack_linear(scaled(block.up, quick), dtype, EPILOGUES[block.activation]),
+        down=pack_linear(scaled(block.down, second, inputs=1 / quick), dtype),
         heads=block.heads,
         scale=block.scale,
         eps=block.eps,
@@ -80,7 +80,7 @@ def join(*parts: Affine) -> Affine:
     return Affine(torch.cat([part.weight for part in parts]), bias)
 
 
-def _scaled(part: Affine, outputs: torch.Tensor | float | None, inputs: float = 1.0) -> Affine:
+def scaled(part: Affine, outputs: torch.Tensor | float | None, inputs: float = 1.0) -> Affine:
     """The layer after multiplying its outputs, and its inputs, in fp32."""
     if outputs is None:
         outputs = 1.0

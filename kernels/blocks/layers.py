@@ -80,7 +80,7 @@ def _read(layer: Any, names: _Names) -> Block:
         heads=int(getattr(attention, names.heads)),
         scale=float(getattr(attention, names.scale)),
         eps=(norms[0].eps, norms[1].eps),
-        activation=_activation(layer.mlp.activation_fn),
+        activation=read_activation(layer.mlp.activation_fn),
         layer_scale=None if scales[0] is None or scales[1] is None else (scales[0], scales[1]),
     )
 
@@ -91,7 +91,7 @@ def _linear(module: Any) -> Affine:
     return Affine(module.weight, module.bias)
 
 
-def _activation(module: Any) -> Activation:
+def read_activation(module: Any) -> Activation:
     """By class, as transformers names them, and by the function that the class holds."""
     kind = type(module).__name__
     if kind == "QuickGELUActivation":

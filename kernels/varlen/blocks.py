@@ -13,13 +13,12 @@ from functools import partial
 from itertools import accumulate, groupby
 
 import torch
-import torch.nn.functional as F
 
 from kernels.blocks.cpu import ROWS_AT_ONCE
 from kernels.blocks.thread_pool import ThreadPool
 from kernels.varlen.attention import attend, rotations
 from kernels.varlen.fold import FoldedBlock, fold
-from kernels.varlen.reference import VarlenBlock
+from kernels.varlen.reference import VarlenBlock, normalise
 from kernels.varlen.sequence import PackedSequence, Segments
 
 
@@ -143,12 +142,11 @@ def _through(hidden: torch.Tensor, blocks: Sequence[FoldedBlock], rope: torch.Te
 
 def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Sequence[Segments], rope: torch.Tensor) -> None:
     """One block, in place."""
-    width = hidden.shape[-1:]
-    qkv = p.qkv(F.rms_norm(hidden, width, p.norm_before, p.eps[0]))
+    qkv = p.qkv(normalise(hidden, p.norm_before, p.eps[0], p.norm))
     hidden += p.out(_attention(qkv, p, groups, rope))
     # on a CPU some rows at a time, for the cache
     for rows in torch.split(hidden, ROWS_AT_ONCE if hidden.device.type == "cpu" else len(hidden)):
-        rows += p.down(p.gated(F.rms_norm(rows, width, p.norm_after, p.eps[1])))
+        rows += p.down(p.inner(normalise(rows, p.norm_after, p.eps[1], p.norm)))
 
 
 def _attention(

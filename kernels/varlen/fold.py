@@ -4,7 +4,8 @@
   other lie side by side, as a complex number's parts do. Query and key in the same order: their products stay;
 - the MLP's width is padded with zeros to whole cache lines (Qwen2.5-VL's 3420 is a multiple of 4 alone, which slows
   every matrix product on a GPU);
-- on a CPU weights lie as oneDNN reads them, and SiLU is its epilogue.
+- quick_gelu(y) = silu(1.702·y) / 1.702: the factors go into the products before and after;
+- on a CPU weights lie as oneDNN reads them, and the activation is its epilogue.
 """
 
 from __future__ import annotations
@@ -16,32 +17,33 @@ import torch
 import torch.nn.functional as F
 
 from kernels.blocks.choice import obstacle_to_packing
-from kernels.blocks.fold import join, pack_linear
-from kernels.blocks.reference import Affine
-from kernels.varlen.reference import VarlenBlock
+from kernels.blocks.fold import EPILOGUES, join, pack_linear, scaled
+from kernels.blocks.reference import QUICK, Affine
+from kernels.varlen.reference import Activation, NormKind, VarlenBlock, activate
 
 ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""
 
+_EPILOGUES: dict[Activation, tuple[str, str]] = {"silu": ("swish", ""), **EPILOGUES}
 Map = Callable[[torch.Tensor], torch.Tensor]
 """[..., inputs] → [..., outputs]"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldedBlock:
-    norm_before: torch.Tensor
-    """[hidden]"""
+    norm_before: Affine
     qkv: Map
     """[..., hidden] → [..., 3 · hidden], query's and key's pairs side by side"""
     out: Map
-    norm_after: torch.Tensor
-    gated: Map
-    """[..., hidden] → [..., padded MLP], silu(gate) · up"""
+    norm_after: Affine
+    inner: Map
+    """[..., hidden] → [..., padded MLP], the activation and the gate included"""
     down: Map
     heads: int
     scale: float
     """of the attention's scores, heads' width ** -0.5"""
     eps: tuple[float, float]
+    norm: NormKind
 
 
 def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBlock:
@@ -55,50 +57,76 @@ def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBloc
         )
     pairs = torch.arange(p.width).view(2, -1).T.flatten()
     qkv = join(_ordered(p.query, pairs, p.heads), _ordered(p.key, pairs, p.heads), p.value)
-    padding = -len(p.up.weight) % ALIGNMENT
-    gate, up = _more_outputs(p.gate, padding), _more_outputs(p.up, padding)
-    down = Affine(F.pad(p.down.weight, (0, padding)), p.down.bias)
     packs = obstacle_to_packing(device, dtype) is None
-    gated: Map
+    mlp = _fold_mlp(p)
 
     def own(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to(device, dtype, copy=True).contiguous()
 
-    def linear(part: Affine) -> Map:
-        if packs:
-            return pack_linear(part, dtype)
-        return _Linear(own(part.weight), None if part.bias is None else own(part.bias))
+    def placed(part: Affine) -> Affine:
+        return Affine(own(part.weight), None if part.bias is None else own(part.bias))
 
-    if packs:
-        gated = _Gated(pack_linear(gate, dtype, ("swish", "")), pack_linear(up, dtype))
+    def linear(part: Affine, activation: Activation | None = None) -> Map:
+        if packs:
+            return pack_linear(part, dtype, ("none", "") if activation is None else _EPILOGUES[activation])
+        return _Linear(placed(part), activation)
+
+    inner: Map
+    if mlp.gate is None:
+        inner = linear(mlp.up, mlp.activation)
+    elif packs:
+        inner = _Gated(linear(mlp.gate, mlp.activation), linear(mlp.up))
     else:
-        gated = _GatedTogether(linear(join(gate, up)))
+        inner = _GatedTogether(linear(join(mlp.gate, mlp.up)), mlp.activation)
     return FoldedBlock(
-        norm_before=own(p.norm_before.weight),
+        norm_before=placed(p.norm_before),
         qkv=linear(qkv),
         out=linear(p.out),
-        norm_after=own(p.norm_after.weight),
-        gated=gated,
-        down=linear(down),
+        norm_after=placed(p.norm_after),
+        inner=inner,
+        down=linear(mlp.down),
         heads=p.heads,
         scale=p.width**-0.5,
         eps=p.eps,
+        norm=p.norm,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _MLP:
+    gate: Affine | None
+    up: Affine
+    down: Affine
+    activation: Activation
+
+
+def _fold_mlp(p: VarlenBlock) -> _MLP:
+    """Padded, and without quick_gelu."""
+    padding = -len(p.up.weight) % ALIGNMENT
+    up, gate = _more_outputs(p.up, padding), None if p.gate is None else _more_outputs(p.gate, padding)
+    down = Affine(F.pad(p.down.weight, (0, padding)), p.down.bias)
+    if p.activation != "quick_gelu":
+        return _MLP(gate, up, down, p.activation)
+    down = scaled(down, None, inputs=1 / QUICK)
+    if gate is None:
+        return _MLP(None, scaled(up, QUICK), down, "silu")
+    return _MLP(scaled(gate, QUICK), up, down, "silu")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Linear:
-    weight: torch.Tensor
-    bias: torch.Tensor | None
+    part: Affine
+    activation: Activation | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight, self.bias)
+        made = F.linear(x, self.part.weight, self.part.bias)
+        return made if self.activation is None else activate(made, self.activation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Gated:
     gate: Map
-    """SiLU included"""
+    """activation included"""
     up: Map
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -110,10 +138,11 @@ class _GatedTogether:
     """One product for both, where two take longer."""
 
     gate_and_up: Map
+    activation: Activation
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_and_up(x).chunk(2, -1)
-        return F.silu(gate).mul_(up)
+        return activate(gate, self.activation).mul_(up)
 
 
 def _ordered(part: Affine, pairs: torch.Tensor, heads: int) -> Affine:

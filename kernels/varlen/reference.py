@@ -1,19 +1,24 @@
-"""What a block computes, in plain torch: Qwen2.5-VL's, with who attends to whom as one mask.
+"""What a block computes, in plain torch, with who attends to whom as one mask.
 
-arXiv 2502.13923 and transformers' `Qwen2_5_VLVisionBlock`: RMSNorm, attention with two-dimensional rotary positions,
-RMSNorm, gated MLP with SiLU. In fp32 or fp64 it is what `blocks.py` is held against; its mask takes tokens² numbers.
+Norm, attention with two-dimensional rotary positions, norm, MLP. Qwen2.5-VL (arXiv 2502.13923) has RMSNorm and a gated
+MLP with SiLU; Qwen2-VL (arXiv 2409.12191) and Qwen3-VL (arXiv 2511.21631) have LayerNorm and a plain MLP with a form of
+GELU. In fp32 or fp64 it is what `blocks.py` is held against; its mask takes tokens² numbers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
+from kernels.blocks import reference
 from kernels.blocks.reference import Affine
 
 THETA = 10_000.0
+NormKind = Literal["rms", "layer"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,12 +31,15 @@ class VarlenBlock:
     value: Affine
     out: Affine
     norm_after: Affine
-    gate: Affine
+    gate: Affine | None
+    """of an MLP that computes activation(gate) · up; None in one that computes activation(up)"""
     up: Affine
     down: Affine
     heads: int
     eps: tuple[float, float]
-    """of both RMSNorms"""
+    """of both norms"""
+    norm: NormKind
+    activation: Activation
 
     @property
     def width(self) -> int:
@@ -52,11 +60,27 @@ def block(hidden: torch.Tensor, p: VarlenBlock, mask: torch.Tensor, rope: torch.
         mask: bool [tokens, tokens], true where a token attends to another.
         rope: of `angles`.
     """
-    normed = F.rms_norm(hidden, hidden.shape[-1:], p.norm_before.weight, p.eps[0])
-    hidden = hidden + _attention(normed, p, mask, rope)
-    normed = F.rms_norm(hidden, hidden.shape[-1:], p.norm_after.weight, p.eps[1])
-    gate = F.silu(F.linear(normed, p.gate.weight, p.gate.bias))
-    return hidden + F.linear(gate * F.linear(normed, p.up.weight, p.up.bias), p.down.weight, p.down.bias)
+    hidden = hidden + _attention(normalise(hidden, p.norm_before, p.eps[0], p.norm), p, mask, rope)
+    return hidden + _mlp(normalise(hidden, p.norm_after, p.eps[1], p.norm), p)
+
+
+def normalise(x: torch.Tensor, p: Affine, eps: float, norm: NormKind) -> torch.Tensor:
+    if norm == "rms":
+        return F.rms_norm(x, x.shape[-1:], p.weight, eps)
+    return F.layer_norm(x, x.shape[-1:], p.weight, p.bias, eps)
+
+
+def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+    return F.silu(x) if activation == "silu" else reference.activate(x, activation)
+
+
+def _mlp(x: torch.Tensor, p: VarlenBlock) -> torch.Tensor:
+    up = F.linear(x, p.up.weight, p.up.bias)
+    if p.gate is None:
+        inner = activate(up, p.activation)
+    else:
+        inner = activate(F.linear(x, p.gate.weight, p.gate.bias), p.activation) * up
+    return F.linear(inner, p.down.weight, p.down.bias)
 
 
 def _attention(x: torch.Tensor, p: VarlenBlock, mask: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:

@@ -73,6 +73,8 @@ class PackedSequence:
     """int64 [cells] on the host: which of the cells as they were given, image by image and row by row, comes here."""
     positions: torch.Tensor
     """int64 [tokens, 2]: row and column of each patch in its image."""
+    sizes: torch.Tensor
+    """int64 [tokens, 2]: rows and columns of patches that each one's image has."""
     windows: tuple[Segments, ...]
     images: tuple[Segments, ...]
 
@@ -101,6 +103,8 @@ def pack(
         )
     order, windows = _by_windows(grids, window)
     tokens = merge * merge
+    lengths = torch.tensor([grid.rows * grid.columns for grid in grids])
+    sizes = merge * torch.tensor(grids).repeat_interleave(lengths, 0)[order]  # [cells, 2]
     within = _corners(Grid(merge, merge))
     positions = (
         merge * torch.cat([_corners(grid) for grid in grids])[order][:, None] + within
@@ -108,6 +112,7 @@ def pack(
     return PackedSequence(
         order,
         positions.flatten(0, 1).to(device),
+        sizes.repeat_interleave(tokens, 0).to(device),
         tuple(_groups(windows, tokens)),
         tuple(_images(grids, order, tokens, device)),
     )

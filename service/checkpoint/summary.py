@@ -56,13 +56,15 @@ def read_checkpoint(
     name: str,
     owns: Callable[[str], bool],
     text_defaults: Mapping[str, Mapping[str, Any]],
+    vision_sizes: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     weights: bool = True,
     complete: bool = True,
 ) -> Checkpoint:
     """Reads the folder `path`.
 
     `owns` says of a tensor's name whether it is the tower's or the projector's; `text_defaults` are what config.json
-    may leave out of the language model's part, by its model_type. With `weights` false the weights need not be there:
+    may leave out of the language model's part, by its model_type; `vision_sizes` puts the tower's sizes in a
+    vision_config under the names that most have. With `weights` false the weights need not be there:
     where they are missing, their bytes are calculated from the configuration, which needs transformers. With
     `complete` false, numbers that config.json does not have where they are expected are 0, the dtype is `auto`, and
     weights of any format are counted.
@@ -72,6 +74,7 @@ def read_checkpoint(
     config = read_json(path / "config.json")
     text = config.get("text_config") or config.get("llm_config") or config
     text = {**text_defaults.get(str(text.get("model_type")), {}), **text}
+    vision_config = vision_sizes(config.get("vision_config") or {})
     there = weights or any(path.glob("*.safetensors"))
     if not complete:
         vision, rest = 0, sum(file.stat().st_size for file in _weight_files(path))
@@ -94,14 +97,14 @@ def read_checkpoint(
         architecture=(config.get("architectures") or ["unknown"])[0],
         dtype=dtype,
         hidden_size=hidden,
-        vision_hidden=(config.get("vision_config") or {}).get("hidden_size", 0),
+        vision_hidden=vision_config.get("hidden_size", 0),
         context=number("max_position_embeddings"),
         vision_bytes=vision,
         text_bytes=rest,
         kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
         chat_template=_chat_template(path),
         text_config=text,
-        vision_config=config.get("vision_config") or {},
+        vision_config=vision_config,
         tied=bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings")),
         fingerprint=_fingerprint(path),
     )

@@ -39,6 +39,7 @@ def load_checkpoint(model: str, revision: str | None = None, *, weights: bool = 
         name=folder.resolve().name if Path(model).is_dir() else model,
         owns=family.owns,
         text_defaults=family.text_defaults,
+        vision_sizes=family.vision_sizes,
         weights=weights,
     )
 

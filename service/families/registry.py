@@ -23,6 +23,7 @@ FOLDERS = {
     "llava": "llava",
     "llava_next": "llava_next",
     "qwen2_5_vl": "qwen_vl",
+    "qwen2_vl": "qwen2_vl",
 }
 """`model_type` of config.json: folder."""
 
@@ -38,6 +39,8 @@ class Family:
     """Whether a stored tensor of that name belongs to tower or projector."""
     text_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What config.json may leave out of the language model's part, by that part's model_type."""
+    vision_sizes: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    """A vision_config with the tower's sizes under the names that most have: hidden_size, depth, intermediate_size."""
 
 
 def family_of(folder: Path) -> Family:

@@ -7,6 +7,7 @@ transformers and vLLM serve it from its folder.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ WORDS = Path(__file__).parents[2] / "demo" / "model" / "tokenizer.json"
 FIRST_SPECIAL = 633
 """How many tokens the words of that tokenizer are; the special ones follow."""
 TOKENS = {text: FIRST_SPECIAL + number for number, text in enumerate(SPECIAL)}
+TOKEN_IDS = {
+    "image_token_id": TOKENS["<|image_pad|>"],
+    "video_token_id": TOKENS["<|video_pad|>"],
+    "vision_start_token_id": TOKENS["<|vision_start|>"],
+    "vision_end_token_id": TOKENS["<|vision_end|>"],
+}
+"""As config.json names them."""
 TEXT = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -98,23 +106,11 @@ def write_checkpoint(
 ) -> Qwen2_5_VLForConditionalGeneration:
     """Saves a checkpoint whose images have 4 to 64 soft tokens, or as many as `max_pixels` hold; returns its model."""
     torch.manual_seed(7)
-    given = {
-        "image_token_id": TOKENS["<|image_pad|>"],
-        "video_token_id": TOKENS["<|video_pad|>"],
-        "vision_start_token_id": TOKENS["<|vision_start|>"],
-        "vision_end_token_id": TOKENS["<|vision_end|>"],
-        "text_config": json.loads(json.dumps(TEXT)),
-        **config,
-    }
+    given = {**TOKEN_IDS, "text_config": json.loads(json.dumps(TEXT)), **config}
     model = Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(vision_config={**VISION, **(vision or {})}, **given)
     ).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            scale = 0.1 if parameter.ndim == 5 else 0.2  # each patch is a sum over 1176 bytes
-            # norms about one, else the layers between them would hardly count
-            centre = 1.0 if "norm" in name or "ln_q" in name else 0.0
-            parameter.copy_(torch.randn_like(parameter) * scale + centre)
+    randomise(model)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     write_processor(folder, max_pixels=max_pixels)
     if tokenizer:
@@ -122,17 +118,31 @@ def write_checkpoint(
     return model
 
 
+def randomise(model: torch.nn.Module, centred: str = "(norm|ln_q)") -> None:
+    """Every parameter; about one those in whose names `centred` is found: norms, else what is between hardly counts."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            scale = 0.1 if parameter.ndim == 5 else 0.2  # each patch is a sum over 1176 bytes
+            centre = 1.0 if re.search(centred, name) else 0.0
+            parameter.copy_(torch.randn_like(parameter) * scale + centre)
+
+
 def write_processor(
-    folder: Path, *, max_pixels: int = MAX_PIXELS, processor_class: str = "Qwen2_5_VLProcessor"
+    folder: Path,
+    *,
+    patch: int = 14,
+    min_pixels: int = MIN_PIXELS,
+    max_pixels: int = MAX_PIXELS,
+    processor_class: str = "Qwen2_5_VLProcessor",
 ) -> None:
     processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": processor_class,
         "image_mean": MEAN,
         "image_std": STD,
-        "min_pixels": MIN_PIXELS,
+        "min_pixels": min_pixels,
         "max_pixels": max_pixels,
-        "patch_size": 14,
+        "patch_size": patch,
         "temporal_patch_size": 2,
         "merge_size": 2,
     }
@@ -168,16 +178,20 @@ def pictures(sizes: Sequence[tuple[int, int]] = SIZES, *, seed: int = 0) -> list
 
 @torch.inference_mode()
 def soft_tokens(
-    model: Qwen2_5_VLForConditionalGeneration, images: Sequence[Image.Image]
+    model: Any, images: Sequence[Image.Image], patch: int = 14, max_pixels: int = MAX_PIXELS
 ) -> list[torch.Tensor]:
-    """What transformers makes of each image: [rows, width]"""
+    """What transformers makes of each image: [rows, width], the levels of DeepStack side by side"""
     processor = Qwen2VLImageProcessor(
-        min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, image_mean=MEAN, image_std=STD
+        min_pixels=4 * (2 * patch) ** 2,
+        max_pixels=max_pixels,
+        image_mean=MEAN,
+        image_std=STD,
+        patch_size=patch,
     )
-    seen = processor(
-        list(images), return_tensors="pt"
-    )  # pixel_values [patches, 1176], image_grid_thw [images, 3]
+    # pixel_values [patches, 2 · 3 · patch²], image_grid_thw [images, 3]
+    seen = processor(list(images), return_tensors="pt")
     features = model.model.get_image_features(
         seen["pixel_values"].to(model.dtype), seen["image_grid_thw"], return_dict=True
     )
-    return list(features.pooler_output)
+    levels = [features.pooler_output, *getattr(features, "deepstack_features", ())]
+    return [torch.cat(each, 1) for each in zip(*levels, strict=True)]

@@ -1,4 +1,4 @@
-"""Checkpoints of architectures that Patchbay has no family for, random and made in a moment; vLLM serves them."""
+"""Checkpoints that Patchbay has no geometry for, random and made in a moment; vLLM serves them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from tests.service import tiny_qwen2_vl
 from tests.service import tiny_qwen_vl as qwen
 
 TEXT = {name: value for name, value in qwen.TEXT.items() if name != "rope_parameters"}
-VISION = {
-    "depth": 2,
-    "embed_dim": 32,
-    "hidden_size": 64,
-    "num_heads": 2,
-    "mlp_ratio": 2,
-    "patch_size": 14,
-    "spatial_merge_size": 2,
-    "temporal_patch_size": 2,
-}
 
 
 def write_text_model(folder: Path) -> None:
@@ -37,20 +22,11 @@ def write_text_model(folder: Path) -> None:
     qwen.write_tokenizer(folder)
 
 
-def write_qwen2_vl(folder: Path) -> None:
-    """A Qwen2-VL: a tower of its own, positions in three dimensions."""
-    folder.mkdir(exist_ok=True)
-    config = Qwen2VLConfig(
-        vision_config=dict(VISION),
-        text_config=json.loads(json.dumps(qwen.TEXT)),
-        image_token_id=qwen.TOKENS["<|image_pad|>"],
-        video_token_id=qwen.TOKENS["<|video_pad|>"],
-        vision_start_token_id=qwen.TOKENS["<|vision_start|>"],
-        vision_end_token_id=qwen.TOKENS["<|vision_end|>"],
-    )
-    _save(Qwen2VLForConditionalGeneration(config), folder)
-    qwen.write_processor(folder, processor_class="Qwen2VLProcessor")
-    qwen.write_tokenizer(folder, processor_class="Qwen2VLProcessor")
+def write_bilinear(folder: Path) -> None:
+    """A Qwen2-VL whose processor resizes as none of that family's does."""
+    tiny_qwen2_vl.write_checkpoint(folder, tokenizer=True)
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"resample": 2}))
 
 
 def _save(model: PreTrainedModel, folder: Path) -> None:

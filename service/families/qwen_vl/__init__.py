@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.families.qwen_vl.geometry import QwenVLGeometry
-from service.families.qwen_vl.names import own_name
+from service.families.native.names import own_name
+from service.families.qwen_vl.geometry import read_geometry
 from service.families.registry import Family
 
 if TYPE_CHECKING:
@@ -18,4 +18,4 @@ def _tower() -> TowerLoader:
     return tower
 
 
-FAMILY = Family(QwenVLGeometry.from_checkpoint, _tower, lambda name: own_name(name) is not None)
+FAMILY = Family(read_geometry, _tower, lambda name: own_name(name) is not None)

@@ -1,10 +1,23 @@
-"""A tower of Qwen2.5-VL's that is made in a moment, and images of awkward sizes."""
+"""Towers that are made in a moment, and images of awkward sizes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
+from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5VisionConfig
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5VisionModel
+from transformers.models.qwen3_5_moe.configuration_qwen3_5_moe import Qwen3_5MoeVisionConfig
+from transformers.models.qwen3_5_moe.modeling_qwen3_5_moe import Qwen3_5MoeVisionModel
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
+from transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe import Qwen3VLMoeVisionConfig
+from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeVisionModel
 
 from kernels.varlen import Grid
 
@@ -31,15 +44,36 @@ def tower(dtype: torch.dtype = torch.float64, depth: int = 4) -> Qwen2_5_VisionT
         out_hidden_size=20,
         fullatt_block_indexes=[1],
     )
+    made = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa")
+    return randomised(made, dtype)
+
+
+def whole_image_tower(kind: str, dtype: torch.dtype = torch.float64, **fields: Any) -> Any:
+    """One of transformers' towers whose layers all see the whole image, by the name of its module."""
+    given = {"depth": 3, "num_heads": 3, **fields}
+    if kind == "qwen2_vl":
+        config: Any = Qwen2VLVisionConfig(embed_dim=48, hidden_size=20, mlp_ratio=2, **given)
+        return randomised(Qwen2VisionTransformerPretrainedModel._from_config(config), dtype)
+    sizes = {"hidden_size": 48, "intermediate_size": 70, "out_hidden_size": 20, "num_position_embeddings": 49}
+    model, config = {
+        "qwen3_vl": (Qwen3VLVisionModel, Qwen3VLVisionConfig),
+        "qwen3_vl_moe": (Qwen3VLMoeVisionModel, Qwen3VLMoeVisionConfig),
+        "qwen3_5": (Qwen3_5VisionModel, Qwen3_5VisionConfig),
+        "qwen3_5_moe": (Qwen3_5MoeVisionModel, Qwen3_5MoeVisionConfig),
+    }[kind]
+    levels = {"deepstack_visual_indexes": [1]} if "vl" in kind else {}
+    return randomised(model._from_config(config(**sizes, **levels, **given)), dtype)
+
+
+def randomised(model: nn.Module, dtype: torch.dtype) -> Any:
     torch.manual_seed(5)
-    made = Qwen2_5_VisionTransformerPretrainedModel._from_config(config, attn_implementation="sdpa").eval()
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             scale = parameter.shape[1] ** -0.5 if parameter.ndim == 2 else 0.2
             mean = 1.0 if parameter.ndim == 1 and bool((parameter == 1).all()) else 0.0
             # not the buffers: frequencies stay fp32, as in a checkpoint that is loaded
             parameter.data = (mean + scale * torch.randn_like(parameter)).bfloat16().to(dtype)
-    return made.requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def hidden_states(grids: list[Grid]) -> torch.Tensor:

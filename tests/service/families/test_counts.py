@@ -18,7 +18,7 @@ from transformers import AutoProcessor
 from service.domain import Detail
 from service.families import Geometry, load_geometry
 from service.settings import EMBEDDED_MODEL
-from tests.service import tiny_llava, tiny_qwen_vl
+from tests.service import tiny_llava, tiny_qwen2_vl, tiny_qwen_vl
 
 Pair = tuple[Any, Geometry]
 """Transformers' processor, and our geometry, of one checkpoint."""
@@ -26,6 +26,7 @@ EDGES = [(1, 1), (1, 200), (200, 1), (2, 3), (12_000, 9_000), (56, 56), (112, 56
 CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "llava": partial(tiny_llava.write_checkpoint, anyres=False),
     "llava_next": partial(tiny_llava.write_checkpoint, anyres=True),
+    "qwen2_vl": partial(tiny_qwen2_vl.write_checkpoint, tokenizer=True),
     "qwen_vl": partial(tiny_qwen_vl.write_checkpoint, tokenizer=True),
 }
 

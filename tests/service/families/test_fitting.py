@@ -10,7 +10,7 @@ from service.families import Geometry, load_geometry
 from service.families.fitting import fit
 from service.settings import EMBEDDED_MODEL
 from tests.service.families.internvl import test_geometry as internvl
-from tests.service.families.qwen_vl import test_geometry as qwen_vl
+from tests.service.families.native import test_geometry as native
 
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
 
@@ -103,7 +103,7 @@ def test_tiles_are_given_back_one_by_one(
 def test_cells_are_given_back_one_by_one(
     sizes: list[tuple[int, int, Detail]], context: int, cells: tuple[int, int]
 ) -> None:
-    geometry = qwen_vl.made(*(count * 28 * 28 for count in cells))
+    geometry = native.made(*(count * 28 * 28 for count in cells))
     compare(geometry, sizes, context)
 
 
@@ -117,7 +117,7 @@ def compare(geometry: Geometry, sizes: list[tuple[int, int, Detail]], context: i
 
 
 def test_of_many_cells_half_of_the_context_is_used() -> None:
-    geometry = qwen_vl.made()
+    geometry = native.made()
     plans = fit(geometry, refs(*[Detail.AUTO] * 8), [image(4096, 4096)] * 8, 32_768)
     assert {plan.tokens for plan in plans} == {45 * 45}
     assert 0.98 * 32_768 / 2 < positions(plans) <= 32_768 / 2
@@ -126,12 +126,12 @@ def test_of_many_cells_half_of_the_context_is_used() -> None:
 def test_few_plans_are_tried_however_many_cells_there_are() -> None:
     tried = 0
 
-    class Counting(qwen_vl.QwenVLGeometry):
+    class Counting(native.NativeGeometry):
         def plan(self, *given: object, **named: object) -> ImagePlan:
             nonlocal tried
             tried += 1
             return super().plan(*given, **named)  # type: ignore[arg-type]
 
-    geometry = qwen_vl.made(kind=Counting)
+    geometry = native.made(kind=Counting)
     fit(geometry, refs(Detail.AUTO), [image(4096, 4096)], 600)
     assert tried <= 17

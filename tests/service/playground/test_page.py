@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from service.app.service import SCENES
 from service.errors import EngineUnavailable
 from tests.browser import Page, chromium
-from tests.service.families.qwen_vl.test_geometry import made
+from tests.service.families.native.test_geometry import made
 from tests.service.playground.gateway import Gateway
 
 

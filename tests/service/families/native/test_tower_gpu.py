@@ -1,4 +1,4 @@
-"""The tower on a GPU, pictures of any sizes together, against transformers on the CPU."""
+"""The towers on a GPU, pictures of any sizes together, against transformers on the CPU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tests.service.families.checkpoints import tower_of
-from tests.service.families.qwen_vl.test_tower import tiled, worst
-from tests.service.tiny_qwen_vl import pictures, soft_tokens, write_checkpoint
+from tests.service.families.native.towers import TINY, Tiny, worst
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,13 +16,13 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("tiny", TINY.values(), ids=TINY.keys())
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-3), ("bfloat16", 3e-2)])
 @pytest.mark.parametrize("body", ["fused", "transformers"])
 def test_soft_tokens_are_those_of_transformers(
-    tmp_path: Path, dtype: str, tolerance: float, body: str
+    tmp_path: Path, tiny: Tiny, dtype: str, tolerance: float, body: str
 ) -> None:
-    model = write_checkpoint(tmp_path)
-    exact = soft_tokens(model, pictures())
+    exact = tiny.soft_tokens(tiny.write(tmp_path))
     tower = tower_of(tmp_path, device="cuda", dtype=dtype, body=body)
-    rows = [one.float().cpu() for one in tower.encode(list(map(tiled, pictures())))]
+    rows = [one.float().cpu() for one in tower.encode(tiny.tiled())]
     assert worst(rows, exact) < tolerance

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are the vision tower's and the merger's, in the names of several generations."""
+"""Which tensors of a Qwen-VL checkpoint are the tower's and the mergers', in the names of several generations."""
 
 from __future__ import annotations
 

@@ -17,17 +17,17 @@ from service.decode.tiling import cut
 from service.domain import Detail, Run, SoftLayout, View
 from service.families import load_geometry
 from service.families.base import FamilyFacts
-from service.families.qwen_vl.geometry import LOW_PIXELS, QwenVLGeometry
-from service.families.qwen_vl.resize import MAX_RATIO
-from tests.service.families.qwen_vl.hub import PROCESSOR
+from service.families.native.geometry import LOW_PIXELS, NativeGeometry
+from service.families.native.resize import MAX_RATIO
+from tests.service.families.native.hub import PROCESSOR
 from tests.service.tiny_qwen_vl import write_checkpoint
 
 CELL = 28
 
 
 def made(
-    min_pixels: int = 3136, max_pixels: int = 12845056, kind: type[QwenVLGeometry] = QwenVLGeometry
-) -> QwenVLGeometry:
+    min_pixels: int = 3136, max_pixels: int = 12845056, kind: type[NativeGeometry] = NativeGeometry
+) -> NativeGeometry:
     return kind(
         facts=FamilyFacts(
             family="qwen_vl",
@@ -54,13 +54,13 @@ def sizes(draw: st.DrawFn) -> tuple[int, int]:
 
 
 @st.composite
-def geometries(draw: st.DrawFn) -> QwenVLGeometry:
+def geometries(draw: st.DrawFn) -> NativeGeometry:
     most = draw(st.integers(1, 2_000_000) | st.integers(1, 400).map(lambda cells: cells * CELL**2))
     return made(draw(st.integers(1, min(most, 10_000)) | st.integers(max(1, most - 800), most)), most)
 
 
 @given(sizes(), geometries())
-def test_a_plan_has_transformers_patches(size: tuple[int, int], geometry: QwenVLGeometry) -> None:
+def test_a_plan_has_transformers_patches(size: tuple[int, int], geometry: NativeGeometry) -> None:
     from transformers import Qwen2VLImageProcessor
 
     processor = Qwen2VLImageProcessor(min_pixels=geometry.min_pixels, max_pixels=geometry.max_pixels)
@@ -75,7 +75,7 @@ def test_a_plan_has_transformers_patches(size: tuple[int, int], geometry: QwenVL
 @example((5599, 28), made(200 * CELL**2, 200 * CELL**2))
 @example((20_000, 100), made(1, 50 * CELL**2))
 @given(sizes(), geometries())
-def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: QwenVLGeometry) -> None:
+def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: NativeGeometry) -> None:
     largest = geometry.largest
     for detail in Detail:
         plan = geometry.plan(*size, detail)
@@ -86,7 +86,7 @@ def test_no_image_costs_more_than_the_largest(size: tuple[int, int], geometry: Q
 
 @given(sizes(), geometries(), st.integers(1, 20_000) | st.integers(1, 300))
 def test_no_image_passes_the_operators_limit(
-    size: tuple[int, int], geometry: QwenVLGeometry, most: int
+    size: tuple[int, int], geometry: NativeGeometry, most: int
 ) -> None:
     from transformers import Qwen2VLImageProcessor
 
@@ -118,7 +118,7 @@ def test_a_limit_costs_a_photograph_little_and_one_above_the_largest_nothing() -
 
 
 @given(geometries())
-def test_an_image_of_the_largest_size_is_admitted(geometry: QwenVLGeometry) -> None:
+def test_an_image_of_the_largest_size_is_admitted(geometry: NativeGeometry) -> None:
     (view,) = geometry.largest.views
     assert view.width <= geometry.facts.max_ratio * view.height
     assert geometry.plan(view.width, view.height, Detail.HIGH).tokens <= geometry.max_tokens
@@ -126,7 +126,7 @@ def test_an_image_of_the_largest_size_is_admitted(geometry: QwenVLGeometry) -> N
 
 @given(sizes(), geometries(), st.integers(1, 17_000))
 def test_auto_stays_within_its_tiles_and_is_high_where_that_fits(
-    size: tuple[int, int], geometry: QwenVLGeometry, most: int
+    size: tuple[int, int], geometry: NativeGeometry, most: int
 ) -> None:
     auto = geometry.plan(*size, Detail.AUTO, most)
     low, high = (geometry.plan(*size, detail) for detail in (Detail.LOW, Detail.HIGH))
@@ -152,7 +152,7 @@ def test_auto_uses_most_of_its_tiles_and_keeps_the_shape(width: int, height: int
         assert columns / (rows + 1) < width / height < (columns + 1) / rows
 
 
-def test_low_is_at_most_512_by_512(geometry: QwenVLGeometry) -> None:
+def test_low_is_at_most_512_by_512(geometry: NativeGeometry) -> None:
     low = geometry.plan(4000, 3000, Detail.LOW, max_tiles=1)
     assert low.views == (View(588, 420, CELL, CELL),) and (low.detail, low.tokens) == ("low", 315)
     assert geometry.plan(512, 512, Detail.LOW).views == (View(504, 504, CELL, CELL),)
@@ -166,7 +166,7 @@ def test_low_never_passes_its_pixels_where_the_checkpoint_allows(size: tuple[int
     assert view.width * view.height <= LOW_PIXELS
 
 
-def test_low_and_high_are_the_clients_word(geometry: QwenVLGeometry) -> None:
+def test_low_and_high_are_the_clients_word(geometry: NativeGeometry) -> None:
     high = geometry.plan(4000, 3000, Detail.HIGH, max_tiles=5)
     assert high == geometry.plan(4000, 3000, Detail.HIGH) and high.tokens == 143 * 107
     # of a small image both are the same
@@ -186,7 +186,7 @@ def test_low_and_high_are_the_clients_word(geometry: QwenVLGeometry) -> None:
     ],
 )
 def test_sizes_that_cannot_be_planned_are_errors(
-    geometry: QwenVLGeometry, arguments: tuple[Any, ...], words: str
+    geometry: NativeGeometry, arguments: tuple[Any, ...], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         geometry.plan(*arguments)
@@ -206,7 +206,7 @@ def test_sizes_that_cannot_be_planned_are_errors(
     ],
 )
 def test_cells_are_transformers_patches_to_the_pixel(
-    geometry: QwenVLGeometry, width: int, height: int, detail: Detail
+    geometry: NativeGeometry, width: int, height: int, detail: Detail
 ) -> None:
     from transformers import Qwen2VLImageProcessor
 
@@ -226,7 +226,7 @@ def test_cells_are_transformers_patches_to_the_pixel(
     assert geometry.plan(width, height, detail).layout.grid == tuple(seen["image_grid_thw"][0].tolist())
 
 
-def test_what_a_checkpoint_says(geometry: QwenVLGeometry) -> None:
+def test_what_a_checkpoint_says(geometry: NativeGeometry) -> None:
     assert (
         geometry.facts.family == "qwen_vl"
         and geometry.facts.architecture == "Qwen2_5_VLForConditionalGeneration"
@@ -241,7 +241,7 @@ def test_what_a_checkpoint_says(geometry: QwenVLGeometry) -> None:
     assert made(max_pixels=1009 * CELL**2).largest.views == (View(101 * CELL, 10 * CELL, CELL, CELL),)
 
 
-def test_the_layout_is_the_image_token_alone(geometry: QwenVLGeometry) -> None:
+def test_the_layout_is_the_image_token_alone(geometry: NativeGeometry) -> None:
     plan = geometry.plan(280, 140, Detail.HIGH)
     layout = plan.layout
     assert layout == SoftLayout((151655,), (Run(151655, 50, True),), grid=(1, 10, 20))

@@ -1,4 +1,4 @@
-"""What a checkpoint's files say about Qwen2.5-VL's geometry, checked against each other. Standard library only.
+"""What a checkpoint's files say about its geometry, checked against each other. Standard library only.
 
 Takes config.json as the hub has it, flat, and as transformers 5 writes it, with a text_config: nothing of the language
 model is read. Bounds on pixels are `size` or, before it, `min_pixels` and `max_pixels`, which win.
@@ -23,14 +23,14 @@ from service.checkpoint.files import (
 )
 from service.errors import ConfigurationError
 from service.families.base import FamilyFacts
-from service.families.qwen_vl.resize import MAX_RATIO
+from service.families.native.resize import MAX_RATIO
 
 _SHAPE = {
     "patch_size": ("patch_size", 14),
     "merge_size": ("spatial_merge_size", 2),
     "temporal_patch_size": ("temporal_patch_size", 2),
 }
-"""Names in the image processor: names in vision_config, and what both have where they say nothing."""
+"""Names in the image processor: names in vision_config, and what the processor has where it says nothing."""
 _SIZE = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
 """In pixels, whatever the names say; of transformers' Qwen2VLImageProcessor."""
 _TOKEN_NAMES = {
@@ -42,22 +42,22 @@ _TOKEN_NAMES = {
 }
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The fields of QwenVLGeometry. Raises ConfigurationError."""
+def read_facts(folder: Path, family: str, architecture: str, patch: int) -> dict[str, Any]:
+    """The fields of NativeGeometry; config.json may leave out `architecture` and `patch`. Raises ConfigurationError."""
     config = read_json(folder / "config.json")
     processor, file = read_image_processor(folder)
     vision = read_object(config, "vision_config", folder / "config.json")
     must_process_as_we_do(processor, file)
-    patch, merge, _ = _shape(processor, vision, file)
+    patch, merge, _ = _shape(processor, {"patch_size": patch, **vision}, file)
     fewest, most = _pixels(processor, file)
     names, ids = read_tokens(folder, _TOKEN_NAMES, ("image_token",))
     must_name_image_token(folder, config, names["image_token"], ids["image_token"])
     return {
         "facts": FamilyFacts(
-            family="qwen_vl",
-            architecture=(config.get("architectures") or ["Qwen2_5_VLForConditionalGeneration"])[0],
+            family=family,
+            architecture=(config.get("architectures") or [architecture])[0],
             placeholders=tuple(names[name] for name in names if name in ids),
-            fingerprint=_fingerprint(processor, vision),
+            fingerprint=_fingerprint(family, processor, vision),
             max_ratio=MAX_RATIO,
             independent_tiles=False,  # a cell's patches attend to the whole image's
         ),
@@ -103,6 +103,6 @@ def _pixels(processor: Mapping[str, Any], file: Path) -> tuple[int, int]:
     return fewest, most
 
 
-def _fingerprint(processor: Mapping[str, Any], vision: Mapping[str, Any]) -> str:
-    facts = ["qwen_vl", processor, vision]
-    return "qwen_vl-" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _fingerprint(family: str, processor: Mapping[str, Any], vision: Mapping[str, Any]) -> str:
+    facts = [family, processor, vision]
+    return f"{family}-" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

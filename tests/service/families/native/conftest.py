@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from service.families.qwen_vl.geometry import QwenVLGeometry
+from service.families.native.geometry import NativeGeometry
+from service.families.qwen_vl.geometry import read_geometry
 from tests.service.families.checkpoints import write_files
-from tests.service.families.qwen_vl.hub import CONFIG, PROCESSOR, TOKENIZER, Write
+from tests.service.families.native.hub import CONFIG, PROCESSOR, TOKENIZER, Write
 
 
 @pytest.fixture
@@ -28,5 +29,5 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def geometry(write: Write) -> QwenVLGeometry:
-    return QwenVLGeometry.from_checkpoint(write())
+def geometry(write: Write) -> NativeGeometry:
+    return read_geometry(write())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.families.qwen_vl.resize import MAX_RATIO, most_cells, shrink, smart_resize
+from service.families.native.resize import MAX_RATIO, most_cells, shrink, smart_resize
 
 CELL = 28
 

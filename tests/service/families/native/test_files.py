@@ -8,8 +8,8 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.families import load_geometry
-from service.families.qwen_vl.geometry import QwenVLGeometry
-from tests.service.families.qwen_vl.hub import CONFIG, PROCESSOR, TOKENIZER, Write
+from service.families.qwen_vl.geometry import read_geometry
+from tests.service.families.native.hub import CONFIG, PROCESSOR, TOKENIZER, Write
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_bounds_are_read_as_transformers_reads_them(
 
     rest = {name: value for name, value in PROCESSOR.items() if name not in ("min_pixels", "max_pixels")}
     folder = write(preprocessor_config=rest | fields)
-    geometry = QwenVLGeometry.from_checkpoint(folder)
+    geometry = read_geometry(folder)
     assert (geometry.min_pixels, geometry.max_pixels) == pixels
     size = Qwen2VLImageProcessor.from_pretrained(folder).size
     assert (size["shortest_edge"], size["longest_edge"]) == pixels
@@ -40,7 +40,7 @@ def test_bounds_are_read_as_transformers_reads_them(
 def test_the_file_of_transformers_5_wins(write: Write, old: bool) -> None:
     nested = {"image_processor": PROCESSOR | {"max_pixels": 78400}}
     folder = write(processor_config=nested, preprocessor_config=PROCESSOR if old else None)
-    assert QwenVLGeometry.from_checkpoint(folder).max_pixels == 78400
+    assert read_geometry(folder).max_pixels == 78400
 
 
 def test_both_generations_of_config_are_read(write: Write) -> None:
@@ -53,7 +53,7 @@ def test_both_generations_of_config_are_read(write: Write) -> None:
 def test_the_image_token_is_the_one_that_the_tokenizer_names(write: Write, named: str) -> None:
     tokens = [{"id": 3, "content": "<i>"}, *TOKENIZER["added_tokens"][:2]]
     settings = {named: "<i>" if named == "image_token" else {"image_token": {"content": "<i>"}}}
-    geometry = QwenVLGeometry.from_checkpoint(
+    geometry = read_geometry(
         write(
             config=CONFIG | {"image_token_id": 3},
             tokenizer={"model": {"vocab": {}}, "added_tokens": tokens},
@@ -66,12 +66,12 @@ def test_the_image_token_is_the_one_that_the_tokenizer_names(write: Write, named
 
 def test_special_tokens_without_names_name_none(write: Write) -> None:
     folder = write(tokenizer_config={"extra_special_tokens": ["<|image_pad|>", "<|video_pad|>"]})
-    assert QwenVLGeometry.from_checkpoint(folder).image_token == 151655
+    assert read_geometry(folder).image_token == 151655
 
 
 def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> None:
     def fingerprint(**replaced: Any) -> str:
-        return QwenVLGeometry.from_checkpoint(write(**replaced)).facts.fingerprint
+        return read_geometry(write(**replaced)).facts.fingerprint
 
     same = {fingerprint(), fingerprint(tokenizer_config=None), fingerprint(config=CONFIG | {"x": 1})}
     others = [

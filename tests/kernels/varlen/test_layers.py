@@ -1,0 +1,65 @@
+"""Blocks of each class that is read, against transformers' own towers in fp64: norms, activations, gates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kernels.measure import relative_error
+from kernels.varlen import VarlenBlocks, pack, read_layer, reference, resample
+from kernels.varlen.layers import MLPS
+from kernels.varlen.reference import Activation
+from tests.kernels.varlen.cases import GRIDS, Given, hidden_states, tower, whole_image_tower
+
+KINDS = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
+GRID = GRIDS["mixed"]
+PACKED = pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
+
+
+def leave_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.varlen.fold.obstacle_to_packing", lambda *_: "no oneDNN")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@PACKED
+def test_blocks_that_see_whole_images_are_transformers(
+    kind: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packed:
+        leave_unpacked(monkeypatch)
+    model = whole_image_tower(kind)
+    blocks = VarlenBlocks([read_layer(layer) for layer in model.blocks], range(3), torch.float32, "cpu")
+    sequence = pack(GRID)
+    hidden = torch.unflatten(hidden_states(GRID), 0, (-1, 4))[sequence.order].flatten(0, 1)
+    if hasattr(model, "pos_embed"):
+        hidden += resample(model.pos_embed.weight.float(), sequence)
+    made = blocks(hidden, sequence).view(-1, 4, 48)[sequence.order.argsort()].flatten(0, 1)
+    model.patch_embed = Given()
+    sizes = torch.tensor([[1, 2 * rows, 2 * columns] for rows, columns in GRID])
+    assert relative_error(made, model(hidden_states(GRID).double(), sizes).last_hidden_state) < 2e-6
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "quick_gelu"])
+@pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
+@PACKED
+def test_every_mlp_is_the_reference(
+    activation: Activation, gated: bool, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packed:
+        leave_unpacked(monkeypatch)
+    block = replace(read_layer(tower().blocks[0]), activation=activation)
+    if not gated:
+        block = replace(block, gate=None)
+    sequence = pack([GRIDS["edges"][0]])
+    hidden = hidden_states(GRIDS["edges"])
+    mask = torch.ones(len(hidden), len(hidden), dtype=torch.bool)
+    exact = reference.block(hidden.double(), block, mask, reference.angles(sequence.positions, 16))
+    made = VarlenBlocks([block], (0,), torch.float32, "cpu")(hidden, sequence)
+    assert relative_error(made, exact) < 2e-6
+
+
+def test_each_class_is_read_of_a_real_tower() -> None:
+    read = {type(whole_image_tower(kind).blocks[0]).__name__ for kind in KINDS}
+    assert read | {type(tower().blocks[0]).__name__} == set(MLPS)
