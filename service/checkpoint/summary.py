@@ -164,10 +164,9 @@ def _weight_files(path: Path) -> list[Path]:
 def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
     """(tower and projector, everything else), from the headers of the safetensors files."""
     vision = rest = 0
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
+    if not any(path.glob("*.safetensors")):
         raise ConfigurationError(f"model: {path} has no .safetensors file; other weight formats are not read")
-    for file in files:
+    for file in _indexed(path):
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(length))
@@ -180,6 +179,14 @@ def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
             else:
                 rest += end - begin
     return vision, rest
+
+
+def _indexed(path: Path) -> list[Path]:
+    """The safetensors files that the index names, or all: Mistral's checkpoints hold the same weights once more."""
+    index = path / "model.safetensors.index.json"
+    named = read_json(index).get("weight_map") if index.is_file() else None
+    names = set(named.values()) if isinstance(named, dict) else None
+    return [file for file in sorted(path.glob("*.safetensors")) if names is None or file.name in names]
 
 
 def _bytes_of_config(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:

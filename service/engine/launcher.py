@@ -25,6 +25,9 @@ CPU_BLOCK_TOKENS = 32
 STRUCTURED_OUTPUTS = {"backend": "xgrammar", "disable_any_whitespace": True}
 """White space between values would be allowed without end, and small models write it without end. The backend is named
 because with vLLM's own choice the first request would decide it for all that follow."""
+HUGGING_FACE = {"config-format": "hf", "tokenizer-mode": "hf", "load-format": "safetensors"}
+"""Geometry and encoder read these files. Mistral's checkpoints hold others beside them, which vLLM would take first: of
+another model class, with another tokenizer."""
 MODALITIES = ("image", "video", "audio")
 NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
 """Patchbay's own settings contain secrets; and if vLLM found an API key, it would require it of Patchbay."""
@@ -161,6 +164,7 @@ def _flags(spec: EngineSpec) -> list[str]:
     if spec.handles is not None:
         values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))
         switches.append("enable-mm-embeds")
+        values |= HUGGING_FACE
     if spec.handles is None:
         # Patchbay is the only client and uses them to pass on the level of detail
         switches.append("trust-request-mm-kwargs")

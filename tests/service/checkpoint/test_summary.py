@@ -44,3 +44,16 @@ def test_a_flat_configuration_and_its_weights(tmp_path: Path) -> None:
     assert (found.vision_bytes, found.text_bytes) == (2 * 123, 2 * 1230)
     # keys and values of two layers, two heads of 16 numbers, two bytes each
     assert found.kv_bytes_per_token == 2 * 2 * 2 * 16 * 2
+
+
+def test_weights_beside_those_of_the_index_are_not_counted(tmp_path: Path) -> None:
+    """Mistral's checkpoints hold the same weights once more, in a format of their own."""
+    (tmp_path / "config.json").write_text(json.dumps(FLAT))
+    tensors = {name: torch.zeros(count, dtype=torch.bfloat16) for name, count in WEIGHTS.items()}
+    for name in ("model-00001-of-00001", "consolidated"):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    assert load_checkpoint(str(tmp_path)).text_bytes == 2 * 2 * 1230
+    index = {"weight_map": dict.fromkeys(WEIGHTS, "model-00001-of-00001.safetensors")}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = load_checkpoint(str(tmp_path))
+    assert (found.vision_bytes, found.text_bytes) == (2 * 123, 2 * 1230)

@@ -81,6 +81,9 @@ def test_handles_need_the_connector_and_no_tower() -> None:
         "ec_connector_extra_config": {"arena": "/dev/shm/a.arena", "width": 192},
     }
     assert "--enable-mm-embeds" in given
+    # the files that the encoder reads, and not Mistral's own beside them
+    formats = {"--config-format": "hf", "--tokenizer-mode": "hf", "--load-format": "safetensors"}
+    assert formats.items() <= given.items()
     # one modality left out, and vLLM loads the tower
     assert json.loads(given["--limit-mm-per-prompt"]) == {"image": 0, "video": 0, "audio": 0}
 
@@ -92,7 +95,8 @@ def test_the_plugin_understands_what_the_launcher_tells_it() -> None:
 
 def test_pass_through_has_the_tower_and_nothing_of_handles() -> None:
     made = spec(handles=None, tower="present")
-    assert not {"--ec-transfer-config", "--enable-mm-embeds", "--limit-mm-per-prompt"} & flags(made).keys()
+    ours = {"--ec-transfer-config", "--enable-mm-embeds", "--limit-mm-per-prompt", "--config-format"}
+    assert not ours & flags(made).keys()
     assert "PATCHBAY_PLUGIN" not in launch(made, {}).environment
 
 
