@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from kernels.blocks.reference import QUICK, Activation, Affine, Block
+from kernels.blocks.reference import QUICK, Affine, Block
 
-EPILOGUES: dict[Activation, tuple[str, str]] = {
+EPILOGUES: dict[str, tuple[str, str]] = {
     "gelu": ("gelu", "none"),
     "gelu_tanh": ("gelu", "tanh"),
     "quick_gelu": ("swish", ""),

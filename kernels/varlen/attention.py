@@ -14,7 +14,7 @@ from kernels.varlen.reference import angles
 
 
 def rotations(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """int64 [tokens, 2] → complex64 [tokens, width / 2], by which a head's pairs are multiplied."""
+    """int64 or fp64 [tokens, 2] → complex64 [tokens, width / 2], by which a head's pairs are multiplied."""
     rope = angles(positions, width)
     return torch.complex(rope.cos().float(), rope.sin().float())
 
@@ -29,7 +29,8 @@ def attend(qkv: torch.Tensor, rope: torch.Tensor, heads: int, scale: float) -> t
     split = qkv.view(segments, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
     pairs = torch.view_as_complex(torch.unflatten(split[:2].float(), -1, (-1, 2)))
     pairs *= rope[:, None]
-    split[:2] = torch.view_as_real(pairs).flatten(-2)  # rounded once
+    if split.dtype != torch.float32:  # of which they are a view
+        split[:2] = torch.view_as_real(pairs).flatten(-2)  # rounded once
     query, key, value = split  # [segments, heads, tokens, width]
     if _fits_cache(tokens, qkv):
         attn_out = cpu.attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), scale).view_as(

@@ -24,7 +24,7 @@ from kernels.varlen.reference import Activation, NormKind, VarlenBlock, activate
 ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""
 
-_EPILOGUES: dict[Activation, tuple[str, str]] = {"silu": ("swish", ""), **EPILOGUES}
+_EPILOGUES: dict[str, tuple[str, str]] = {"silu": ("swish", ""), **EPILOGUES}
 Map = Callable[[torch.Tensor], torch.Tensor]
 """[..., inputs] → [..., outputs]"""
 

@@ -11,7 +11,7 @@ from torch import nn
 from kernels.blocks import UnsupportedLayer
 from kernels.blocks.layers import read_activation
 from kernels.blocks.reference import Affine
-from kernels.varlen.reference import Activation, VarlenBlock
+from kernels.varlen.reference import THETA, Activation, VarlenBlock
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 MLPS: dict[str, tuple[str, ...]] = {
@@ -21,8 +21,12 @@ MLPS: dict[str, tuple[str, ...]] = {
     "Qwen3VLMoeVisionBlock": ("linear_fc1", "linear_fc2"),
     "Qwen3_5VisionBlock": ("linear_fc1", "linear_fc2"),
     "Qwen3_5MoeVisionBlock": ("linear_fc1", "linear_fc2"),
+    "Glm4vVisionBlock": GATED,
+    "Glm4vMoeVisionBlock": GATED,
 }
 """The layers of a block's MLP, by the block's class: (gate, up, down), or (up, down) where there is no gate."""
+PIXTRAL = "PixtralAttentionLayer"
+"""The same by other names. Its columns have frequencies of their own: positions must be given in those of the rows."""
 
 
 def read_layer(layer: nn.Module) -> VarlenBlock:
@@ -31,10 +35,10 @@ def read_layer(layer: nn.Module) -> VarlenBlock:
     Raises UnsupportedLayer: another class, another activation, or a version of transformers that lays it out otherwise.
     """
     kind = type(layer).__name__
-    if kind not in MLPS:
-        raise UnsupportedLayer(f"{kind} is none of {', '.join(MLPS)}")
+    if kind not in (*MLPS, PIXTRAL):
+        raise UnsupportedLayer(f"{kind} is none of {', '.join((*MLPS, PIXTRAL))}")
     try:
-        return _read(layer, MLPS[kind])
+        return _read_pixtral(layer) if kind == PIXTRAL else _read(layer, MLPS[kind])
     except AttributeError as error:
         raise UnsupportedLayer(
             f"{kind} of this version of transformers is laid out otherwise: {error}"
@@ -43,8 +47,8 @@ def read_layer(layer: nn.Module) -> VarlenBlock:
 
 def _read(layer: Any, names: tuple[str, ...]) -> VarlenBlock:
     attention, mlp = layer.attn, layer.mlp
-    weights, biases = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
-    query, key, value = map(Affine, weights, biases)
+    weights, bias = attention.qkv.weight.chunk(3), attention.qkv.bias
+    query, key, value = map(Affine, weights, (None,) * 3 if bias is None else bias.chunk(3))
     *gate, up, down = (_affine(getattr(mlp, name)) for name in names)
     norms = layer.norm1, layer.norm2
     return VarlenBlock(
@@ -60,6 +64,28 @@ def _read(layer: Any, names: tuple[str, ...]) -> VarlenBlock:
         heads=int(attention.num_heads),
         eps=(_eps(norms[0]), _eps(norms[1])),
         norm="layer" if type(layer.norm1) is nn.LayerNorm else "rms",
+        activation=_activation(mlp),
+    )
+
+
+def _read_pixtral(layer: Any) -> VarlenBlock:
+    attention, mlp = layer.attention, layer.feed_forward
+    if (theta := attention.config.rope_parameters["rope_theta"]) != THETA:
+        raise UnsupportedLayer(f"its rope_theta is {theta:g}, known is {THETA:g}")
+    norms = layer.attention_norm, layer.ffn_norm
+    return VarlenBlock(
+        norm_before=_affine(norms[0]),
+        query=_affine(attention.q_proj),
+        key=_affine(attention.k_proj),
+        value=_affine(attention.v_proj),
+        out=_affine(attention.o_proj),
+        norm_after=_affine(norms[1]),
+        gate=_affine(mlp.gate_proj),
+        up=_affine(mlp.up_proj),
+        down=_affine(mlp.down_proj),
+        heads=int(attention.num_heads),
+        eps=(_eps(norms[0]), _eps(norms[1])),
+        norm="rms",
         activation=_activation(mlp),
     )
 

@@ -48,7 +48,8 @@ class VarlenBlock:
 
 
 def angles(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """int64 [tokens, 2] → fp64 [tokens, width / 2]: the first half rotates with the row, the second with the column."""
+    """int64 or fp64 [tokens, 2] → fp64 [tokens, width / 2]: the first half rotates with the row, the second with the
+    column."""
     exponents = torch.arange(0, width // 2, 2, dtype=torch.float64, device=positions.device) / (width // 2)
     return (positions[:, :, None] * THETA**-exponents).flatten(1)
 

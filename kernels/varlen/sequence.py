@@ -72,7 +72,7 @@ class PackedSequence:
     order: torch.Tensor
     """int64 [cells] on the host: which of the cells as they were given, image by image and row by row, comes here."""
     positions: torch.Tensor
-    """int64 [tokens, 2]: row and column of each patch in its image."""
+    """int64 [tokens, 2]: row and column of each patch in its image. In fp64 where one turns slower than the other."""
     sizes: torch.Tensor
     """int64 [tokens, 2]: rows and columns of patches that each one's image has."""
     windows: tuple[Segments, ...]

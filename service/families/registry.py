@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from service.families.towers import TowerLoader
 
 FOLDERS = {
+    "glm4v": "glm4v",
+    "glm4v_moe": "glm4v",
     "internvl": "internvl",
     "llava": "llava",
+    "llava+pixtral": "pixtral",
     "llava_next": "llava_next",
+    "mistral3": "pixtral",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",
 }
-"""`model_type` of config.json: folder."""
+"""`model_type` of config.json, followed by its vision_config's where that makes another family of it: folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,11 @@ class Family:
 
 def family_of(folder: Path) -> Family:
     """The family of the checkpoint in `folder`, by the `model_type` of its config.json. Raises ConfigurationError."""
-    model_type = read_json(folder / "config.json").get("model_type")
-    if (name := FOLDERS.get(str(model_type))) is None:
+    config = read_json(folder / "config.json")
+    model_type, vision = config.get("model_type"), config.get("vision_config")
+    tower = vision.get("model_type") if isinstance(vision, dict) else None
+    name = FOLDERS.get(f"{model_type}+{tower}") or FOLDERS.get(str(model_type))
+    if name is None:
         raise ConfigurationError(
             f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(FOLDERS))}"
         )

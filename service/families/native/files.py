@@ -42,15 +42,26 @@ _TOKEN_NAMES = {
 }
 
 
-def read_facts(folder: Path, family: str, architecture: str, patch: int) -> dict[str, Any]:
-    """The fields of NativeGeometry; config.json may leave out `architecture` and `patch`. Raises ConfigurationError."""
+def read_facts(
+    folder: Path,
+    family: str,
+    architecture: str,
+    patch: int,
+    *,
+    tokens: Mapping[str, str] = _TOKEN_NAMES,
+    size: Mapping[str, int] = _SIZE,
+) -> dict[str, Any]:
+    """The fields of NativeGeometry. Raises ConfigurationError.
+
+    `architecture`, `patch`, the texts of `tokens` and `size` are what the files may leave out.
+    """
     config = read_json(folder / "config.json")
     processor, file = read_image_processor(folder)
     vision = read_object(config, "vision_config", folder / "config.json")
     must_process_as_we_do(processor, file)
     patch, merge, _ = _shape(processor, {"patch_size": patch, **vision}, file)
-    fewest, most = _pixels(processor, file)
-    names, ids = read_tokens(folder, _TOKEN_NAMES, ("image_token",))
+    fewest, most = _pixels(processor, size, file)
+    names, ids = read_tokens(folder, tokens, ("image_token",))
     must_name_image_token(folder, config, names["image_token"], ids["image_token"])
     return {
         "facts": FamilyFacts(
@@ -83,9 +94,9 @@ def _shape(processor: Mapping[str, Any], vision: Mapping[str, Any], file: Path) 
     return shape
 
 
-def _pixels(processor: Mapping[str, Any], file: Path) -> tuple[int, int]:
+def _pixels(processor: Mapping[str, Any], default: Mapping[str, int], file: Path) -> tuple[int, int]:
     """Fewest and most pixels of a resized image."""
-    size: Any = _SIZE if processor.get("size") is None else processor["size"]
+    size: Any = default if processor.get("size") is None else processor["size"]
     if not isinstance(size, dict):
         raise ConfigurationError(
             f"model: {file} has size {size!r}; needed are shortest_edge and longest_edge in pixels"

@@ -1,0 +1,72 @@
+"""What follows the patch embedding where every patch sees its whole image: a norm or positions, blocks, a projector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kernels.project import ScatterIndex, scatter_index
+from kernels.varlen import Grid, PackedSequence, pack
+
+Step = Callable[[torch.Tensor, PackedSequence], torch.Tensor]
+"""[patches, hidden], cells in the sequence's order → the same; may change what it is given."""
+Back = Callable[[torch.Tensor, ScatterIndex], torch.Tensor]
+"""[patches, hidden] → [cells, width], each row where the index says."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeImageLayers:
+    """Satisfies `service.families.native.tower.Layers`."""
+
+    before: Step
+    blocks: Step
+    back: Back
+    merge: int
+    """Patches on a side of a cell."""
+    device: torch.device
+
+    def prepare(self, grids: Sequence[Grid]) -> WholeImageBatch:
+        sequence = pack(grids, merge=self.merge, device=self.device)
+        return WholeImageBatch(self, sequence, scatter_index(sequence.order, device=self.device))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeImageBatch:
+    """Satisfies `service.families.native.tower.PreparedBatch`."""
+
+    layers: WholeImageLayers
+    sequence: PackedSequence
+    scatter: ScatterIndex
+
+    @property
+    def order(self) -> torch.Tensor:
+        return self.sequence.order
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.layers.before(hidden, self.sequence)
+        return self.layers.back(self.layers.blocks(hidden, self.sequence), self.scatter)
+
+
+class ModuleBlocks:
+    """Transformers' own modules, one image after another; a `Step`.
+
+    `rotary` makes cos and sin of positions [patches, 2]; `run` takes one image, [patches, hidden], and both of its
+    patches through all layers.
+    """
+
+    def __init__(
+        self, rotary: Any, run: Callable[[torch.Tensor, tuple[torch.Tensor, ...]], torch.Tensor]
+    ) -> None:
+        self._rotary = rotary
+        self._run = run
+
+    def __call__(self, hidden: torch.Tensor, sequence: PackedSequence) -> torch.Tensor:
+        rotations = self._rotary(hidden, sequence.positions)
+        for group in sequence.images:
+            for number in range(group.count):
+                rows = group.part(number, 1).rows
+                hidden[rows] = self._run(hidden[rows], tuple(each[rows] for each in rotations))
+        return hidden

@@ -1,0 +1,186 @@
+"""Answers about pictures, by a Patchbay and by transformers' own `generate`, to be held against each other."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from benchmarks import processes
+from benchmarks.processes import free_port
+from service.app.prepare import prepare
+from service.engine.launcher import launch
+from service.settings import load
+from tests.e2e.server import Server, chat_body, environment, serving
+
+LENGTH = 12
+QUESTION = "What are they?"
+TOLERANCE = 2e-3
+"""Of a log probability: what the order of sums may change."""
+
+Case = Sequence[Image.Image]
+"""The pictures of one request."""
+
+
+@dataclass(frozen=True)
+class Told:
+    prompt: list[int]
+    tokens: list[int]
+    logprobs: list[float]
+
+    def same(self, other: Told) -> bool:
+        return (self.prompt, self.tokens) == (other.prompt, other.tokens) and self.logprobs == pytest.approx(
+            other.logprobs, abs=TOLERANCE
+        )
+
+    def parting(self, other: Told) -> float:
+        """How far apart the log probabilities are where the tokens first differ: of a near tie little, else infinite.
+
+        Raises AssertionError when the prompts differ, or the log probabilities before that.
+        """
+        assert self.prompt == other.prompt
+        pairs = zip(self.tokens, other.tokens, strict=True)
+        first = next(number for number, (ours, theirs) in enumerate(pairs) if ours != theirs)
+        assert self.logprobs[:first] == pytest.approx(other.logprobs[:first], abs=TOLERANCE)
+        return abs(self.logprobs[first] - other.logprobs[first])
+
+
+def draw_cases(requests: int, seed: int, longest: int = 700) -> list[list[Image.Image]]:
+    """None to three pictures each, of all sizes and shapes."""
+    rng = np.random.default_rng(seed)
+
+    def picture() -> Image.Image:
+        colours = rng.integers(0, 256, (5, 7, 3), np.uint8)
+        size = int(rng.integers(5, longest)), int(rng.integers(5, longest))
+        return Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC)
+
+    return [[picture() for _ in range(number % 4)] for number in range(requests)]
+
+
+@torch.inference_mode()
+def by_transformers(checkpoint: Path, cases: Sequence[Case], **options: Any) -> list[Told]:
+    """Greedy answers of `LENGTH` tokens, in float32; `options` go to `generate`."""
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    answers = []
+    for images in cases:
+        content = [
+            *({"type": "image", "image": image} for image in images),
+            {"type": "text", "text": QUESTION},
+        ]
+        with (
+            warnings.catch_warnings()
+        ):  # GLM's processor reads tensors in a way that numpy will not have for long
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        made = model.generate(
+            **inputs,
+            max_new_tokens=LENGTH,
+            min_new_tokens=LENGTH,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+            **options,
+        )
+        prompt = inputs["input_ids"][0].tolist()
+        tokens = made.sequences[0, len(prompt) :].tolist()
+        logprobs = torch.stack(made.logits)[:, 0].log_softmax(-1)  # [tokens, vocabulary]
+        answers.append(Told(prompt, tokens, logprobs[range(len(tokens)), tokens].tolist()))
+    return answers
+
+
+def body(
+    images: Case, detail: str = "high", *, question: str = QUESTION, level: int = 6, **fields: Any
+) -> dict[str, Any]:
+    """A greedy request. With another `level` of compression the same pixels are files of which no cache knows."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": png(image, level), "detail": detail}} for image in images
+    ]
+    lengths = {"min_tokens": LENGTH, "max_tokens": LENGTH}
+    return chat_body(*parts, question=question, **lengths, logprobs=True, return_token_ids=True, **fields)
+
+
+def png(image: Image.Image, level: int) -> str:
+    """As a `data:` URL."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=level)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def ask(server: Server, asked: dict[str, Any]) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/chat/completions", json=asked, timeout=120)
+
+
+def gather(server: Server, bodies: Sequence[dict[str, Any]], at_once: int) -> list[dict[str, Any]]:
+    """The answers in order, asked for by `at_once` clients."""
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        gate = asyncio.Semaphore(at_once)
+
+        async def ask_one(client: httpx.AsyncClient, asked: dict[str, Any]) -> dict[str, Any]:
+            async with gate:
+                reply = await client.post("/v1/chat/completions", json=asked)
+            assert reply.status_code == 200, reply.text
+            return dict(reply.json())
+
+        async with httpx.AsyncClient(base_url=server.url, timeout=300) as client:
+            return list(await asyncio.gather(*(ask_one(client, asked) for asked in bodies)))
+
+    return asyncio.run(all_of_them())
+
+
+def told(answer: dict[str, Any]) -> Told:
+    (choice,) = answer["choices"]
+    logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
+    return Told(answer["prompt_token_ids"], choice["token_ids"], logprobs)
+
+
+@contextmanager
+def both_ways(folder: Path, checkpoint: Path, **settings: Any) -> Iterator[tuple[Server, Server]]:
+    """One engine with its own tower, behind a Patchbay that encodes images and one that passes them on.
+
+    The same file has one name in both: for answers that share nothing ask with another `level`.
+    """
+    port, engine_port = free_port(), free_port()
+    url = f"http://127.0.0.1:{engine_port}"
+    asked = load(
+        {"model": str(checkpoint), "images": "handles", "port": port, "engine_url": url, **settings}, {}
+    )
+    flags = ("--trust-request-mm-kwargs", "--no-enable-prefix-caching")
+    spec = replace(prepare(asked).engine, tower="present", extra_args=flags)
+    made = launch(spec, environment())
+    options = [
+        word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    with (
+        processes.serving(made.argv, made.environment, folder / "engine.log", f"{url}/health"),
+        serving(
+            *(folder / "handles.log", str(checkpoint), "--images", "handles", *options),
+            port=port,
+            engine_url=url,
+        ) as handles,
+        serving(
+            *(folder / "passthrough.log", str(checkpoint), "--images", "passthrough", *options),
+            engine_url=url,
+        ) as passthrough,
+    ):
+        yield handles, passthrough
