@@ -189,6 +189,7 @@ class EngineSupervisor:
             await self._become_ready(exited)
             ready_at = self._clock()
             self._start_seconds = ready_at - self._start_at
+            log.info("the engine is ready after %.0f s", self._start_seconds)
             self._was_ready = True
             await self._stay_ready(exited)
         except Ended as end:

@@ -130,6 +130,17 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     assert "the engine was killed by signal 9; restarting it in 0 s" in caplog.text
 
 
+async def test_each_recovery_is_told_with_its_seconds(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service.engine.supervisor")
+    world = make()
+    world.supervisor.start()
+    await world.ready()
+    await world.kill()
+    await world.ready()
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert told == ["the engine is ready after 0 s"] * 2
+
+
 async def test_a_killed_reaper_takes_the_engine_with_it(make: Make) -> None:
     world = make()
     world.supervisor.start()
