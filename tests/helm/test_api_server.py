@@ -15,6 +15,11 @@ VALUES: dict[str, dict[str, Any]] = {
     **{name: profile(name) for name in PROFILES},
     "everything": EVERYTHING,
     "remote": REMOTE,
+    "sidecar, volumes": {
+        **profile("external-engine"),
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "company-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+    },
     "recreate": {"strategy": {"type": "Recreate"}},
     "one-gpu, recreate": {**profile("one-gpu"), "strategy": {"type": "Recreate"}},
 }

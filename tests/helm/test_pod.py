@@ -178,3 +178,13 @@ def test_secrets_are_named() -> None:
     assert keys == {"name": "keys", "key": "api-keys"}
     assert token == {"name": "hub", "key": "token"}
     assert not {"PATCHBAY_API_KEYS", "HF_TOKEN"} & set(variables(server(objects())))
+
+
+def test_both_containers_mount_additional_volumes() -> None:
+    volume = {"name": "ca", "configMap": {"name": "company-ca"}}
+    mount = {"name": "ca", "mountPath": "/etc/ca", "readOnly": True}
+    values = {**profile("external-engine"), "extraVolumes": [volume], "extraVolumeMounts": [mount]}
+    spec = pod(objects(values))
+    assert volume in spec["volumes"]
+    (engine,) = spec["initContainers"]
+    assert mount in engine["volumeMounts"] and mount in spec["containers"][0]["volumeMounts"]

@@ -20,6 +20,10 @@ VALUES: dict[str, dict[str, Any]] = {
     **{name: profile(name) for name in PROFILES},
     "everything": EVERYTHING,
     "remote": REMOTE,
+    "volumes": {
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "company-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+    },
 }
 
 

@@ -52,6 +52,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"engine": {"port": 8000}}, r"adminPort (9090) and engine.port (8000) must differ"),
     ({"env": [{"name": "PATCHBAY_PORT", "value": "1"}]}, "env names PATCHBAY_PORT: give Patchbay's settings"),
     ({"modelCache": {"enabled": True}, "replicas": 2}, "2 pods cannot share modelCache with accessModes"),
+    (
+        {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]},
+        "extraVolumes names tmp, which is a volume of the chart",
+    ),
+    (
+        {"extraVolumeMounts": [{"name": "a", "mountPath": "/tmp"}]},
+        "extraVolumeMounts names /tmp, where the chart",
+    ),
+    ({"extraVolumeMounts": [{"name": "a"}]}, "at '/extraVolumeMounts/0': missing property 'mountPath'"),
     ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.hosts"),
     ({"httpRoute": {"enabled": True}}, "httpRoute.enabled needs httpRoute.parentRefs"),
 ]

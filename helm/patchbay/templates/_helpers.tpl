@@ -151,6 +151,9 @@ args:
   mountPath: /var/cache/patchbay
 - name: tmp
   mountPath: /tmp
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "patchbay.podSecurityContext" -}}
@@ -196,6 +199,16 @@ capabilities:
 {{- range .Values.env -}}
 {{- if hasPrefix "PATCHBAY_" .name -}}
 {{- fail (printf "env names %s: give Patchbay's settings under settings, by their names in docs/settings.md" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraVolumes -}}
+{{- if has .name (list "shm" "models" "cache" "tmp" "keys") -}}
+{{- fail (printf "extraVolumes names %s, which is a volume of the chart: choose another name" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraVolumeMounts -}}
+{{- if has (trimSuffix "/" .mountPath) (list "/dev/shm" "/models" "/var/cache/patchbay" "/tmp" "/etc/patchbay/keys") -}}
+{{- fail (printf "extraVolumeMounts names %s, where the chart mounts a volume: choose another path, or one below it" .mountPath) -}}
 {{- end -}}
 {{- end -}}
 {{- $most := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.replicas | int -}}
