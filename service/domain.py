@@ -70,9 +70,9 @@ class Filter(StrEnum):
 class View:
     """A canvas made from an image and cut into equal tiles, row by row: crop → resize → crop or pad → cut.
 
-    `crop` of the image, or all of it, is resized to `resize`, or to the canvas, and placed on the canvas with its top
-    left corner at `offset`. A negative offset cuts off what overhangs; uncovered areas have the colour `fill`.
-    All sizes are in pixels, width first.
+    `crop` of the image, or all of it, is resized to each size of `via` in turn, then to `resize`, or to the canvas, and
+    placed on the canvas with its top left corner at `offset`. A negative offset cuts off what overhangs; uncovered
+    areas have the colour `fill`. All sizes are in pixels, width first.
     """
 
     width: int
@@ -86,6 +86,8 @@ class View:
     """(left, top)"""
     fill: tuple[int, int, int] = (0, 0, 0)
     filter: Filter = Filter.BICUBIC
+    via: tuple[tuple[int, int], ...] = ()
+    """Sizes before the last one, where a processor resizes several times: each rounds to whole bytes."""
 
     @property
     def columns(self) -> int:
@@ -121,11 +123,14 @@ class SoftLayout:
     `target` is what the checkpoint's chat template writes for one image; the engine's plugin replaces it with `runs`.
     An empty target means that the template writes nothing: the images are at the start of the prompt.
     `grid` is (t, h, w) in patches for families whose position encoding needs it (M-RoPE), else None.
+    `joins` are triples (left, right, joined): where the layout meets its neighbour in the prompt with the tokens left
+    and right, the tokenizer would have written one token for both. Gemma's newlines are the case.
     """
 
     target: tuple[int, ...]
     runs: tuple[Run, ...]
     grid: tuple[int, int, int] | None = None
+    joins: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -134,7 +139,7 @@ class SoftLayout:
 
     @property
     def positions(self) -> int:
-        """Prompt tokens that the image takes, separators included."""
+        """Prompt tokens that the image takes, separators included; where tokens join it is one or two less."""
         return sum(run.count for run in self.runs)
 
 

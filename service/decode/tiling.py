@@ -7,11 +7,15 @@ processors, in an eighth of Pillow's time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch.nn.functional import interpolate
 
 from service.domain import Filter, View
+
+_Made: TypeAlias = dict[tuple[object, ...], torch.Tensor]
+"""Resized images by how they were made: crop, filter, and the sizes one after the other."""
 
 
 def cut(pixels: torch.Tensor, views: Sequence[View]) -> list[torch.Tensor]:
@@ -23,7 +27,8 @@ def cut(pixels: torch.Tensor, views: Sequence[View]) -> list[torch.Tensor]:
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or 0 in pixels.shape:
         raise ValueError(f"pixels are uint8 [h, w, 3 or 4], not {pixels.dtype} {list(pixels.shape)}")
     pixels = pixels.contiguous()
-    return [_tiles(pixels, view) for view in views]
+    made: _Made = {}
+    return [_tiles(pixels, view, made) for view in views]
 
 
 def resize(pixels: torch.Tensor, width: int, height: int, filter: Filter = Filter.BICUBIC) -> torch.Tensor:
@@ -37,12 +42,23 @@ def resize(pixels: torch.Tensor, width: int, height: int, filter: Filter = Filte
     return resized[0, :3].permute(1, 2, 0)
 
 
-def _canvas(pixels: torch.Tensor, view: View) -> torch.Tensor:
-    """What the view cuts its tiles from: uint8 [height, width, 3]."""
+def _resized(image: torch.Tensor, view: View, made: _Made) -> torch.Tensor:
+    """The view's crop after all resizes: uint8 [h, w, 3]. What another view made on its way is not made again."""
     if view.crop is not None:
         left, top, width, height = view.crop
-        pixels = pixels[top : top + height, left : left + width].contiguous()
-    image = resize(pixels, *(view.resize or (view.width, view.height)), view.filter)
+        image = image[top : top + height, left : left + width]
+    steps: tuple[object, ...] = (view.crop, view.filter)
+    for size in (*view.via, view.resize or (view.width, view.height)):
+        steps = (*steps, size)
+        if steps not in made:
+            made[steps] = resize(image.contiguous(), *size, view.filter)
+        image = made[steps]
+    return image
+
+
+def _canvas(pixels: torch.Tensor, view: View, made: _Made) -> torch.Tensor:
+    """What the view cuts its tiles from: uint8 [height, width, 3]."""
+    image = _resized(pixels, view, made)
     h, w, _ = image.shape
     left, top = view.offset
     if (left, top, w, h) == (0, 0, view.width, view.height):
@@ -55,14 +71,14 @@ def _canvas(pixels: torch.Tensor, view: View) -> torch.Tensor:
     return canvas
 
 
-def _tiles(pixels: torch.Tensor, view: View) -> torch.Tensor:
+def _tiles(pixels: torch.Tensor, view: View, made: _Made) -> torch.Tensor:
     rows, rest_h = divmod(view.height, view.tile_height)
     columns, rest_w = divmod(view.width, view.tile_width)
     if rest_h or rest_w or not rows or not columns:
         raise ValueError(
             f"a view of {view.width}×{view.height} is no whole number of {view.tile_width}×{view.tile_height} tiles"
         )
-    image = _canvas(pixels, view)
+    image = _canvas(pixels, view, made)
     tiles = image.reshape(rows, view.tile_height, columns, view.tile_width, 3)
     # [n, tile_h, tile_w, 3]
     return tiles.transpose(1, 2).reshape(-1, view.tile_height, view.tile_width, 3).contiguous()

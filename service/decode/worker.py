@@ -100,7 +100,7 @@ def _answer(request: dict[str, Any], data: bytes, max_pixels: int, memory: torch
 
 def _view(width: int, height: int, tile_width: int, tile_height: int, *rest: Any) -> View:
     """As `dataclasses.astuple` and JSON leave it."""
-    crop, resize, offset, fill, filter = rest
+    crop, resize, offset, fill, filter, via = rest
     return View(
         *(width, height, tile_width, tile_height),
         crop and tuple(crop),
@@ -108,6 +108,7 @@ def _view(width: int, height: int, tile_width: int, tile_height: int, *rest: Any
         tuple(offset),
         tuple(fill),
         Filter(filter),
+        tuple(map(tuple, via)),
     )
 
 

@@ -23,6 +23,8 @@ def part(handle: Handle) -> dict[str, Any]:
         "soft_target": list(layout.target),
         "soft_layout": [number for run in layout.runs for number in (run.token, run.count, int(run.embeds))],
     }
+    if layout.joins:
+        fields["soft_joins"] = [token for join in layout.joins for token in join]
     if layout.grid is not None:
         fields["image_grid_thw"] = list(layout.grid)
     return {"type": "image_embeds", "uuid": handle.key, "image_embeds": fields}

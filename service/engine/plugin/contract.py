@@ -18,7 +18,9 @@ from service.engine.handles import PLUGIN_VERSION
 VARIABLE = "PATCHBAY_PLUGIN"
 STARTED_FOR_PATCHBAY = "PATCHBAY_ENGINE"
 REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
-FIELDS = REQUIRED | {"image_grid_thw"}
+OPTIONAL = frozenset({"soft_joins", "image_grid_thw"})
+FIELDS = REQUIRED | OPTIONAL
+MOST_JOINS = 256
 
 
 class HandleRefused(Exception):
@@ -108,10 +110,21 @@ def read_layout(fields: Mapping[str, Sequence[int]], limits: Limits) -> SoftLayo
     grid = fields.get("image_grid_thw")
     must(grid is None or len(grid) == 3, "a handle's grid must be three numbers: t, h, w")
     layout = SoftLayout(
-        tuple(fields["soft_target"]), runs, None if grid is None else (grid[0], grid[1], grid[2])
+        tuple(fields["soft_target"]),
+        runs,
+        None if grid is None else (grid[0], grid[1], grid[2]),
+        _read_joins(fields.get("soft_joins", ())),
     )
     _check(layout, limits)
     return layout
+
+
+def _read_joins(numbers: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    must(
+        len(numbers) <= 3 * MOST_JOINS and len(numbers) % 3 == 0,
+        f"a handle's joins must be at most {MOST_JOINS} triples of left, right, joined",
+    )
+    return tuple(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
 
 
 def _check(layout: SoftLayout, limits: Limits) -> None:
@@ -127,6 +140,12 @@ def _check(layout: SoftLayout, limits: Limits) -> None:
     must(
         0 < layout.tokens <= limits.max_tokens,
         f"a handle has {layout.tokens} soft tokens; allowed are 1 to {limits.max_tokens}",
+    )
+    joining = {token for join in layout.joins for token in join}
+    must(
+        all(0 <= token < limits.vocabulary for token in joining)
+        and not joining & {run.token for run in layout.runs if run.embeds},
+        f"a handle joins a token that carries a row, or is outside the vocabulary of {limits.vocabulary}",
     )
     if limits.merge is not None:
         _check_grid(layout, limits.merge)

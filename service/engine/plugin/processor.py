@@ -21,6 +21,7 @@ from vllm.multimodal.processing.processor import iter_token_matches
 from service.domain import SoftLayout
 from service.engine.plugin.contract import (
     FIELDS,
+    OPTIONAL,
     REQUIRED,
     HandleRefused,
     Limits,
@@ -73,7 +74,7 @@ class HandleParser(MultiModalDataParser):  # type: ignore[misc]
             if not REQUIRED <= data.keys() <= FIELDS:
                 raise VLLMValidationError(
                     f"a handle has the fields {sorted(data)}; "
-                    f"it must have {sorted(REQUIRED)} and may have image_grid_thw",
+                    f"it must have {sorted(REQUIRED)} and may have {sorted(OPTIONAL)}",
                     parameter="messages",
                 )
             return Handles(data)
@@ -134,19 +135,30 @@ class HandleProcessor(BaseMultiModalProcessor):  # type: ignore[misc]
 def lay_out(prompt: list[int], layouts: list[SoftLayout]) -> tuple[list[int], list[PlaceholderRange]]:
     """The prompt with each target replaced by its image's runs, and where these are. Raises HandleRefused.
 
-    Images without a target stand at the start of the prompt.
+    Images without a target stand at the start of the prompt. A token that an image shares with what stands before it
+    is not in the image's range.
     """
+    joins = {(left, right): joined for left, right, joined in layouts[0].joins}
+    must(all(layout.joins == layouts[0].joins for layout in layouts), "handles differ in their joins")
     laid: list[int] = []
     ranges, done = [], 0
     for (begin, end), layout in zip(_targets(prompt, layouts), layouts, strict=True):
-        laid += prompt[done:begin]
-        start = len(laid)
-        for run in layout.runs:
-            laid += [run.token] * run.count
-        carries = torch.tensor([run.embeds for run in layout.runs for _ in range(run.count)])  # [positions]
-        ranges.append(PlaceholderRange(start, len(laid) - start, None if carries.all() else carries))
+        _append(laid, prompt[done:begin], joins)
+        own = _append(laid, [run.token for run in layout.runs for _ in range(run.count)], joins)
+        carries = torch.tensor([run.embeds for run in layout.runs for _ in range(run.count)][-own:])
+        ranges.append(PlaceholderRange(len(laid) - own, own, None if carries.all() else carries))
         done = end
-    return laid + prompt[done:], ranges
+    _append(laid, prompt[done:], joins)
+    return laid, ranges
+
+
+def _append(laid: list[int], tokens: list[int], joins: Mapping[tuple[int, int], int]) -> int:
+    """Adds the tokens to those laid so far, joining the two that meet; how many came as they were."""
+    if laid and tokens and (joined := joins.get((laid[-1], tokens[0]))) is not None:
+        laid[-1] = joined
+        tokens = tokens[1:]
+    laid += tokens
+    return len(tokens)
 
 
 def _targets(prompt: list[int], layouts: list[SoftLayout]) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,3 +166,42 @@ def test_images_without_a_target_stand_at_the_start_in_their_order(plugin: Any) 
     laid, ranges = plugin.processor.lay_out([1, 2], layouts)
     assert laid == [9, 9, 8, 9, 9, 9, 1, 2]
     assert [(place.offset, place.length) for place in ranges] == [(0, 2), (2, 4)]
+
+
+ONE, TWO, THREE, FOUR = 1, 2, 3, 4
+JOINS = ((ONE, TWO, THREE), (TWO, ONE, THREE), (TWO, TWO, FOUR))
+BETWEEN_NEWLINES = SoftLayout((9,), (Run(TWO, 1, False), Run(8, 2, True), Run(TWO, 1, False)), joins=JOINS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "laid"),
+    [
+        ([5, 9, 6], [5, TWO, 8, 8, TWO, 6]),
+        ([ONE, 9, ONE], [THREE, 8, 8, THREE]),
+        ([THREE, 9, THREE], [THREE, TWO, 8, 8, TWO, THREE]),
+        ([9, 9], [TWO, 8, 8, FOUR, 8, 8, TWO]),
+        ([9, ONE, 9], [TWO, 8, 8, THREE, TWO, 8, 8, TWO]),
+        ([ONE, TWO, 9], [ONE, FOUR, 8, 8, TWO]),
+    ],
+    ids=["apart", "both ends", "none for it", "two images", "a newline between images", "text stays"],
+)
+def test_tokens_that_meet_where_an_image_begins_or_ends_are_joined(
+    plugin: Any, prompt: list[int], laid: list[int]
+) -> None:
+    images = prompt.count(9)
+    ours, ranges = plugin.processor.lay_out(prompt, [BETWEEN_NEWLINES] * images)
+    assert ours == laid
+    assert [place.get_num_embeds() for place in ranges] == [2] * images
+    for place in ranges:
+        tokens = ours[place.offset : place.offset + place.length]
+        carries = place.is_embed.tolist()
+        assert [token for token, embeds in zip(tokens, carries, strict=True) if embeds] == [8, 8]
+    assert all(
+        one.offset + one.length <= other.offset for one, other in zip(ranges, ranges[1:], strict=False)
+    )
+
+
+def test_images_that_join_otherwise_are_refused(plugin: Any) -> None:
+    other = replace(BETWEEN_NEWLINES, joins=())
+    with pytest.raises(HandleRefused, match="differ in their joins"):
+        plugin.processor.lay_out([9, 9], [BETWEEN_NEWLINES, other])

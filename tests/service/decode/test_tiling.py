@@ -196,3 +196,36 @@ def test_each_filter_gives_the_pixels_of_torchvision(filter: Filter) -> None:
     theirs = functional.resize(pixels.permute(2, 0, 1), [33, 90], mode, antialias=True)
     (tiles,) = cut(pixels, [View(90, 33, 90, 33, filter=filter)])
     assert torch.equal(tiles[0], theirs.permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("filter", list(Filter))
+def test_an_image_is_resized_in_the_steps_that_the_view_names(filter: Filter) -> None:
+    pixels = picture(90, 61)
+    once = resize(pixels, 224, 152, filter).contiguous()
+    twice = resize(once, 224, 224, filter).contiguous()
+    views = [
+        View(224, 224, TILE, TILE, filter=filter, via=((224, 152),)),
+        View(TILE, TILE, TILE, TILE, filter=filter, via=((224, 152), (224, 224))),
+    ]
+    grid, overview = cut(pixels, views)
+    assert torch.equal(grid[3], twice[TILE:, TILE:])
+    assert torch.equal(overview[0], resize(twice, TILE, TILE, filter))
+    with_fourth = torch.cat([pixels, pixels[..., :1]], -1)
+    assert all(torch.equal(*pair) for pair in zip(cut(with_fourth, views), (grid, overview), strict=True))
+
+
+def test_views_share_the_steps_that_they_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, int]] = []
+
+    def counted(pixels: torch.Tensor, width: int, height: int, filter: Filter) -> torch.Tensor:
+        made.append((width, height))
+        return resize(pixels, width, height, filter)
+
+    monkeypatch.setattr("service.decode.tiling.resize", counted)
+    views = [
+        View(224, 224, TILE, TILE, via=((224, 152),)),
+        View(TILE, TILE, TILE, TILE, via=((224, 152), (224, 224))),
+        View(TILE, TILE, TILE, TILE, crop=(0, 0, 9, 9)),
+    ]
+    cut(picture(90, 61), views)
+    assert made == [(224, 152), (224, 224), (TILE, TILE), (TILE, TILE)]

@@ -17,6 +17,7 @@ from service.engine.plugin.contract import (
 )
 
 LIMITS = Limits(max_tokens=40, max_positions=60, vocabulary=100, merge=None)
+ROOMY = Limits(max_tokens=40, max_positions=60, vocabulary=200, merge=None)
 GOOD = {"soft_version": [PLUGIN_VERSION], "soft_target": [7], "soft_layout": [5, 1, 0, 7, 32, 1, 6, 1, 0]}
 
 runs = st.builds(Run, token=st.integers(0, 99), count=st.integers(1, 5), embeds=st.booleans())
@@ -25,6 +26,7 @@ layouts = st.builds(
     target=st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple),
     runs=st.lists(runs, min_size=1, max_size=8).map(tuple),
     grid=st.none() | st.tuples(*[st.integers(1, 9)] * 3),
+    joins=st.lists(st.tuples(*[st.integers(100, 199)] * 3), max_size=4).map(tuple),
 ).filter(lambda layout: layout.tokens > 0)
 
 
@@ -32,7 +34,7 @@ layouts = st.builds(
 def test_what_handles_writes_the_plugin_reads(layout: SoftLayout) -> None:
     written = part(Handle("ab" * 32, layout))["image_embeds"]
     assert REQUIRED <= written.keys() <= FIELDS
-    assert read_layout(written, LIMITS) == layout
+    assert read_layout(written, ROOMY) == layout
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=12), st.lists(st.integers(-2, 200), max_size=3))
@@ -72,6 +74,10 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
         ({"soft_layout": [7, 41, 1]}, "has 41 soft tokens; allowed are 1 to 40"),
         ({"soft_layout": [7, 4, 0]}, "has 0 soft tokens"),
         ({"image_grid_thw": [1, 2]}, "three numbers"),
+        ({"soft_joins": [1, 2]}, "at most 256 triples of left, right, joined"),
+        ({"soft_joins": [1, 2, 3] * 257}, "at most 256 triples"),
+        ({"soft_joins": [1, 2, 100]}, "joins a token that .* is outside the vocabulary of 100"),
+        ({"soft_joins": [1, 7, 3]}, "joins a token that carries a row"),
     ],
 )
 def test_a_bad_handle_is_refused_in_a_sentence(changes: dict[str, list[int]], sentence: str) -> None:
