@@ -14,10 +14,12 @@ from typing import Any, TypeGuard
 
 from service.errors import ConfigurationError
 
-BILINEAR, BICUBIC = 2, 3
+LANCZOS, BILINEAR, BICUBIC = 1, 2, 3
 """Pillow's numbers of filters, as `resample` has them."""
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+Normalisation = tuple[Sequence[float], Sequence[float]]
+"""Mean and deviation of each colour, for pixels from 0 to 1."""
+CLIP: Normalisation = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+STANDARD: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -55,13 +57,13 @@ def read_image_processor(folder: Path) -> tuple[dict[str, Any], Path]:
     )
 
 
-def read_normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation of each colour, for pixels from 0 to 1; CLIP's if the file does not specify them.
+def read_normalisation(folder: Path, default: Normalisation = CLIP) -> Normalisation:
+    """What the image processor normalises with; `default` is its class's, for what the file does not specify.
 
     Raises ConfigurationError when there is no image processor.
     """
     processor, _ = read_image_processor(folder)
-    return processor.get("image_mean", _CLIP_MEAN), processor.get("image_std", _CLIP_STD)
+    return processor.get("image_mean", default[0]), processor.get("image_std", default[1])
 
 
 def must_process_as_we_do(

@@ -74,6 +74,17 @@ def _model(prepared: Prepared) -> list[str]:
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
         f"images      {prepared.images}: {prepared.images_why}",
         f"            {_sizes(geometry, facts, ratio)}",
+        *_attention(prepared),
+    ]
+
+
+def _attention(prepared: Prepared) -> list[str]:
+    """Nothing where the model attends as it was trained to."""
+    if not prepared.geometry.facts.bidirectional_images or prepared.plan.device != "cpu":
+        return []
+    return [
+        "attention   causal within images too: vLLM has no other on a CPU, and the model was trained with soft tokens",
+        "            that see all others of their image. Answers about images differ from those on a GPU",
     ]
 
 

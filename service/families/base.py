@@ -29,6 +29,8 @@ class FamilyFacts:
     """The largest ratio of an image's longer side to its shorter one."""
     independent_tiles: bool = True
     """Whether the tower computes each tile by itself, so that the tiles of an image may go in several calls."""
+    bidirectional_images: bool = False
+    """Whether each soft token of an image attends to all others of it, also to those behind it."""
     row_widths: int = 1
     """A soft token is so many times as wide as the language model's hidden state: 1 + levels with DeepStack."""
     engine_tower: Literal["absent", "present"] = "absent"

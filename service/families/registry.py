@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from service.families.towers import TowerLoader
 
 FOLDERS = {
+    "gemma3": "gemma3",
     "glm4v": "glm4v",
     "glm4v_moe": "glm4v",
+    "idefics3": "idefics3",
     "internvl": "internvl",
     "llava": "llava",
     "llava+pixtral": "pixtral",
@@ -28,6 +30,7 @@ FOLDERS = {
     "mistral3": "pixtral",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",
+    "smolvlm": "idefics3",
 }
 """`model_type` of config.json, followed by its vision_config's where that makes another family of it: folder."""
 

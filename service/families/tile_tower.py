@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from kernels.project import FoldedProjector, project
 from kernels.runner import TileShape
 from service.checkpoint.tensors import TowerTensors
 from service.domain import View
+from service.errors import ConfigurationError
 from service.families.backbones import Backbone
 from service.families.towers import TiledImage, TowerChoice, resolve_body
 
@@ -41,8 +44,10 @@ class Trunk:
     after: nn.Module
 
     def __call__(self, tiles: torch.Tensor, choice: TowerChoice) -> torch.Tensor:
-        """uint8 [tiles, side, side, 3] → [tiles, prefix + patches, hidden · taken]."""
-        hidden = patch_embed(tiles, self.front, backend=choice.backend)
+        """uint8 [tiles, side, side, 3] → [tiles, prefix + patches, hidden · taken]. Pixels beyond the last whole patch
+        are not looked at, as by a strided convolution."""
+        whole = tiles.shape[1] // self.front.patch_size * self.front.patch_size
+        hidden = patch_embed(tiles[:, :whole, :whole], self.front, backend=choice.backend)
         if (norm := self.before) is not None:
             hidden = layer_norm(hidden, norm.weight, norm.bias, norm.eps, backend=choice.backend)
         outputs: list[torch.Tensor] = []
@@ -124,6 +129,23 @@ def choose_tile_body(
     )
 
 
+def average(hidden: torch.Tensor, pool: int) -> torch.Tensor:
+    """[tiles, side², hidden] → [tiles, (side/pool)², hidden]: the means of pool × pool neighbours."""
+    side = isqrt(hidden.shape[1])
+    squares = torch.unflatten(hidden, 1, (side // pool, pool, side // pool, pool))
+    return squares.mean((2, 4)).flatten(1, 2)
+
+
+def read_model_config(folder: Path, kind: Any, whose: str) -> Any:
+    """config.json as transformers' class `kind` has it; `whose` it should be, for the error. Raises
+    ConfigurationError."""
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers' validation makes of the file
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"model: {folder / 'config.json'} is not {whose}: {reason}") from None
+
+
 class _Unmasked(nn.Module):
     """A layer that wants to be given its attention mask: none."""
 
@@ -152,17 +174,20 @@ class ViTTower:
         choice: TowerChoice,
         *,
         tile: int,
+        pool: int = 1,
         constants: torch.Tensor | None = None,
     ) -> None:
-        """`tile`: side of a tile in pixels. `constants`: [constants, width], see `Tower.constants`."""
+        """`tile`: side of a tile in pixels. `pool`: how many patches in each direction are averaged in front of the
+        projector. `constants`: [constants, width], see `Tower.constants`."""
         self.width = back.width
         self.choice = choice
         self.constants = torch.empty(0, back.width, dtype=choice.dtype) if constants is None else constants
         self._trunk = trunk
         self._back = back
         self._tile = tile
+        self._pool = pool
         self._patches = (tile // trunk.front.patch_size) ** 2
-        tokens = trunk.front.prefix + self._patches - back.skip
+        tokens = (trunk.front.prefix + self._patches - back.skip) // pool**2
         self.tile_shape = TileShape(tile, tile, back.merge.rows(tokens), back.width, choice.dtype)
 
     @torch.inference_mode()
@@ -183,6 +208,8 @@ class ViTTower:
     @torch.inference_mode()
     def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
         hidden = self._trunk(tiles, self.choice)  # [tiles, prefix + patches, hidden]
+        if self._pool > 1:
+            hidden = average(hidden, self._pool)
         project(hidden, self._back, backend=self.choice.backend, out=out)
 
     def bucket(self, views: Sequence[View]) -> Hashable:

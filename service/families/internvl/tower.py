@@ -19,13 +19,13 @@ from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.backbones import intern_vit
 from service.families.internvl.names import own_name
-from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk
+from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk, read_model_config
 from service.families.towers import TowerChoice
 
 
 def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
-    config = _config(folder).vision_config
+    config = read_model_config(folder, InternVLConfig, "InternVL's").vision_config
     return choose_tile_body(intern_vit, config, device=device, dtype=dtype, requested=requested)
 
 
@@ -34,7 +34,7 @@ def load(folder: Path, choice: TowerChoice) -> ViTTower:
 
     Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
     """
-    config = _config(folder)
+    config = read_model_config(folder, InternVLConfig, "InternVL's")
     tile, shuffle, depth = _square(config, folder), _shuffle(config, folder), _depth(config, folder)
     tensors = TowerTensors(folder, own_name)
     trunk = load_trunk(
@@ -51,14 +51,6 @@ def load(folder: Path, choice: TowerChoice) -> ViTTower:
     back = _back(tensors, config, folder, Merge(shuffle), choice)
     tensors.refuse_rest()
     return ViTTower(trunk, back, choice, tile=tile)
-
-
-def _config(folder: Path) -> Any:
-    try:
-        return InternVLConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever transformers' validation makes of the file
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"model: {folder / 'config.json'} is not InternVL's: {reason}") from None
 
 
 def _square(config: Any, folder: Path) -> int:

@@ -21,7 +21,7 @@ from service.errors import ConfigurationError
 from service.families.backbones import BACKBONES
 from service.families.llava.files import PREFIX_TOKENS
 from service.families.llava.names import own_name
-from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk
+from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk, read_model_config
 from service.families.towers import TowerChoice
 
 
@@ -67,11 +67,7 @@ def load_with(
 
 def read_config(folder: Path, kind: Any) -> Any:
     """config.json as transformers' class `kind` has it. Raises ConfigurationError."""
-    try:
-        config = kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever transformers' validation makes of the file
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"model: {folder / 'config.json'} is not LLaVA's: {reason}") from None
+    config = read_model_config(folder, kind, "LLaVA's")
     if (found := config.vision_config.model_type) not in PREFIX_TOKENS:
         raise ConfigurationError(
             f"model: {folder / 'config.json'} has a vision_config of model_type {found!r}; LLaVA's towers here are "

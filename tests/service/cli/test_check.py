@@ -5,6 +5,7 @@ import pytest
 from service.cli.check import check
 from service.errors import ConfigurationError
 from service.planning.plan import MIB
+from tests.service import tiny_gemma3
 from tests.service.planning.test_plan import H200
 from tests.service.tiny_qwen_vl import write_checkpoint
 
@@ -18,6 +19,22 @@ def test_it_tells_which_images_the_model_takes(capsys: pytest.CaptureFixture[str
     assert (
         "up to 113 soft tokens each, no side shorter than 1 px or longer than 200 times the other\n" in told
     )
+
+
+def test_it_tells_that_a_cpu_attends_causally_within_images(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tiny_gemma3.write_checkpoint(tmp_path)
+    assert check({"model": str(tmp_path), "device": "cpu"}) == 0
+    told = capsys.readouterr().out
+    assert "handles: Patchbay encodes the family gemma3 itself" in told
+    assert "up to 16 soft tokens each" in told
+    assert "attention   causal within images too: vLLM has no other on a CPU" in told
+    assert "--enable-mm-embeds" in told
+    monkeypatch.setattr("service.cli.check.inspect", lambda _: H200)
+    monkeypatch.setattr("service.app.prepare.inspect", lambda _: H200)
+    assert check({"model": str(tmp_path), "images": "passthrough"}) == 0
+    assert "causal within images" not in capsys.readouterr().out
 
 
 def test_it_tells_where_metrics_logs_and_traces_go(capsys: pytest.CaptureFixture[str]) -> None:
