@@ -62,6 +62,7 @@ docs: setup-test  ## regenerate the pages that are made from code
 	$(VENV)/python -m service.cli.reference api > docs/api.md
 	$(VENV)/python helm/document.py
 	$(VENV)/python -m helm.dashboards
+	$(VENV)/python -m tests.service.families.page > docs/families.md
 
 load: setup-test  ## load test: the capacity of the service at URL=http://127.0.0.1:8000; ARGS="..." are passed on
 	@$(LOAD) --shape steps $(ARGS)

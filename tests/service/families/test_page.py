@@ -1,0 +1,11 @@
+from service.families.registry import FOLDERS
+from tests.service.families.page import EXAMPLES, PAGE, page
+
+
+def test_the_page_of_families_is_the_code() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_examples_are_of_families_that_there_are() -> None:
+    assert EXAMPLES.keys() <= FOLDERS.keys()
+    assert {example.config["model_type"] for example in EXAMPLES.values()} == EXAMPLES.keys()
