@@ -23,7 +23,7 @@ from tests.service.families.gemma3 import hub as gemma3
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.llava import hub as llava
-from tests.service.families.qwen_vl import hub as qwen_vl
+from tests.service.families.native import hub as qwen_vl
 
 SIZES = ((640, 480), (1920, 1080))
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
