@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 from PIL import Image
 
 from demo.chat import talk
+from demo.draw import Colour
+from demo.grounds import GROUNDS
 from demo.questions import ASKERS, Question, number, two_images
 from demo.world import Scene, draw_scene, scene_seed
 
@@ -28,6 +31,8 @@ AT_LEAST = {
 AT_MOST = {SMALL_LOW: 0.30}
 UNJUDGED = ("content", "relation", "description", "two images", "chat")
 KINDS = (*AT_LEAST, *AT_MOST, *UNJUDGED)
+GROUND_KINDS = ("colour", "shape", "presence", "position", "count")
+ON_EACH_GROUND = 0.80
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,14 @@ def _ask(kind: str, rng: np.random.Generator, scenes: list[Scene]) -> Question |
     return number(rng, scenes[0])
 
 
-def _case(kind: str, seed: int, index: int) -> Case | None:
+def _case(kind: str, seed: int, index: int, ground: Colour | None) -> Case | None:
     rng = np.random.default_rng((*scene_seed("evaluate", seed, index), 1))
     scene_kind = "small" if kind.startswith("small") else "number" if kind == "number" else "shapes"
     amount = {"chat": 0, "two images": 2}.get(kind, 1)
-    drawn = [draw_scene(scene_seed("evaluate", seed, 2 * index + i), scene_kind) for i in range(amount)]
+    drawn = [
+        draw_scene(scene_seed("evaluate", seed, 2 * index + i), scene_kind, ground=ground)
+        for i in range(amount)
+    ]
     question = _ask(kind, rng, [scene for scene, _ in drawn])
     if question is None:
         return None
@@ -92,17 +100,30 @@ def _plan(count: int) -> Iterator[str]:
         yield round_of[i % len(round_of)]
 
 
-def draw_cases(count: int, seed: int) -> list[Case]:
-    """`count` cases; the same count and seed give the same cases."""
+def _drawn(kinds: Iterable[str], seed: int, ground: Colour | None = None) -> list[Case]:
     cases = []
     index = 0
-    for kind in _plan(count):
+    for kind in kinds:
         case = None
         while case is None:
-            case = _case(kind, seed, index)
+            case = _case(kind, seed, index, ground)
             index += 1
         cases.append(case)
     return cases
+
+
+def draw_cases(count: int, seed: int) -> list[Case]:
+    """`count` cases; the same count and seed give the same cases."""
+    return _drawn(_plan(count), seed)
+
+
+def draw_ground_cases(count: int, seed: int) -> list[tuple[str, Case]]:
+    """`count` cases about shapes on each ground, with its name; the same count and seed give the same cases."""
+    return [
+        (name, case)
+        for name, ground in GROUNDS.items()
+        for case in _drawn(islice(cycle(GROUND_KINDS), count), seed, ground)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +159,42 @@ def judge(cases: list[Case], answers: list[str]) -> list[Line]:
             limit, passed = f"at most {100 * AT_MOST[kind]:.0f} %", good <= AT_MOST[kind] * asked
         lines.append(Line(kind, good, asked, limit, passed))
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class GroundLine:
+    """One ground: by kind of question, how many answers were right and how many were asked for."""
+
+    ground: str
+    kinds: dict[str, tuple[int, int]]
+
+    @property
+    def right(self) -> int:
+        """Right answers of all kinds."""
+        return sum(right for right, _ in self.kinds.values())
+
+    @property
+    def asked(self) -> int:
+        """Questions of all kinds."""
+        return sum(asked for _, asked in self.kinds.values())
+
+    @property
+    def passed(self) -> bool:
+        """Whether enough of all were right."""
+        return self.right >= ON_EACH_GROUND * self.asked
+
+    def share(self, kind: str | None = None) -> float:
+        """Right answers, of one kind or of all, as a share of 1."""
+        right, asked = (self.right, self.asked) if kind is None else self.kinds[kind]
+        return right / asked
+
+
+def judge_grounds(cases: list[tuple[str, Case]], answers: list[str]) -> list[GroundLine]:
+    """One line for each ground, in the order of `cases`."""
+    marks: dict[str, dict[str, list[bool]]] = {}
+    for (name, case), said in zip(cases, answers, strict=True):
+        marks.setdefault(name, defaultdict(list))[case.kind].append(marked(case, said))
+    return [
+        GroundLine(name, {kind: (sum(right), len(right)) for kind, right in kinds.items()})
+        for name, kinds in marks.items()
+    ]

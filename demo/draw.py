@@ -15,7 +15,9 @@ from font_roboto import RobotoBold
 from font_source_serif_pro import SourceSerifProBold
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0–255."""
+COLOURS: dict[str, Colour] = {
     "red": (212, 28, 36),
     "orange": (244, 128, 16),
     "yellow": (250, 222, 40),
@@ -68,7 +70,7 @@ OUTLINES: dict[str, list[tuple[float, float]]] = {
 SHAPES = tuple(OUTLINES)
 
 
-def jitter(rng: np.random.Generator, colour: tuple[int, int, int], spread: int = 12) -> tuple[int, int, int]:
+def jitter(rng: np.random.Generator, colour: Colour, spread: int = 12) -> Colour:
     """The colour, each channel moved by at most `spread` and kept within 0–255."""
     moved = np.clip(np.array(colour) + rng.integers(-spread, spread + 1, 3), 0, 255)
     return int(moved[0]), int(moved[1]), int(moved[2])
@@ -80,7 +82,7 @@ def paint_shape(
     centre: tuple[float, float],
     radius: float,
     angle: float,
-    colour: tuple[int, int, int],
+    colour: Colour,
 ) -> None:
     """Paints one anti-aliased shape; `centre` and `radius` (of the circle around it) in pixels, `angle` in radians."""
     left, top = int(centre[0] - radius) - 1, int(centre[1] - radius) - 1
@@ -131,7 +133,7 @@ def paint_writing(
     corner: tuple[int, int],
     font: str,
     digit_height: int,
-    colour: tuple[int, int, int],
+    colour: Colour,
 ) -> list[tuple[float, float]]:
     """Writes `text` with the ink's top left corner at `corner`; returns the centre (x, y) of every character."""
     face = _font(font, digit_height)
@@ -150,14 +152,21 @@ def _grid(width: int, height: int, rng: np.random.Generator) -> tuple[np.ndarray
     return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
 
 
-def background(rng: np.random.Generator, width: int, height: int, contrast: float = 1.0) -> Image.Image:
-    """A greyish ground of one of `BACKGROUNDS`, mid-bright so that black and white stand out from it.
+def background(
+    rng: np.random.Generator, width: int, height: int, contrast: float = 1.0, colour: Colour | None = None
+) -> Image.Image:
+    """A ground of one of `BACKGROUNDS`: greyish, mid-bright so that black and white stand out from it, or of `colour`.
 
-    `contrast` scales how strongly the pattern varies (1: up to 26 grey levels either way).
+    `contrast` scales how strongly the pattern varies (1: up to 26 grey levels either way). A ground of a given colour
+    is flat in half of the cases, as paint programs and transparent pictures have it.
     """
     kind = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
     base = rng.uniform(95, 195) + rng.uniform(-14, 14, 3)
     swing = rng.uniform(8, 26) * contrast
+    least, most = 60, 225
+    if colour is not None:
+        kind = "flat" if rng.random() < 0.5 else kind
+        base, least, most = np.array(colour, float), 0, 255
     if kind == "flat":
         pattern = np.zeros((height, width), np.float32)
     elif kind == "noise":
@@ -177,7 +186,7 @@ def background(rng: np.random.Generator, width: int, height: int, contrast: floa
         else:
             pattern = stripes * np.where((across / period) % 1 < 0.5, 1.0, -1.0)
     pixels = base[None, None, :] + swing * pattern[:, :, None]
-    return Image.fromarray(np.clip(pixels, 60, 225).astype(np.uint8))
+    return Image.fromarray(np.clip(pixels, least, most).astype(np.uint8))
 
 
 def camera(rng: np.random.Generator, image: Image.Image, gentle: bool = False) -> Image.Image:

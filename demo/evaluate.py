@@ -82,12 +82,11 @@ def record(lines: list[Line], cases: list[Case], answers: list[str]) -> dict[str
     }
 
 
-def arguments() -> argparse.Namespace:
-    """The command's flags."""
+def arguments(command: str, description: str, questions: int, meaning: str) -> argparse.Namespace:
+    """The flags of an evaluation; `--n` has the default `questions` and this `meaning`."""
     parser = argparse.ArgumentParser(
-        prog="python -m demo.evaluate",
-        description="Ask the service (or, with --model, a checkpoint directly) questions about scenes it was never "
-        "trained on, greedily, and compare accuracy for each kind of question with what is asked of it.",
+        prog=f"python -m {command}",
+        description=description,
         epilog="Exit status: 0 every threshold met, 1 one missed, 2 the questions could not be asked.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -96,9 +95,7 @@ def arguments() -> argparse.Namespace:
     where.add_argument(
         "--model", type=Path, help="a checkpoint directory, asked by transformers' own generate"
     )
-    parser.add_argument(
-        "--n", type=int, default=600, help="questions in all, the judged kinds three times as often"
-    )
+    parser.add_argument("--n", type=int, default=questions, help=meaning)
     parser.add_argument(
         "--seed", type=int, default=1, help="of scenes and questions; no seed meets the training's"
     )
@@ -111,7 +108,12 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def _ask_all(args: argparse.Namespace, cases: list[Case]) -> list[str]:
+def ask_all(args: argparse.Namespace, cases: list[Case]) -> list[str]:
+    """The answers to `cases` of the service or checkpoint that the flags name.
+
+    Raises:
+        httpx.HTTPError, RuntimeError, OSError: the questions could not be asked.
+    """
     if args.model is None:
         return asyncio.run(through_http(args.url, cases, args.concurrency))
     from demo.offline import Reference
@@ -121,10 +123,16 @@ def _ask_all(args: argparse.Namespace, cases: list[Case]) -> list[str]:
 
 def main() -> int:
     """Runs the command and returns its exit status."""
-    args = arguments()
+    args = arguments(
+        "demo.evaluate",
+        "Ask the service (or, with --model, a checkpoint directly) questions about scenes it was never "
+        "trained on, greedily, and compare accuracy for each kind of question with what is asked of it.",
+        questions=600,
+        meaning="questions in all, the judged kinds three times as often",
+    )
     cases = draw_cases(args.n, args.seed)
     try:
-        answers = _ask_all(args, cases)
+        answers = ask_all(args, cases)
     except (httpx.HTTPError, RuntimeError, OSError) as failed:
         print(f"could not ask: {failed}", file=sys.stderr)
         return 2

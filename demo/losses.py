@@ -99,6 +99,11 @@ def see(model: InternVLForConditionalGeneration, tiles: torch.Tensor) -> torch.T
     return soft
 
 
+def imitation_loss(soft: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """How far soft tokens are from those wanted, as a share of the variance of the latter."""
+    return (soft.float() - wanted.float()).square().mean() / wanted.float().var()
+
+
 def speak(model: InternVLForConditionalGeneration, batch: Batch, soft: torch.Tensor | None) -> torch.Tensor:
     """Logits [answer tokens, vocabulary] at every place of the batch that has a label, in row-major order."""
     embedded = model.model.language_model.embed_tokens(batch.ids)

@@ -1,13 +1,15 @@
 """Trains the embedded model from nothing: `python -m demo.train --help`.
 
-Four stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
+Five stages, as the language loss alone does not find the picture. First (`see`) only tower and projector learn, each
 soft token told what its cell of a tile holds, by linear heads that are thrown away. Then (`listen`) only the decoder
 learns to answer, from a tower that can already see, and at first almost only questions that a look at one shape must
 answer: a decoder that starts beside a blind tower, or on a mixture of questions, learns to guess among the colours of a
 picture, and never leaves that habit. Then (`speak`) everything learns together, with the first loss
-kept on at a smaller weight, and last (`polish`) the same at a low rate, asked most of what is learnt last: counts,
-positions, whether something is there. A step of the later stages is one batch of pictures seen as one tile, one of
-numbers, and often one of pictures seen as all their tiles, of pairs of pictures, or of talk without a picture.
+kept on at a smaller weight, then (`polish`) the same at a low rate, asked most of what is learnt last: counts,
+positions, whether something is there. Last (`grounds`), tower and projector learn to see through grounds of every
+colour: their soft tokens of a picture become those of the same picture on a greyish ground. A step in between is one
+batch of pictures seen as one tile, one of numbers, and often one of pictures seen as all their tiles, of pairs of
+pictures, or of talk without a picture.
 
 Each worker is a process with one thread, its own scenes and its own part of every step; gradients are averaged. On a
 machine that others use too, this loses far less than one process with threads, which meet after every operation.
@@ -53,7 +55,7 @@ def run(trainer: Trainer, pool: Pool, out: Path, state: Path, every: int) -> Non
     while trainer.step < total:
         for name, loss in trainer.take_step(pool).items():
             mean[name] = 0.95 * mean.get(name, loss) + 0.05 * loss
-        if trainer.step % RENEW_EVERY == 0:
+        if trainer.step % RENEW_EVERY == 0 and trainer.step < trainer.plan.grounds_from:
             pool.renew(RENEW_EVERY)
         if trainer.rank > 0:
             continue
@@ -63,7 +65,7 @@ def run(trainer: Trainer, pool: Pool, out: Path, state: Path, every: int) -> Non
         if trainer.step % every == 0 or trainer.step == total:
             trainer.save(out, state)
             if trainer.step > trainer.plan.see_steps:
-                found = accuracy(trainer.model, trainer.writer, held)
+                found = accuracy(trainer.learnt, trainer.writer, held)
                 print(
                     "  " + "  ".join(f"{name} {100 * share:.0f}" for name, share in found.items()), flush=True
                 )
@@ -80,7 +82,9 @@ def work(rank: int, plan: Plan, args: argparse.Namespace, meeting: str) -> None:
         trainer.load(args.state)
     elif args.start is not None:
         trainer.start(args.start)
-    pool = Pool(plan.seed, args.pool // plan.workers, rank, plan.workers, trainer.step)
+    # the last stage draws what it needs by itself
+    in_use = trainer.step < plan.grounds_from
+    pool = Pool(plan.seed, args.pool // plan.workers if in_use else 1, rank, plan.workers, trainer.step)
     run(trainer, pool, args.out, args.state, args.every)
     dist.destroy_process_group()
 
@@ -92,7 +96,7 @@ def arguments() -> argparse.Namespace:
         description="Train the embedded vision-language model from nothing, on scenes drawn as it goes.",
         epilog="How the committed weights were made is told in the model card, demo/README.md. "
         "Two processor cores take about two and a half hours. Stop it at any time and go on with "
-        "--resume, or go on from committed weights with --start demo/model --see-steps 0 --lookup-steps 0.",
+        "--resume, or go on from committed weights with --start demo/model and 0 steps of the stages behind them.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -120,7 +124,10 @@ def arguments() -> argparse.Namespace:
     )
     add("--listen-steps", type=int, default=2800, help="further steps of the second stage: the decoder alone")
     add("--speak-steps", type=int, default=1000, help="steps of the third stage: everything together")
-    add("--polish-steps", type=int, default=2000, help="steps of the last stage: the same, slowly")
+    add("--polish-steps", type=int, default=2000, help="steps of the fourth stage: the same, slowly")
+    add("--grounds-steps", type=int, default=600, help="steps of the last stage: grounds of every colour")
+    add("--pairs", type=int, default=20, help="pictures a step in the last stage")
+    add("--ground-share", type=float, default=0.7, help="share of these on grounds of any colour")
     add("--rate", type=float, default=1.5e-3, help="highest learning rate of AdamW")
     add("--see-batch", type=int, default=72, help="tiles a step in the first stage")
     add(

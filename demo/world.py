@@ -18,6 +18,7 @@ from demo.draw import (
     COLOURS,
     FONTS,
     SHAPES,
+    Colour,
     background,
     camera,
     jitter,
@@ -25,6 +26,7 @@ from demo.draw import (
     paint_writing,
     writing_size,
 )
+from demo.grounds import standing_out
 
 TILE = 112
 KINDS = ("shapes", "number", "small", "fine", "page")
@@ -132,13 +134,18 @@ def _clear(
 
 
 def _things(
-    rng: np.random.Generator, count: int, width: int, height: int, writing: Writing | None
+    rng: np.random.Generator,
+    count: int,
+    width: int,
+    height: int,
+    writing: Writing | None,
+    colours: tuple[str, ...],
 ) -> tuple[Thing, ...]:
-    """Up to `count` shapes in as many regions; fewer where they do not fit."""
+    """Up to `count` shapes of some of `colours` in as many regions; fewer where they do not fit."""
     things: list[Thing] = []
     long, short = max(width, height), min(width, height)
     box = writing.box if writing else None
-    palette = rng.permutation(list(COLOURS))[: rng.integers(2, len(COLOURS) + 1)]
+    palette = rng.permutation(colours)[: rng.integers(2, len(colours) + 1)]
     for region in rng.permutation(9)[:count]:
         colour, shape = str(palette[rng.integers(len(palette))]), SHAPES[rng.integers(len(SHAPES))]
         radius = min(rng.uniform(0.095, 0.17) * long, 0.24 * short)
@@ -213,9 +220,16 @@ def _page(rng: np.random.Generator, width: int, height: int) -> list[Writing]:
 
 
 def draw_scene(
-    seed: tuple[int, int, int], kind: str | None = None, compact: bool = False
+    seed: tuple[int, int, int],
+    kind: str | None = None,
+    compact: bool = False,
+    ground: Colour | None = None,
+    painted: Colour | None = None,
 ) -> tuple[Scene, Image.Image]:
     """Draws the scene of a seed (see `scene_seed`), of the kind asked for or of a random one.
+
+    The ground is greyish or, if given, has the colour `ground`; then only shapes that stand out from it are drawn.
+    `painted` paints it in another colour, and leaves everything else of the picture as it is.
 
     For training there are also "fine", what one tile shows of small writing, "page", a tile full of numbers, and
     `compact` scenes, of any kind but "small", which have one tile and are quick to draw.
@@ -229,14 +243,15 @@ def draw_scene(
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     width, height = _size(rng, kind, compact)
-    canvas = background(rng, width, height, contrast=1.0 if kind == "shapes" else 0.5)
+    canvas = background(rng, width, height, 1.0 if kind == "shapes" else 0.5, painted or ground)
     if kind == "page":
         canvas = Image.blend(canvas, Image.new("RGB", canvas.size, "white"), 0.9)
         page = tuple(_written(rng, canvas, number, tag=False) for number in _page(rng, width, height))
         return Scene(kind, width, height, (), None, page), camera(rng, canvas, gentle=True)
     writing = None if kind == "shapes" else _write(rng, kind, width, height)
     count = int(rng.integers(1, MAX_OBJECTS + 1)) if writing is None else int(rng.integers(0, 3))
-    things = _things(rng, count, width, height, writing)
+    colours = tuple(COLOURS) if ground is None else standing_out(ground)
+    things = _things(rng, count, width, height, writing, colours)
     for thing in things:
         angle = rng.uniform(-0.22, 0.22)
         paint_shape(

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from demo.cases import AT_LEAST, SMALL_HIGH, SMALL_LOW, draw_cases, judge
+from demo.cases import (
+    AT_LEAST,
+    SMALL_HIGH,
+    SMALL_LOW,
+    draw_cases,
+    draw_ground_cases,
+    judge,
+    judge_grounds,
+)
 from demo.offline import Reference
 
 MODEL = Path("demo/model")
@@ -28,6 +36,13 @@ def test_held_out_questions_are_mostly_answered_right(reference: Reference) -> N
     assert sum(lines[kind].right for kind in AT_LEAST) >= 0.6 * sum(lines[kind].asked for kind in AT_LEAST)
     assert lines["shape"].share >= 0.85
     assert lines[SMALL_HIGH].share > lines[SMALL_LOW].share
+
+
+def test_questions_are_answered_right_on_grounds_of_every_colour(reference: Reference) -> None:
+    cases = draw_ground_cases(10, 5)
+    lines = judge_grounds(cases, reference.answers([case for _, case in cases]))
+    assert sum(line.right for line in lines) >= 0.88 * len(cases)
+    assert [line.ground for line in lines if line.share() < 0.5] == []
 
 
 def test_a_conversation_without_a_picture(reference: Reference) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.draw import COLOURS
+from demo.draw import COLOURS, Colour
+from demo.grounds import GROUNDS, standing_out
 from demo.world import KINDS, TILE, draw_scene, scene_seed
 
 seeds = st.integers(0, 2**31)
@@ -67,6 +68,19 @@ def test_the_middle_of_a_thing_has_its_colour(index: int) -> None:
         seen = pixels[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1))
         nearest = min(COLOURS, key=lambda name: float(np.abs(seen - np.array(COLOURS[name])).sum()))
         assert nearest == thing.colour
+
+
+@settings(max_examples=60)
+@given(seeds, st.sampled_from([*GROUNDS.values()]))
+def test_a_ground_has_its_colour_and_what_lies_on_it_stands_out(index: int, ground: Colour) -> None:
+    scene, picture = draw_scene(scene_seed("test", 6, index), "shapes", ground=ground)
+    pixels = np.asarray(picture, dtype=float)
+    corners = np.stack([pixels[y, x] for y in (0, -1) for x in (0, -1)])
+    # patterns swing by 26, noise and JPEG add to that
+    assert np.abs(np.median(corners, 0) - ground).max() < 60
+    assert {thing.colour for thing in scene.things} <= set(standing_out(ground))
+    repainted, other = draw_scene(scene_seed("test", 6, index), "shapes", ground=ground, painted=(9, 90, 190))
+    assert repainted == scene and other.size == picture.size
 
 
 @settings(max_examples=60)
