@@ -24,7 +24,7 @@ serve: setup  ## install, then serve the embedded model; ARGS="..." are passed t
 	@$(VENV)/patchbay serve $(ARGS)
 
 test: setup-test  ## every check and test that needs no GPU
-	@$(MAKE) --no-print-directory check unit families e2e
+	@$(MAKE) --no-print-directory check unit e2e
 
 check: setup-test  ## format, lint and types
 	$(VENV)/ruff format --check .
@@ -34,8 +34,8 @@ check: setup-test  ## format, lint and types
 unit: setup-test  ## tests without an engine
 	$(VENV)/pytest -q -m "not e2e and not gpu and not families and not clients" -n $(TESTERS) --dist worksteal
 
-families: setup-test  ## every model family against transformers' processors, on hundreds of pictures
-	$(VENV)/pytest -q -m families -n $(TESTERS) --dist worksteal
+families: setup-test  ## every model family at length: hundreds of pictures, two dozen requests, eight clients at once
+	$(VENV)/pytest -q -m families -n 2 --dist loadfile
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30

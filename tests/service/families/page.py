@@ -20,10 +20,13 @@ from service.families.loading import choose_tower
 from service.families.registry import FOLDERS
 from tests.service.families.checkpoints import write_files
 from tests.service.families.gemma3 import hub as gemma3
+from tests.service.families.glm4v import hub as glm4v
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.llava import hub as llava
 from tests.service.families.native import hub as qwen_vl
+from tests.service.families.pixtral import hub as pixtral
+from tests.service.families.qwen2_vl import test_files as qwen2_vl
 
 SIZES = ((640, 480), (1920, 1080))
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
@@ -55,6 +58,13 @@ EXAMPLES = {
         f"8 {GREEDY}; transformers with causal attention, the only one that vLLM has on a CPU",
         gemma3.WHOLE,
     ),
+    "glm4v": Example(
+        "zai-org/GLM-4.1V-9B-Thinking",
+        glm4v.CONFIG,
+        glm4v.PROCESSOR,
+        glm4v.TOKENIZER,
+        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+    ),
     "internvl": Example(
         "OpenGVLab/InternVL3-1B-hf",
         internvl.CONFIG,
@@ -71,6 +81,29 @@ EXAMPLES = {
         llava.NEXT_PROCESSOR,
         llava.TOKENIZER,
         f"24 {GREEDY}",
+    ),
+    "llava+pixtral": Example(
+        "mistral-community/pixtral-12b",
+        pixtral.LLAVA_CONFIG,
+        pixtral.LLAVA_PROCESSOR,
+        pixtral.TOKENIZER,
+        f"24 {GREEDY} (`make families`)",
+        pixtral.LLAVA_WHOLE,
+    ),
+    "mistral3": Example(
+        "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+        pixtral.CONFIG,
+        pixtral.PROCESSOR,
+        pixtral.TOKENIZER,
+        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+        pixtral.WHOLE,
+    ),
+    "qwen2_vl": Example(
+        "Qwen/Qwen2-VL-7B-Instruct",
+        qwen2_vl.CONFIG,
+        qwen_vl.PROCESSOR,
+        qwen_vl.TOKENIZER,
+        "tower alone; geometry, layout and hand-over are those of `qwen2_5_vl`, whose answers are compared",
     ),
     "qwen2_5_vl": Example(
         "Qwen/Qwen2.5-VL-7B-Instruct", qwen_vl.CONFIG, qwen_vl.PROCESSOR, qwen_vl.TOKENIZER, f"24 {GREEDY}"

@@ -8,4 +8,7 @@ def test_the_page_of_families_is_the_code() -> None:
 
 def test_examples_are_of_families_that_there_are() -> None:
     assert EXAMPLES.keys() <= FOLDERS.keys()
-    assert {example.config["model_type"] for example in EXAMPLES.values()} == EXAMPLES.keys()
+    for name, example in EXAMPLES.items():
+        model_type, _, tower = name.partition("+")
+        assert example.config["model_type"] == model_type
+        assert not tower or example.config["vision_config"]["model_type"] == tower
