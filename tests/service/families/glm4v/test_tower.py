@@ -77,7 +77,7 @@ def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(tmp_path: Path, bo
     theirs = torch.cat(soft_tokens(tmp_path, rounded, images))
     ours = torch.cat(tower_of(tmp_path, dtype="bfloat16", body=body).encode(tiled(tmp_path, images)))
     assert ours.dtype == torch.bfloat16
-    assert error(ours, truth) < 0.01
+    assert error(ours, truth) < 0.02
     assert error(ours, truth) < 1.1 * error(theirs, truth)
 
 
