@@ -73,8 +73,8 @@ def test_other_towers(write: Write, config: dict[str, Any], processor: dict[str,
             "image_token_index 5 and tokenizer.json gives",
         ),
         (
-            {"config": CONFIG | {"vision_config": {**VISION, "model_type": "pixtral"}}},
-            "model_type 'pixtral'; LLaVA's",
+            {"config": CONFIG | {"vision_config": {**VISION, "model_type": "dinov2"}}},
+            "model_type 'dinov2'; LLaVA's",
         ),
         (
             {"config": CONFIG | {"vision_config": {**VISION, "patch_size": 13}}},
