@@ -36,6 +36,17 @@ def streams(late: float, count: int) -> Series:
     }
 
 
+def one_failed(at: int) -> Series:
+    """A request in every interval, and once another one that fails: few requests make a large share of it."""
+    return {f'{REQUESTS}"200"}}': "0+1x60", f'{REQUESTS}"503"}}': f"0x{at} 1x{60 - at}"}
+
+
+def one_late(at: int) -> Series:
+    """A single stream, which is late."""
+    late = f"0x{at} 1x{60 - at}"
+    return {f'{FIRST}bucket{{{ONE},le="2.5"}}': "0x60", f"{FIRST}count{{{ONE}}}": late}
+
+
 def of(name: str, values: str, labels: str = "") -> Series:
     return {f"patchbay_{name}{{{ONE}{labels}}}": values}
 
@@ -89,6 +100,24 @@ CPU = encoder("cpu", "cpu", "fused")
 CASES = (
     Case("PatchbayAvailabilityBurnFast", "one in twenty fails", True, "80m", answers(95, 5, 90)),
     Case("PatchbayAvailabilityBurnFast", "one in two hundred fails", False, "80m", answers(99.5, 0.5, 90)),
+    Case(
+        "PatchbayAvailabilityBurnFast",
+        "one fails in an hour of thirty",
+        False,
+        "80m",
+        one_failed(38),
+        interval="2m",
+    ),
+    Case(
+        "PatchbayAvailabilityBurnSlow",
+        "one fails in hours of thirty",
+        False,
+        "3h",
+        one_failed(30),
+        interval="5m",
+    ),
+    Case("PatchbayFirstTokenBurnFast", "the only stream is late", False, "80m", one_late(38), interval="2m"),
+    Case("PatchbayFirstTokenBurnSlow", "the only stream is late", False, "3h", one_late(30), interval="5m"),
     Case("PatchbayAvailabilityBurnFast", "it is over", False, "100m", STOPPED),
     Case(
         "PatchbayAvailabilityBurnFast", "nothing ever failed", False, "80m", {f'{REQUESTS}"200"}}': "0+9x90"}
