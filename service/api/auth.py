@@ -10,12 +10,12 @@ from service.keys import KeyStore
 
 
 class Authentication:
-    """The FastAPI dependency."""
+    """The FastAPI dependency: a coroutine, although it waits for nothing, because others are run in a thread."""
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    def __call__(self, request: Request) -> None:
+    async def __call__(self, request: Request) -> None:
         """Raises Unauthorized."""
         authorization, key = request.headers.get("authorization"), request.headers.get("x-api-key")
         if authorization is None and key is not None:

@@ -33,7 +33,7 @@ def messages_routes(generation: Generation, tokenization: Tokenization) -> APIRo
     return router
 
 
-def check_version(request: Request) -> None:
+async def check_version(request: Request) -> None:
     """Raises InvalidRequest for versions in which answers had another form. Later ones have the same."""
     asked = request.headers.get(HEADER, OLDEST)
     if not VERSION.fullmatch(asked) or asked < OLDEST:
