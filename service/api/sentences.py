@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from service.api.wire import NOT_OFFERED, UNKNOWN_VALUE
+from service.api.wire import NOT_OFFERED, UNKNOWN_VALUE, Wire
 from service.errors import InvalidRequest
+
+W = TypeVar("W", bound=Wire)
 
 MAX_QUOTE = 40
 MAX_NAME = 64
@@ -29,6 +31,14 @@ IN_JSON_WORDS = {
     "string_too_short": "input should not be empty",
 }
 """For messages in which pydantic uses Python's terms."""
+
+
+def checked(kind: type[W], payload: dict[str, Any]) -> W:
+    """`payload` as a `kind`; members that mean nothing are taken out of it. Raises InvalidRequest."""
+    try:
+        return kind.model_validate(payload)
+    except ValidationError as error:
+        raise invalid_request(error) from None
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:

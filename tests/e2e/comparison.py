@@ -71,8 +71,11 @@ def draw_cases(requests: int, seed: int, longest: int = 700) -> list[list[Image.
 
 
 @torch.inference_mode()
-def by_transformers(checkpoint: Path, cases: Sequence[Case], **options: Any) -> list[Told]:
-    """Greedy answers of `LENGTH` tokens, in float32; `options` go to `generate`."""
+def by_transformers(
+    checkpoint: Path, cases: Sequence[Case], *, without: Sequence[str] = (), **options: Any
+) -> list[Told]:
+    """Greedy answers of `LENGTH` tokens, in float32. `without`: what the processor makes and `generate` is not to get;
+    `options` go to `generate`."""
     processor = AutoProcessor.from_pretrained(checkpoint)
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
     answers = []
@@ -81,9 +84,8 @@ def by_transformers(checkpoint: Path, cases: Sequence[Case], **options: Any) -> 
             *({"type": "image", "image": image} for image in images),
             {"type": "text", "text": QUESTION},
         ]
-        with (
-            warnings.catch_warnings()
-        ):  # GLM's processor reads tensors in a way that numpy will not have for long
+        with warnings.catch_warnings():
+            # GLM's processor reads tensors in a way that numpy will not have for long
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             inputs = processor.apply_chat_template(
                 [{"role": "user", "content": content}],
@@ -92,6 +94,8 @@ def by_transformers(checkpoint: Path, cases: Sequence[Case], **options: Any) -> 
                 return_dict=True,
                 return_tensors="pt",
             )
+        for name in without:
+            inputs.pop(name, None)
         made = model.generate(
             **inputs,
             max_new_tokens=LENGTH,
@@ -184,3 +188,32 @@ def both_ways(folder: Path, checkpoint: Path, **settings: Any) -> Iterator[tuple
         ) as passthrough,
     ):
         yield handles, passthrough
+
+
+def by_both_ways(
+    servers: tuple[Server, Server], cases: Sequence[Case], at_once: int = 6
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Answers by handle and by the engine's own tower, neither with anything of an image cached."""
+    by_handle, by_engine = (
+        gather(server, [body(images, level=level) for images in cases], at_once)
+        for level, server in enumerate(servers)
+    )
+    for images, *replies in zip(cases, by_handle, by_engine, strict=True):
+        cached = [reply["usage"]["prompt_tokens_details"]["cached_tokens"] for reply in replies]
+        assert not images or cached == [0, 0]
+    return by_handle, by_engine
+
+
+def all_same(replies: Sequence[dict[str, Any]], expected: Sequence[Told]) -> bool:
+    return all(told(ours).same(theirs) for ours, theirs in zip(replies, expected, strict=True))
+
+
+def placeholders_stay_text(
+    servers: tuple[Server, Server], images: Case, question: str, tokens: Sequence[int]
+) -> None:
+    """`question` contains the family's own words, and no prompt has more of their `tokens` for it."""
+    for server in servers:
+        replies = [ask(server, body(images)), ask(server, body(images, question=question))]
+        assert [reply.status_code for reply in replies] == [200, 200], replies[1].text
+        plain, hostile = (reply.json()["prompt_token_ids"] for reply in replies)
+        assert [plain.count(token) for token in tokens] == [hostile.count(token) for token in tokens]

@@ -7,22 +7,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from service.api.anthropic.content import Content, Event
 from service.api.anthropic.errors import in_anthropics_words
 from service.api.anthropic.fields import CountFields, MessagesFields
 from service.api.anthropic.translate import chat_payload
-from service.api.chat.schema import chat_request, check_messages, json_object
+from service.api.chat.schema import check_messages, json_object
 from service.api.completion import Completion, compact
 from service.api.completion import Event as EngineEvent
 from service.api.details import MEMBER, details_of
 from service.api.errors import error_object, status_of
 from service.api.limits import RequestLimits
-from service.api.sentences import invalid_request
+from service.api.sentences import checked
 from service.api.sse import named_frame
 from service.api.translation.origins import Origins
 from service.api.translation.pieces import Ending, PieceReader
+from service.api.translation.translated import translated
 from service.domain import Caller, ChatRequest, Record
 from service.errors import PatchbayError
 
@@ -54,17 +53,10 @@ def read_messages(
     """The chat request, and where its parts came from. Raises InvalidRequest, TooManyImages, ModelNotFound."""
     payload = json_object(body, limits)
     check_messages(payload, "messages", limits)
-    try:
-        fields = kind.model_validate(payload)
-    except ValidationError as error:
-        raise invalid_request(error) from None
-    origins = Origins()
+    fields, origins = checked(kind, payload), Origins()
     chat = chat_payload(payload, fields, origins)
-    try:
-        request = chat_request(chat, limits, models=models, request_id=request_id, caller=caller)
-    except PatchbayError as error:
-        raise origins.rename(error) from None
-    return origins.of_images(request), origins
+    request = translated(chat, origins, limits, models=models, request_id=request_id, caller=caller)
+    return request, origins
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from service.api.body import parse_json
 from service.api.chat.arguments import check_arguments
 from service.api.chat.companions import check_companions
@@ -21,7 +19,7 @@ from service.api.chat.template import check_template
 from service.api.constraints.check import check_constraints
 from service.api.limits import RequestLimits
 from service.api.sampling.caps import check_cap, check_caps
-from service.api.sentences import describe, invalid_request
+from service.api.sentences import checked, describe
 from service.domain import ANYBODY, Caller, ChatRequest, ImageRef
 from service.errors import InvalidRequest, ModelNotFound, TooManyImages
 
@@ -67,10 +65,7 @@ def chat_request(
     caller: Caller = ANYBODY,
 ) -> ChatRequest:
     """The same for a body that has been parsed already; members that mean nothing are taken out of `payload`."""
-    try:
-        fields = ChatFields.model_validate(payload)
-    except ValidationError as error:
-        raise invalid_request(error) from None
+    fields = checked(ChatFields, payload)
     check_caps(fields, payload, limits, LENGTHS)
     check_cap("top_logprobs", fields.top_logprobs, limits.max_top_logprobs, "alternatives")
     check_companions(fields)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from service.api.chat.schema import json_object, served_model
 from service.api.completions.fields import CompletionFields
 from service.api.constraints.check import check_constraints
@@ -13,7 +11,7 @@ from service.api.limits import RequestLimits
 from service.api.sampling.caps import check_cap, check_caps
 from service.api.sampling.companions import check_least, check_sampling
 from service.api.sampling.forwarded import forwarded
-from service.api.sentences import invalid_request
+from service.api.sentences import checked
 from service.domain import ANYBODY, Caller, ChatRequest, Route
 from service.errors import InvalidRequest
 
@@ -32,10 +30,7 @@ def parse_completion(
 ) -> ChatRequest:
     """Raises InvalidRequest, and ModelNotFound for a name that is not among `models`."""
     payload = json_object(body, limits)
-    try:
-        fields = CompletionFields.model_validate(payload)
-    except ValidationError as error:
-        raise invalid_request(error) from None
+    fields = checked(CompletionFields, payload)
     check_caps(fields, payload, limits, LENGTHS)
     check_cap("logprobs", fields.logprobs, limits.max_top_logprobs, "alternatives")
     _check_answers(fields, limits)

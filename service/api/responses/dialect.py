@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from service.api.chat.schema import chat_request, check_messages, json_object
+from service.api.chat.schema import check_messages, json_object
 from service.api.completion import Completion, compact
 from service.api.completion import Event as EngineEvent
 from service.api.details import MEMBER, details_of
@@ -18,10 +16,11 @@ from service.api.responses.fields import ResponsesFields
 from service.api.responses.output import Event, Output
 from service.api.responses.response import ResponseObject, status_of
 from service.api.responses.translate import chat_payload
-from service.api.sentences import invalid_request
+from service.api.sentences import checked
 from service.api.sse import named_frame
 from service.api.translation.origins import Origins
 from service.api.translation.pieces import PieceReader
+from service.api.translation.translated import translated
 from service.domain import Caller, ChatRequest, Record
 from service.errors import PatchbayError
 
@@ -35,17 +34,10 @@ class Responses:
         payload = json_object(body, limits)
         check_messages(payload, "input", limits)
         asked = dict(payload)
-        try:
-            fields = ResponsesFields.model_validate(payload)
-        except ValidationError as error:
-            raise invalid_request(error) from None
-        origins = Origins()
+        fields, origins = checked(ResponsesFields, payload), Origins()
         chat = chat_payload(payload, fields, origins)
-        try:
-            request = chat_request(chat, limits, models=models, request_id=request_id, caller=caller)
-        except PatchbayError as error:
-            raise origins.rename(error) from None
-        return ResponsesQuestion(origins.of_images(request), asked, fields, origins)
+        request = translated(chat, origins, limits, models=models, request_id=request_id, caller=caller)
+        return ResponsesQuestion(request, asked, fields, origins)
 
 
 @dataclass(frozen=True, slots=True)

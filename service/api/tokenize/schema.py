@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from service.api.chat.schema import chat_request, check_messages, json_object, served_model
 from service.api.limits import RequestLimits
-from service.api.sentences import describe, invalid_request
+from service.api.sentences import checked, describe
 from service.api.tokenize.fields import PromptFields, TokensFields
-from service.api.wire import Wire
 from service.domain import ANYBODY, Caller, ChatRequest, Route
 from service.errors import InvalidRequest
-
-W = TypeVar("W", bound=Wire)
 
 
 def parse_tokenize(
@@ -35,7 +30,7 @@ def parse_tokenize(
         chat = chat_request(payload, limits, models=models, request_id=request_id, caller=caller)
         asked = {**chat.payload, "return_token_strs": strings}
         return replace(chat, payload=asked, route=Route.TOKENIZE, stream=False)
-    fields = _checked(PromptFields, payload)
+    fields = checked(PromptFields, payload)
     model = served_model(fields.model, models, caller)
     return _request(payload, model, request_id, caller, Route.TOKENIZE)
 
@@ -50,7 +45,7 @@ def parse_detokenize(
 ) -> ChatRequest:
     """A list of tokens. Raises InvalidRequest, and ModelNotFound for a name that is not among `models`."""
     payload = json_object(body, limits)
-    fields = _checked(TokensFields, payload)
+    fields = checked(TokensFields, payload)
     model = served_model(fields.model, models, caller)
     return _request({"tokens": fields.tokens}, model, request_id, caller, Route.DETOKENIZE)
 
@@ -68,13 +63,6 @@ def _request(
         caller=caller,
         route=route,
     )
-
-
-def _checked(kind: type[W], payload: dict[str, Any]) -> W:
-    try:
-        return kind.model_validate(payload)
-    except ValidationError as error:
-        raise invalid_request(error) from None
 
 
 def _flag(value: Any) -> bool:

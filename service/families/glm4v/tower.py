@@ -24,13 +24,13 @@ from service.checkpoint.tensors import TowerTensors
 from service.families.glm4v.merger import load_merger
 from service.families.glm4v.positions import resample
 from service.families.native.names import own_name
+from service.families.native.steps import ModuleBlocks, Step, SteppedLayers
 from service.families.native.tower import (
     NativeTower,
     must_divide_heads,
     must_fit_language_model,
     read_config,
 )
-from service.families.native.whole import ModuleBlocks, Step, WholeImageLayers
 from service.families.towers import TowerChoice, resolve_body
 
 _CLASSES: dict[str, tuple[Any, Any, Any]] = {
@@ -59,7 +59,7 @@ def load(folder: Path, choice: TowerChoice) -> NativeTower:
     blocks = _blocks(tensors, config, _classes(folder)[1], choice)
     back = load_merger(tensors, config, choice)
     tensors.refuse_rest()
-    layers = WholeImageLayers(before, blocks, back, config.spatial_merge_size, choice.device)
+    layers = SteppedLayers(before, blocks, back, config.spatial_merge_size, choice.device)
     return NativeTower(front, layers, choice, width=back.width, merge=config.spatial_merge_size)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,14 +29,14 @@ from kernels.project import (
     ScatterIndex,
     fold_projector,
     project,
-    scatter_index,
 )
-from kernels.varlen import Grid, PackedSequence, VarlenBlocks, choose_body, pack, read_layer, resample
+from kernels.varlen import Grid, VarlenBlocks, choose_body, read_layer, resample
 from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.domain import View
 from service.errors import ConfigurationError
 from service.families.native.names import own_name
+from service.families.native.steps import Step, SteppedLayers
 from service.families.towers import TiledImage, TowerChoice, resolve_body
 
 _MERGER_EPS = 1e-6
@@ -221,43 +222,6 @@ def load_native(folder: Path, choice: TowerChoice, spec: Spec) -> NativeTower:
     return NativeTower(front, layers, choice, width=spec.width, merge=spec.config.spatial_merge_size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _FusedLayers:
-    """Our blocks and projector, windows of equal length side by side over all images."""
-
-    blocks: VarlenBlocks
-    back: FoldedProjector
-    backend: Backend
-    device: torch.device
-    merge: int
-    window: int | None
-    table: torch.Tensor | None
-    """fp32 [positions, hidden]"""
-
-    def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
-        sequence = pack(grids, merge=self.merge, window=self.window, device=self.device)
-        return _FusedBatch(self, sequence, scatter_index(sequence.order, device=self.device))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FusedBatch:
-    layers: _FusedLayers
-    sequence: PackedSequence
-    scatter: ScatterIndex
-
-    @property
-    def order(self) -> torch.Tensor:
-        return self.sequence.order
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        layers = self.layers
-        if layers.table is not None:
-            hidden += resample(layers.table, self.sequence)
-        hidden = layers.blocks(hidden, self.sequence)
-        rows = hidden.new_empty(len(self.order), layers.back.width)
-        return project(hidden[None], layers.back, backend=layers.backend, out=rows, scatter=self.scatter)
-
-
 class _ModuleLayers:
     """Transformers' own forward, merger included."""
 
@@ -297,21 +261,30 @@ def _front(tensors: TowerTensors, spec: Spec, folder: Path, choice: TowerChoice)
     )
 
 
-def _fused_layers(tensors: TowerTensors, model: Any, spec: Spec, choice: TowerChoice) -> _FusedLayers:
-    table = None
-    if spec.positions:
-        table = tensors.take("pos_embed.weight", (spec.positions, spec.hidden))
-        table = table.to(choice.device, torch.float32, copy=True)
+def _fused_layers(tensors: TowerTensors, model: Any, spec: Spec, choice: TowerChoice) -> SteppedLayers:
+    """Our blocks and projector, windows of equal length side by side over all images."""
     whole = range(len(model.blocks)) if spec.whole is None else spec.whole
-    return _FusedLayers(
+    return SteppedLayers(
+        _positions(tensors, spec, choice) if spec.positions else None,
         VarlenBlocks([read_layer(layer) for layer in model.blocks], whole, choice.dtype, choice.device),
-        _back(tensors, spec, spec.merger, choice),
-        choice.backend,
-        choice.device,
+        partial(_projected, _back(tensors, spec, spec.merger, choice), choice.backend),
         spec.config.spatial_merge_size,
+        choice.device,
         spec.window,
-        table,
     )
+
+
+def _positions(tensors: TowerTensors, spec: Spec, choice: TowerChoice) -> Step:
+    table = tensors.take("pos_embed.weight", (spec.positions, spec.hidden))
+    table = table.to(choice.device, torch.float32, copy=True)
+    return lambda hidden, sequence: hidden.add_(resample(table, sequence))
+
+
+def _projected(
+    back: FoldedProjector, backend: Backend, hidden: torch.Tensor, scatter: ScatterIndex
+) -> torch.Tensor:
+    rows = hidden.new_empty(len(hidden) // back.merge.parts, back.width)
+    return project(hidden[None], back, backend=backend, out=rows, scatter=scatter)
 
 
 def _back(tensors: TowerTensors, spec: Spec, merger: Merger, choice: TowerChoice) -> FoldedProjector:

@@ -15,7 +15,7 @@ from transformers import PixtralVisionModel
 from kernels.varlen import PackedSequence, VarlenBlocks, read_layer
 from kernels.varlen.reference import THETA
 from service.checkpoint.tensors import TowerTensors
-from service.families.native.whole import ModuleBlocks, Step
+from service.families.native.steps import ModuleBlocks, Step
 from service.families.towers import TowerChoice
 
 _PREFIX = "vision_tower.transformer.layers"

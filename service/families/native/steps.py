@@ -1,4 +1,4 @@
-"""What follows the patch embedding where every patch sees its whole image: a norm or positions, blocks, a projector."""
+"""What follows the patch embedding, step by step: a norm or positions, blocks, a projector."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ Back = Callable[[torch.Tensor, ScatterIndex], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WholeImageLayers:
+class SteppedLayers:
     """Satisfies `service.families.native.tower.Layers`."""
 
-    before: Step
+    before: Step | None
     blocks: Step
     back: Back
     merge: int
     """Patches on a side of a cell."""
     device: torch.device
+    window: int | None = None
+    """Cells on a side of a window; None where every patch sees its whole image in all layers."""
 
-    def prepare(self, grids: Sequence[Grid]) -> WholeImageBatch:
-        sequence = pack(grids, merge=self.merge, device=self.device)
-        return WholeImageBatch(self, sequence, scatter_index(sequence.order, device=self.device))
+    def prepare(self, grids: Sequence[Grid]) -> SteppedBatch:
+        sequence = pack(grids, merge=self.merge, window=self.window, device=self.device)
+        return SteppedBatch(self, sequence, scatter_index(sequence.order, device=self.device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WholeImageBatch:
+class SteppedBatch:
     """Satisfies `service.families.native.tower.PreparedBatch`."""
 
-    layers: WholeImageLayers
+    layers: SteppedLayers
     sequence: PackedSequence
     scatter: ScatterIndex
 
@@ -46,7 +48,8 @@ class WholeImageBatch:
         return self.sequence.order
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        hidden = self.layers.before(hidden, self.sequence)
+        if self.layers.before is not None:
+            hidden = self.layers.before(hidden, self.sequence)
         return self.layers.back(self.layers.blocks(hidden, self.sequence), self.scatter)
 
 
