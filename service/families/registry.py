@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "gemma3": "gemma3",
+    "gemma4": "gemma4",
     "glm4v": "glm4v",
     "glm4v_moe": "glm4v",
     "idefics3": "idefics3",

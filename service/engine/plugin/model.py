@@ -43,9 +43,21 @@ def _with_handles(base: Any) -> Any:
 
     refuse_tensors()
     factories = base._processor_factory
-    soft = type(base.__name__, (base,), {"__module__": __name__})
+    soft = type(
+        base.__name__, (base,), {"__module__": __name__, "get_placeholder_str": _for_embeddings(base)}
+    )
     return MULTIMODAL_REGISTRY.register_processor(
         lambda info, dummy_inputs: graft(factories.processor(info, dummy_inputs), HandleProcessor),
         info=lambda context: graft(factories.info(context), HandleInfo),
         dummy_inputs=factories.dummy_inputs,
     )(soft)
+
+
+def _for_embeddings(base: Any) -> Any:
+    """For `image_embeds`, which handles are to vLLM, the placeholder of an `image`: some classes know only that."""
+
+    def get_placeholder_str(cls: Any, modality: str, i: int) -> str | None:
+        placeholder: str | None = base.get_placeholder_str(modality.removesuffix("_embeds"), i)
+        return placeholder
+
+    return classmethod(get_placeholder_str)

@@ -20,6 +20,7 @@ from service.families.loading import choose_tower
 from service.families.registry import FOLDERS
 from tests.service.families.checkpoints import write_files
 from tests.service.families.gemma3 import hub as gemma3
+from tests.service.families.gemma4 import hub as gemma4
 from tests.service.families.glm4v import hub as glm4v
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
@@ -57,6 +58,14 @@ EXAMPLES = {
         gemma3.TOKENIZER,
         f"8 {GREEDY}; transformers with causal attention, the only one that vLLM has on a CPU",
         gemma3.WHOLE,
+    ),
+    "gemma4": Example(
+        "google/gemma-4-26B-A4B-it",
+        gemma4.CONFIG,
+        {},
+        gemma4.TOKENIZER,
+        f"8 {GREEDY}; with causal attention, the only one that vLLM has on a CPU, and with E2B's embeddings per layer",
+        gemma4.PROCESSOR,
     ),
     "glm4v": Example(
         "zai-org/GLM-4.1V-9B-Thinking",

@@ -20,6 +20,7 @@ from service.families import Geometry, load_geometry
 from service.settings import EMBEDDED_MODEL
 from tests.service import (
     tiny_gemma3,
+    tiny_gemma4,
     tiny_glm4v,
     tiny_idefics3,
     tiny_llava,
@@ -34,6 +35,7 @@ EDGES = [(1, 1), (1, 200), (200, 1), (2, 3), (12_000, 9_000), (56, 56), (112, 56
 CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "glm4v": tiny_glm4v.write_checkpoint,
     "gemma3": tiny_gemma3.write_checkpoint,
+    "gemma4": tiny_gemma4.write_checkpoint,
     "idefics3": tiny_idefics3.write_checkpoint,
     "idefics3 without a token for two newlines": partial(tiny_idefics3.write_checkpoint, doubled=False),
     "llava": partial(tiny_llava.write_checkpoint, anyres=False),
@@ -73,8 +75,8 @@ def test_counts_are_the_processors(pair: Pair) -> None:
         sizes = [(width, height) for width, height in sizes if height not in (1, 3)]
     theirs = processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
     plans = [geometry.plan(*size, Detail.HIGH) for size in sizes]
-    # Gemma 3's processor does not count what stands around the soft tokens
-    soft_alone = geometry.facts.family == "gemma3"
+    # Gemma's processors do not count what stands around the soft tokens
+    soft_alone = geometry.facts.family in ("gemma3", "gemma4")
     ours = [plan.tokens if soft_alone else plan.layout.positions for plan in plans]
     assert ours == theirs["num_image_tokens"]
 
