@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 from benchmarks.processes import free_port
 from service.app.prepare import prepare
-from service.engine.launcher import launch
+from service.engine.launcher import CPU_BLOCK_TOKENS, SERVER, launch
 from service.settings import load
 
+KV_CACHE_BYTES = 1 << 30
 PATCHBAY = (sys.executable, "-c", "from service.cli import main; raise SystemExit(main())")
 
 
@@ -45,3 +46,24 @@ def vllm_alone(model: str, engine_args: Sequence[str], threads: int) -> Server:
     made = launch(replace(prepare(load(asked)).engine, cpu_threads=threads), os.environ)
     url = f"http://127.0.0.1:{port}"
     return Server("vllm", url, made.argv, made.environment, f"{url}/health")
+
+
+def vllm_by_default(model: str) -> Server:
+    """As vLLM starts when it is told nothing but the model and the size of its KV cache."""
+    return _vllm("vllm, default", model, (), {})
+
+
+def vllm_by_an_expert(model: str, cores: Sequence[int]) -> Server:
+    """On a CPU: every core, blocks small enough for the prefix cache, images shared through memory, compiled."""
+    flags = ("--block-size", str(CPU_BLOCK_TOKENS), "--mm-processor-cache-type", "shm", "-O2")
+    bound = {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
+    return _vllm("vllm, tuned", model, flags, bound)
+
+
+def _vllm(name: str, model: str, flags: Sequence[str], variables: Mapping[str, str]) -> Server:
+    port = free_port()
+    argv = (sys.executable, "-m", SERVER, "--model", model, "--host", "127.0.0.1", "--port", str(port))
+    quiet = ("--kv-cache-memory-bytes", str(KV_CACHE_BYTES), "--disable-uvicorn-access-log")
+    url = f"http://127.0.0.1:{port}"
+    offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    return Server(name, url, (*argv, *quiet, *flags), os.environ | offline | variables, f"{url}/health")

@@ -129,7 +129,10 @@ class Settings(BaseSettings):
         description="Maximum number of patches in one encoder batch. Default: from the resource plan.",
     )
     encoder_threads: int | None = Field(
-        None, ge=1, description="CPU threads of the encoder's device thread. Default: from the resource plan."
+        None,
+        ge=1,
+        description="CPU threads that the encoder computes with; they give way to the engine's. Default: from the "
+        "resource plan, every core on a CPU.",
     )
     decode_workers: int | None = Field(
         None,

@@ -19,6 +19,7 @@ import torch
 from kernels.runner import Attention, CaptureFailed, Runner, attend
 from service.domain import ImageBytes, ImageJob, TokenMap, View
 from service.encoder.batcher import Batcher, BatcherStats, OnBatch
+from service.encoder.threads import give_way
 from service.errors import ConfigurationError, EncoderFailed
 from service.families.towers import TiledImage, Tower, TowerChoice
 from service.telemetry.timeline import Strand
@@ -45,8 +46,9 @@ class _Rows:
 class LocalEncoder:
     """A tower in this process. Implements `service.encoder.cached.ImageEncoder`.
 
-    `budget` is the maximum number of patches in a batch; `threads` sets torch's CPU threads for the whole process. With
-    a `runner`, batches go through it; it captures its graphs in the first one, `warm_up`.
+    `budget` is the maximum number of patches in a batch. `threads` is how many CPU threads the tower computes with,
+    which give way to the engine's. With a `runner`, batches go through it; it captures its graphs in the first one,
+    `warm_up`.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class LocalEncoder:
             self._forward,
             budget=budget,
             on_batch=on_batch,
-            on_start=partial(torch.set_num_threads, threads) if threads else None,
+            on_start=partial(give_way, threads) if threads else None,
             clock=clock,
         )
 

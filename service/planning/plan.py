@@ -119,7 +119,8 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     batch, length = _batch_patches(need, overrides, device), _context(need, overrides)
     arena = _arena_bytes(machine, need, overrides)
     cores = len(machine.cores)
-    threads = overrides.encoder_threads or (max(1, cores // 2) if device == "cpu" else 1)
+    # encoder and engine may each use every core, as the encoder gives way (service/encoder/threads.py)
+    threads = overrides.encoder_threads or (cores if device == "cpu" else 1)
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
     encoder_gpu, share = (

@@ -55,7 +55,8 @@ def test_the_resource_plan_works_out(name: str, monkeypatch: pytest.MonkeyPatch)
     plan = prepare(settings).plan
     assert plan.arena_bytes == arena or settings.images == "passthrough"
     assert plan.device == ("cuda" if machine.gpu else "cpu")
-    assert plan.decode_workers <= max(FEWEST_DECODERS, cores - plan.encoder_threads)
+    assert plan.encoder_threads <= cores
+    assert plan.decode_workers <= max(FEWEST_DECODERS, cores - 1)
     assert int(shm["sizeLimit"]) < memory / 2
 
 

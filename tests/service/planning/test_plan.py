@@ -43,7 +43,7 @@ T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 *
 
 def test_two_cores_serve_the_embedded_model() -> None:
     plan = make_plan(LAPTOP, DEMO, Overrides())
-    assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 1, 2)
+    assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 2, 2)
     assert plan.engine_threads == 1
     assert plan.gpu_memory_utilization is None
     assert plan.encoder_batch_patches >= DEMO.max_patches
