@@ -34,7 +34,7 @@ check: setup-test  ## format, lint and types
 unit: setup-test  ## tests without an engine
 	$(VENV)/pytest -q -m "not e2e and not gpu and not families and not clients" -n $(TESTERS) --dist worksteal
 
-families: setup-test  ## every model family at length: hundreds of pictures, two dozen requests, eight clients at once
+families: setup-test  ## every model family at length: hundreds of pictures, two dozen requests; and a dozen models of none
 	$(VENV)/pytest -q -m families -n 2 --dist loadfile
 
 e2e: setup-test  ## tests on a real vLLM engine

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from service.checkpoint.files import read_json
+from service.checkpoint.kinds import embeds_texts
 from service.checkpoint.summary import Checkpoint
 from service.engine.architectures import installed
+from service.engine.flags import flag_names
 from service.errors import ConfigurationError
 from service.families import Geometry, load_checkpoint, load_geometry, load_opaque
 from service.families.registry import family_of
@@ -27,6 +29,8 @@ QUANTISED = (
     ".absmax",
 )
 """How the tensors of quantised layers end (compressed-tensors, FP8, AWQ, GPTQ, bitsandbytes)."""
+
+NO_TOWER = "model: {folder} holds no tensors of its vision tower"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,19 @@ def _as_far_as_known(settings: Settings, folder: Path) -> tuple[Checkpoint, Geom
         load_geometry(folder)
     except ConfigurationError:
         return _opaque(settings, folder)
+    if settings.engine_url is None:
+        _engine_must_find_a_tower(folder)
     return _known(settings, folder)
+
+
+def _engine_must_find_a_tower(folder: Path) -> None:
+    """Raises ConfigurationError where the files lack what vLLM, started here, would load for its own tower."""
+    names, family = _tensor_names(folder), family_of(folder)
+    if names and not any(family.owns(name) for name in names):
+        raise ConfigurationError(
+            f"{NO_TOWER.format(folder=folder)}, and vLLM starts no {read_json(folder / 'config.json')['model_type']} "
+            "without them: name the whole checkpoint, or one of the language model alone"
+        )
 
 
 def _known(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
@@ -80,9 +96,14 @@ def _opaque(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
     known = installed()
     if known is not None:
         known.check(architecture)
-    text_only = known is not None and architecture in known.generating - known.multimodal
+    if embeds_texts(folder) and "--runner" not in flag_names(settings.engine_args):
+        raise ConfigurationError(
+            f"model: {folder} embeds texts and answers no chat requests (modules.json names a pooling layer); near it "
+            "is the chat model that it was made of"
+        )
+    takes_images = known is None or known.takes_images(architecture)
     return load_opaque(
-        settings.model, settings.revision, settings.max_image_tokens, takes_images=not text_only
+        settings.model, settings.revision, settings.max_image_tokens, takes_images=takes_images
     )
 
 
@@ -98,7 +119,7 @@ def _must_encode(folder: Path) -> None:
         )
     names = _tensor_names(folder)
     if not any(family.owns(name) for name in names):
-        raise ConfigurationError(f"model: {folder} holds no tensors of its vision tower")
+        raise ConfigurationError(NO_TOWER.format(folder=folder))
     for name in names:
         stem = next((name.removesuffix(end) for end in QUANTISED if name.endswith(end)), None)
         if stem is not None and (family.owns(name) or family.owns(f"{stem}.weight")):

@@ -14,6 +14,7 @@ from service.arena import ArenaStore, remove_orphans
 from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
 from service.engine.supervisor import EngineSupervisor
+from service.errors import ConfigurationError, EngineUnavailable
 from service.pipeline.admission import Admission
 from service.pipeline.chat import Pipeline
 from service.pipeline.handover import Handles, ImageHandover, PassThrough
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from service.encoder.local import LocalEncoder
 
 Say = Callable[[str], None]
+MISSING = "'_OpNamespace'"
+"""In the error of PyTorch's for an operation that nobody has registered."""
+NO_OPERATION = "\nThis build of vLLM lacks an operation that the model needs; that for GPUs may have it."
+END_SECONDS = 30
+"""How long an engine that was lost in the test may take to end, so that its reason can be told."""
 
 
 class Start:
@@ -92,12 +98,23 @@ class Start:
             await life.wait_ready(self._prepared.settings.engine_start_timeout)
 
     async def _checked(self, pipeline: Pipeline) -> Pipeline:
-        self._say("the engine is up; testing with one image")
-        await self_check(
-            pipeline,
-            self._prepared.geometry,
-            self._prepared.served_name,
-            max_pixels=self._prepared.settings.max_image_pixels,
-            max_patches=self._prepared.plan.warm_up_patches,
-        )
+        facts = self._prepared.geometry.facts
+        self._say(f"the engine is up; testing with one {'image' if facts.counted else 'question'}")
+        try:
+            await self_check(
+                pipeline,
+                self._prepared.geometry,
+                self._prepared.served_name,
+                max_pixels=self._prepared.settings.max_image_pixels,
+                max_patches=self._prepared.plan.warm_up_patches,
+            )
+        except EngineUnavailable:
+            if isinstance(life := self.life, EngineSupervisor) and (end := await life.last_end(END_SECONDS)):
+                hint = NO_OPERATION if MISSING in end else ""
+                raise ConfigurationError(
+                    f"the engine was ready, and at the first request {end}{hint}"
+                ) from None
+            raise
+        if isinstance(self.life, EngineSupervisor):
+            self.life.show_tracebacks()
         return pipeline

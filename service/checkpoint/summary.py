@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from service.checkpoint.files import read_json
+from service.checkpoint.kinds import must_be_a_model
 from service.errors import ConfigurationError
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
 """Everything about a checkpoint except its weights."""
+INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ def read_checkpoint(
     text = {**text_defaults.get(str(text.get("model_type")), {}), **text}
     vision_config = vision_sizes(config.get("vision_config") or {})
     there = weights or any(path.glob("*.safetensors"))
+    if there:
+        _must_be_whole(path)
     if not complete:
         vision, rest = 0, sum(file.stat().st_size for file in _weight_files(path))
     else:
@@ -111,11 +115,18 @@ def read_checkpoint(
 
 
 def resolve(model: str, revision: str | None, *, weights: bool = True) -> Path:
-    """The checkpoint's folder; a hub id is looked up, and downloaded where that is possible, `weights` or not."""
+    """The checkpoint's folder; a hub id is looked up, and downloaded where that is possible, `weights` or not.
+
+    Raises ConfigurationError when there is none, or when it is the folder of something else.
+    """
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or model.startswith("."):
+    found = folder if folder.is_dir() else _downloaded(model, revision, weights=weights)
+    must_be_a_model(found)
+    return found
+
+
+def _downloaded(model: str, revision: str | None, *, weights: bool) -> Path:
+    if Path(model).expanduser().is_absolute() or model.startswith("."):
         raise ConfigurationError(f"model: {model} is no folder")
     try:
         from huggingface_hub import snapshot_download
@@ -161,6 +172,16 @@ def _weight_files(path: Path) -> list[Path]:
     raise ConfigurationError(f"model: {path} has no weights{gguf if any(path.glob('*.gguf')) else ''}")
 
 
+def _must_be_whole(path: Path) -> None:
+    """Raises ConfigurationError when the index names files that are not there."""
+    missing = sorted(name for name in _named(path) or () if not (path / name).is_file())
+    if missing:
+        raise ConfigurationError(
+            f"model: {path / INDEX} names files that are not there, such as {missing[0]} ({len(missing)} in all): the "
+            "download or the copy is incomplete"
+        )
+
+
 def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
     """(tower and projector, everything else), from the headers of the safetensors files."""
     vision = rest = 0
@@ -183,10 +204,14 @@ def _weight_bytes(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:
 
 def _indexed(path: Path) -> list[Path]:
     """The safetensors files that the index names, or all: Mistral's checkpoints hold the same weights once more."""
-    index = path / "model.safetensors.index.json"
-    named = read_json(index).get("weight_map") if index.is_file() else None
-    names = set(named.values()) if isinstance(named, dict) else None
+    names = _named(path)
     return [file for file in sorted(path.glob("*.safetensors")) if names is None or file.name in names]
+
+
+def _named(path: Path) -> set[str] | None:
+    """The files in which the index has tensors; None without an index."""
+    named = read_json(path / INDEX).get("weight_map") if (path / INDEX).is_file() else None
+    return {str(name) for name in named.values()} if isinstance(named, dict) else None
 
 
 def _bytes_of_config(path: Path, owns: Callable[[str], bool]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from service.engine.model_class import UNKNOWN, ModelClass, model_class
 from service.errors import ConfigurationError
 
 REGISTRY = "model_executor/models/registry.py"
@@ -38,12 +39,19 @@ class Architectures:
     """Those that embed, classify or score."""
     dropped: Mapping[str, str]
     """What an earlier vLLM had, and the last version that did."""
+    classes: Mapping[str, tuple[str, str]]
+    """Module and class of each that is multimodal."""
 
     def check(self, architecture: str) -> None:
         """Raises ConfigurationError for a class that vLLM is known not to serve as a chat model.
 
         A class that is in no list may be served through transformers, which vLLM itself finds out at its start.
         """
+        if self._class(architecture).only_transcribes:
+            raise ConfigurationError(
+                f"model: {architecture} writes down speech and answers no chat requests; vLLM's own server transcribes "
+                "with it, at /v1/audio/transcriptions"
+            )
         if architecture in self.generating:
             return
         if architecture in NEVER:
@@ -58,6 +66,16 @@ class Architectures:
             raise ConfigurationError(
                 f"model: {architecture} embeds or classifies, and answers no chat requests{self._near(architecture)}"
             )
+
+    def takes_images(self, architecture: str) -> bool:
+        """Whether it may: False only for a class that is known to take text alone, or audio and video beside it."""
+        return architecture not in self.generating or (
+            architecture in self.multimodal and self._class(architecture).takes_images
+        )
+
+    def _class(self, architecture: str) -> ModelClass:
+        named = self.classes.get(architecture)
+        return model_class(*named) if named else UNKNOWN
 
     def _near(self, architecture: str) -> str:
         near = difflib.get_close_matches(architecture, sorted(self.generating), n=1, cutoff=0.7)
@@ -77,17 +95,22 @@ def installed() -> Architectures | None:
 
 def read(source: str) -> Architectures:
     """From the source of vLLM's registry: its tables are literal dictionaries."""
-    tables = {}
+    tables, classes = {}, {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name):
                 tables[target.id] = _literal(node.value)
+                classes[target.id] = _pairs(node.value)
     generating = frozenset().union(*(tables.get(name, {}) for name in GENERATING))
     models = frozenset().union(*(names for table, names in tables.items() if table.endswith("_MODELS")))
     dropped = {name: version for name, version in tables.get(DROPPED, {}).items() if name not in generating}
     return Architectures(
-        generating, frozenset(tables.get(MULTIMODAL, {})), models - generating - dropped.keys(), dropped
+        generating,
+        frozenset(tables.get(MULTIMODAL, {})),
+        models - generating - dropped.keys(),
+        dropped,
+        classes.get(MULTIMODAL, {}),
     )
 
 
@@ -98,3 +121,14 @@ def _literal(table: ast.Dict) -> dict[str, str]:
         for key, value in zip(table.keys, table.values, strict=True)
         if isinstance(key, ast.Constant) and isinstance(key.value, str)
     }
+
+
+def _pairs(table: ast.Dict) -> dict[str, tuple[str, str]]:
+    """Keys, and those values that are a pair of texts."""
+    found = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple):
+            texts = [str(part.value) for part in value.elts if isinstance(part, ast.Constant)]
+            if len(texts) == 2:
+                found[str(key.value)] = (texts[0], texts[1])
+    return found

@@ -19,16 +19,26 @@ log = logging.getLogger(__name__)
 
 LINES_KEPT = 400
 LINES_SHOWN = 8
+LINE_SHOWN = 400
+"""Characters of each; vLLM lists all names of a model's tensors."""
 LINE_BYTES = 16 * 1024
 SEVERE = re.compile(r"\b(ERROR|CRITICAL|Traceback)\b")
 CAUSE = re.compile(r"\b\w*(Error|Exception|error): ")
 """The line of a Python traceback, or of an argument parser, that says what was wrong."""
+HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING) \d\d-\d\d ")
+"""vLLM's log lines below errors, some of which speak of errors that might be."""
+TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^\s|^$")
+"""Its other lines."""
 PREFIX = re.compile(r"^(\([^)]*\) )?(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?")
 """The prefix of vLLM's log lines: `(EngineCore pid=1) ERROR 01-31 12:00:00 [core.py:1] `."""
 
 
 class Child:
     """A started command line. `end` must be called in every case."""
+
+    tracebacks = False
+    """Whether lines of tracebacks are logged as warnings too. While a service starts, the line with the cause is
+    enough, and whoever reports the failure quotes it."""
 
     def __init__(
         self,
@@ -125,8 +135,11 @@ class Child:
     def last_lines(self) -> Sequence[str]:
         """The errors among the last log lines, or just the last lines if there are none."""
         lines = [PREFIX.sub("", line) for line in self._lines]
-        causes = list(dict.fromkeys(line for line in lines if CAUSE.search(line)))
-        return (causes or [line for line in lines if line.strip()])[-LINES_SHOWN:]
+        causes = list(
+            dict.fromkeys(line for line in lines if CAUSE.search(line) and not HARMLESS.search(line))
+        )
+        shown = (causes or [line for line in lines if line.strip()])[-LINES_SHOWN:]
+        return [line if len(line) <= LINE_SHOWN else f"{line[:LINE_SHOWN]}…" for line in shown]
 
     async def _forward(self, reader: asyncio.StreamReader) -> None:
         """Logs vLLM's errors as warnings, because it survives most of them, and everything else at debug level."""
@@ -145,7 +158,8 @@ class Child:
         line = raw.rpartition(b"\r")[2] if not raw.endswith(b"\r") else raw[:-1]
         text = line.decode(errors="replace")
         self._lines.append(text)
-        log.log(logging.WARNING if SEVERE.search(text) else logging.DEBUG, "engine: %s", text)
+        severe = SEVERE.search(text) and (self.tracebacks or not TRACEBACK.search(PREFIX.sub("", text)))
+        log.log(logging.WARNING if severe else logging.DEBUG, "engine: %s", text)
 
 
 async def _reader(file: int) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:

@@ -88,6 +88,10 @@ class EngineSupervisor:
         self._start_at = clock()
         """When the current start began, or the next one will."""
         self._keeper: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+        self._tracebacks = False
+        self._ended = asyncio.Event()
+        self._last_end = ""
 
     def start(self) -> None:
         """Starts the engine and keeps it alive in the background; returns at once."""
@@ -115,6 +119,23 @@ class EngineSupervisor:
             ready.cancel()
         if self._keeper.done():
             await self._keeper
+
+    def show_tracebacks(self) -> None:
+        """From now on the engine's tracebacks are logged as warnings; before, only the lines with their causes."""
+        self._tracebacks = True
+        if self._child is not None:
+            self._child.tracebacks = True
+
+    async def last_end(self, timeout: float) -> str | None:
+        """How the last run that ended did, and its last log lines; continues "the engine …".
+
+        None when none has ended after `timeout` seconds.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+                return self._last_end
+        return None
 
     @property
     def ready(self) -> bool:
@@ -154,6 +175,8 @@ class EngineSupervisor:
         failures = 0
         while True:
             how, lines, ready_seconds = await self._one_run()
+            self._last_end = f"{how}. Its last log lines:\n{lines}"
+            self._ended.set()
             failures = 1 if ready_seconds >= self._pace.stable else failures + 1
             if not self._was_ready and failures >= self._pace.start_attempts:
                 self._enter(EngineState.FAILED)
@@ -181,7 +204,8 @@ class EngineSupervisor:
             child = await Child.start(self._launch, self._pace.grace)
         except OSError as error:
             return f"could not be started ({error})", "", 0.0
-        self.session = child.session
+        self.session, self._child = child.session, child
+        child.tracebacks = self._tracebacks
         exited = asyncio.create_task(child.wait())
         ready_at: float | None = None
         how = ""

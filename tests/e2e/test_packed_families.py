@@ -11,11 +11,12 @@ import pytest
 
 from tests.e2e.comparison import Told, body, by_transformers, draw_cases, gather, told
 from tests.e2e.server import Server, serving
-from tests.service import tiny_glm4v, tiny_pixtral
+from tests.service import tiny_gemma4, tiny_glm4v, tiny_pixtral
 
 pytestmark = pytest.mark.families
 
 WRITE: dict[str, Callable[[Path], object]] = {
+    "gemma4": tiny_gemma4.write_checkpoint,
     "mistral3": partial(tiny_pixtral.write_checkpoint, edge=616),
     "pixtral": partial(tiny_pixtral.write_checkpoint, merges=False, edge=320),
     "glm4v": partial(tiny_glm4v.write_checkpoint, max_pixels=600 * tiny_glm4v.CELL**2),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from service.app.mode import ImageMode, choose_mode
 from service.errors import ConfigurationError
 from service.settings import EMBEDDED_MODEL, load
+from tests.service import tiny_others
 from tests.service.tiny_qwen_vl import write_checkpoint
 from tests.service.tiny_unknown import change_config, write_text_model
 
@@ -69,10 +70,19 @@ def test_a_quantised_language_model_beside_a_plain_tower_is_no_obstacle(qwen: Pa
     assert mode(qwen).images == "handles"
 
 
-def test_a_tower_without_tensors_goes_to_the_engine(qwen: Path) -> None:
+def test_a_tower_without_tensors_is_left_to_an_engine_elsewhere(qwen: Path) -> None:
     rename(qwen, "visual.", "elsewhere.")
-    chosen = mode(qwen)
+    chosen = mode(qwen, engine_url="http://engine:8000")
     assert chosen.images == "passthrough" and "no tensors of its vision tower" in chosen.why
+
+
+@pytest.mark.parametrize("images", ["auto", "passthrough"])
+def test_a_tower_without_tensors_is_no_more_to_an_engine_here(qwen: Path, images: str) -> None:
+    rename(qwen, "visual.", "elsewhere.")
+    with pytest.raises(
+        ConfigurationError, match="no tensors of its vision tower, and vLLM starts no qwen2_5_vl"
+    ):
+        mode(qwen, images)
 
 
 def test_without_pytorch_it_goes_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +104,28 @@ def test_a_bound_that_cannot_be_applied_is_refused(tmp_path: Path) -> None:
     write_text_model(tmp_path)
     with pytest.raises(ConfigurationError, match="max_image_tokens"):
         mode(tmp_path, max_image_tokens=100)
+
+
+def test_what_only_writes_down_speech_is_refused(tmp_path: Path) -> None:
+    tiny_others.write_whisper(tmp_path)
+    with pytest.raises(ConfigurationError, match="Whisper.* writes down speech and answers no chat requests"):
+        mode(tmp_path)
+
+
+def test_what_embeds_texts_is_refused_unless_it_is_to_generate(tmp_path: Path) -> None:
+    tiny_others.write_embedder(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"embeds texts .* \(modules.json names a pooling layer\)"):
+        mode(tmp_path)
+    assert mode(tmp_path, engine_args=("--runner", "generate")).images == "passthrough"
+
+
+def test_what_takes_audio_or_videos_alone_takes_no_images(tmp_path: Path) -> None:
+    write_text_model(tmp_path)
+    for architecture, takes_images in (
+        ("Qwen2AudioForConditionalGeneration", False),
+        ("LlavaNextVideoForConditionalGeneration", False),
+        ("Cohere2VisionForConditionalGeneration", True),
+        ("BrandNewForConditionalGeneration", True),
+    ):
+        change_config(tmp_path, architectures=[architecture], model_type="new")
+        assert mode(tmp_path).geometry.facts.takes_images == takes_images

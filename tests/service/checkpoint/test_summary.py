@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
-from service.families import load_checkpoint
+from service.errors import ConfigurationError
+from service.families import load_checkpoint, load_opaque
+from tests.service import tiny_others
 
 # Qwen2.5-VL as the hub has it: the language model's fields beside the vision tower's, not within a text_config
 FLAT = {
@@ -57,3 +60,13 @@ def test_weights_beside_those_of_the_index_are_not_counted(tmp_path: Path) -> No
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     found = load_checkpoint(str(tmp_path))
     assert (found.vision_bytes, found.text_bytes) == (2 * 123, 2 * 1230)
+
+
+def test_an_index_of_files_that_are_not_there_is_told(tmp_path: Path) -> None:
+    tiny_others.write_qwen3_in_shards(tmp_path)
+    first, *_ = sorted(tmp_path.glob("*.safetensors"))
+    first.unlink()
+    with pytest.raises(
+        ConfigurationError, match=rf"such as {first.name} \(1 in all\): the download or the copy"
+    ):
+        load_opaque(str(tmp_path), None, None, takes_images=False)

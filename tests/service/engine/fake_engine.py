@@ -1,8 +1,8 @@
 """Stands in for vLLM where only its life matters: `python -S fake_engine.py PORT FOLDER`.
 
 Refuses to start while FOLDER holds `broken`; writes a line to its log and answers /health. /die ends it, /mute makes
-/health answer 503, /hang makes it deaf to SIGTERM and silent. Other routes answer its process id, /parent its
-parent's.
+/health answer 503, /hang makes it deaf to SIGTERM and silent, /traceback begins one in its log. Other routes answer its
+process id, /parent its parent's.
 """
 
 import asyncio
@@ -22,6 +22,10 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         os._exit(7)
     if path == b"/mute":
         health = b"503 Service Unavailable"
+    if path == b"/traceback":
+        print(
+            "(EngineCore pid=2) ERROR 01-31 12:00:00 [b.py:2] Traceback (most recent call last):", flush=True
+        )
     if path == b"/hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         health = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -87,3 +88,27 @@ async def test_the_arena_of_a_killed_gateway_is_removed(tmp_path: Path) -> None:
     starter.kill()
     await starter.communicate()
     await until(lambda: not arena.exists(), pause=0.01)
+
+
+@pytest.mark.parametrize("tracebacks", [False, True])
+async def test_of_a_traceback_the_cause_is_a_warning_and_the_rest_where_it_is_asked_for(
+    caplog: pytest.LogCaptureFixture, tracebacks: bool
+) -> None:
+    caplog.set_level(logging.DEBUG, "service.engine")
+    prefix = "(EngineCore pid=2) ERROR 01-31 12:00:00 [b.py:2]"
+    warning = "(APIServer pid=1) WARNING 01-31 12:00:00 [a.py:1] it may end in OSError: too many files"
+    lines = [
+        warning,
+        f"{prefix} Traceback (most recent call last):",
+        f"{prefix}   File a, line 1",
+        f"{prefix} KeyError: {'3' * 500}",
+    ]
+    print_them = f"print({chr(10).join(lines)!r})"
+    child = await Child.start(Launch((sys.executable, "-S", "-c", print_them), {}), grace=DEADLOCK)
+    child.tracebacks = tracebacks
+    await child.wait()
+    await child.end()
+    levels = [record.levelname for record in caplog.records if "EngineCore" in record.getMessage()]
+    assert levels == (["WARNING"] * 3 if tracebacks else ["DEBUG", "DEBUG", "WARNING"])
+    (told,) = child.last_lines()
+    assert told == f"KeyError: {'3' * 390}…"

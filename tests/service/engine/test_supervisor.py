@@ -184,6 +184,17 @@ async def test_an_engine_that_never_becomes_ready_is_given_up_with_its_last_log_
     assert world.supervisor.restarts == 1
 
 
+async def test_how_a_run_ended_is_told_to_whoever_waits_for_it(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    await world.ready()
+    assert await world.supervisor.last_end(timeout=0) is None
+    await world.kill()
+    told = await world.supervisor.last_end(timeout=DEADLOCK)
+    assert told is not None and told.startswith("exited with status 7. Its last log lines:\n")
+    assert "one request failed" in told
+
+
 async def test_a_start_that_takes_too_long_is_ended(make: Make) -> None:
     world = make(start_timeout=50.0, start_attempts=1)
 
@@ -299,3 +310,29 @@ async def test_the_engines_log_is_ours_by_severity(make: Make, caplog: pytest.Lo
     assert levels["engine: (APIServer pid=1) INFO 01-31 12:00:00 [a.py:1] listening"] == "DEBUG"
     assert levels["engine: (EngineCore pid=2) ERROR 01-31 12:00:00 [b.py:2] one request failed"] == "WARNING"
     assert any("exited with status 1" in text and level == "ERROR" for text, level in levels.items())
+
+
+async def test_tracebacks_are_shown_from_when_it_is_asked_for(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "service.engine")
+
+    def levels() -> list[str]:
+        return [
+            record.levelname
+            for record in caplog.records
+            if record.name == "service.engine.child" and "Traceback" in record.getMessage()
+        ]
+
+    world = make()
+    world.supervisor.start()
+    await world.ready()
+    await world.tell("/traceback")
+    await until(lambda: levels() == ["DEBUG"])
+    world.supervisor.show_tracebacks()
+    await world.tell("/traceback")
+    await until(lambda: levels() == ["DEBUG", "WARNING"])
+    await world.kill()
+    await world.ready()
+    await world.tell("/traceback")
+    await until(lambda: levels() == ["DEBUG", "WARNING", "WARNING"])
