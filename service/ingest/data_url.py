@@ -32,6 +32,8 @@ _TO_QUOTED_PRINTABLE = bytes.maketrans(b"%=", b"=\x80")
 _FROM_QUOTED_PRINTABLE = bytes.maketrans(b"\x80", b"=")
 _PIECE = 2**20
 """Bytes that are percent-decoded in one call, which other threads wait for."""
+_BEGINNING = 2**18
+"""Characters, a multiple of 4: metadata and all, the headers of nearly every JPEG are within their 192 KiB."""
 
 
 def decode_data_url(url: str, *, max_bytes: int, path: str) -> bytes:
@@ -40,16 +42,38 @@ def decode_data_url(url: str, *, max_bytes: int, path: str) -> bytes:
 
     Raises InvalidDataURL, and ImageTooLarge before anything is decoded; both carry `path`.
     """
+    start = _checked_head(url, path)
+    if _size(url, start) <= max_bytes:
+        with suppress(ValueError):
+            return pybase64.b64decode(url[start:], validate=True)
+    return _forgiving(url[start:], max_bytes, path)
+
+
+def decode_beginning(url: str, *, max_bytes: int, path: str) -> tuple[bytes, int] | None:
+    """The first bytes of a long payload, and the number of all that it decodes to if the rest is base64 as well.
+
+    None where that cannot be said without decoding all: the payload is short, has more than `max_bytes`, or does not
+    begin as base64 by the book. Raises InvalidDataURL for the head, with `path`.
+    """
+    start = _checked_head(url, path)
+    size = _size(url, start)
+    if len(url) - start <= _BEGINNING or size > max_bytes:
+        return None
+    try:
+        return pybase64.b64decode(url[start : start + _BEGINNING], validate=True), size
+    except ValueError:
+        return None
+
+
+def _checked_head(url: str, path: str) -> int:
+    """Where the payload begins. Raises InvalidDataURL."""
     comma = url.find(",", 0, _LONGEST_HEAD)
     if comma < 0:
         raise InvalidDataURL(
             f"The data URL has no comma among its first {_LONGEST_HEAD} characters: {_EXPECTED}.", param=path
         )
     _check_head(url[:comma], path)
-    if _size(url, comma + 1) <= max_bytes:
-        with suppress(ValueError):
-            return pybase64.b64decode(url[comma + 1 :], validate=True)
-    return _forgiving(url[comma + 1 :], max_bytes, path)
+    return comma + 1
 
 
 def _check_head(head: str, path: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from service.domain import ImageBytes, ImageRef
 from service.errors import ImageTooLarge, URLNotAllowed
 from service.ingest.budget import RequestBudget, RequestLimits
-from service.ingest.data_url import decode_data_url
+from service.ingest.data_url import decode_beginning, decode_data_url
 from service.ingest.fetch import Enough, Fetcher
 from service.ingest.probe import ImageLimits, probe, says_all
 from service.telemetry.timeline import StageTimings
@@ -38,10 +38,11 @@ class Ingest:
         return await self._read(ref, timings, budget, None)
 
     async def measure(self, ref: ImageRef, timings: StageTimings, budget: RequestBudget) -> ImageBytes:
-        """The same without the bytes; of a URL no more is fetched than tells the size.
+        """The same without the bytes; no more is fetched or decoded than tells the size.
 
         That is the beginning of a JPEG, a GIF, or a WebP without metadata; a PNG may say at its end how it is turned.
-        Raises what `read` raises, as far as what was fetched shows it.
+        Raises what `read` raises, as far as what was looked at shows it. Of a data URL all bytes count against the
+        `budget`, of another those that were fetched.
         """
         return replace(await self._read(ref, timings, budget, says_all), data=b"")
 
@@ -53,7 +54,7 @@ class Ingest:
     ) -> ImageBytes:
         scheme = ref.url[:6].lower()
         if scheme.startswith("data:"):
-            data = await self._decode(ref, budget)
+            data = (enough and self._decode_enough(ref, budget, enough)) or await self._decode(ref, budget)
             return probe(data, source="data", limits=self._limits, path=ref.path)
         if not scheme.startswith("http"):
             raise URLNotAllowed(
@@ -70,9 +71,22 @@ class Ingest:
             data = decode_data_url(ref.url, max_bytes=limit, path=path)
         else:
             data = await asyncio.to_thread(decode_data_url, ref.url, max_bytes=limit, path=path)
-        try:
-            budget.take_bytes(len(data))
-        except ImageTooLarge as error:
-            error.param = path
-            raise
+        _take(budget, len(data), path)
         return data
+
+    def _decode_enough(self, ref: ImageRef, budget: RequestBudget, enough: Enough) -> bytes | None:
+        """The beginning of a data URL's file, if that is enough."""
+        begun = decode_beginning(ref.url, max_bytes=self._limits.max_bytes, path=ref.path)
+        if begun is None or not enough(begun[0]):
+            return None
+        data, size = begun
+        _take(budget, size, ref.path)
+        return data
+
+
+def _take(budget: RequestBudget, count: int, path: str) -> None:
+    try:
+        budget.take_bytes(count)
+    except ImageTooLarge as error:
+        error.param = path
+        raise

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.errors import ImageTooLarge, InvalidImage, UnsupportedImageFormat
+from service.errors import ImageTooLarge, InvalidDataURL, InvalidImage, UnsupportedImageFormat
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, RequestLimits, URLPolicy
+from service.ingest.budget import RequestBudget
 from service.telemetry.timeline import StageTimings
+from tests.service.image_header.test_image_header import encoded, exif_block
 from tests.service.image_header.test_settled import FILES
 from tests.service.ingest.test_fetch import Answer, serving
 from tests.service.ingest.test_read import PATH, data_url, png, ref
@@ -79,3 +81,45 @@ async def test_only_what_is_fetched_counts_against_the_request(ingest: Ingest) -
             await ingest.measure(ref(server.url()), StageTimings(), budget)
         with pytest.raises(ImageTooLarge, match="max_request_image_bytes"):
             await ingest.measure(ref(data_url(noise + noise)), StageTimings(), budget)
+
+
+PHOTOGRAPH = FILES["jpeg, turned"] + bytes(1_000_000)
+"""What stands behind the image makes it long."""
+
+
+def plenty() -> RequestBudget:
+    return RequestBudget(RequestLimits())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PHOTOGRAPH,
+        encoded("JPEG", (30, 20), icc_profile=b"i" * 400_000, exif=exif_block(6)),
+        FILES["png, turned behind its pixels"] + bytes(1_000_000),
+        FILES["webp, turned"] + bytes(1_000_000),
+    ],
+    ids=["jpeg", "header longer than the beginning", "png", "webp"],
+)
+@pytest.mark.parametrize("gap", ["", "\n"])
+async def test_a_long_data_url_is_measured_as_it_is_read(ingest: Ingest, data: bytes, gap: str) -> None:
+    url = data_url(data).replace(",", "," + gap)
+    whole = await ingest.read(ref(url), StageTimings(), plenty())
+    image = await ingest.measure(ref(url), StageTimings(), plenty())
+    assert (image.width, image.height, image.format) == (whole.width, whole.height, whole.format)
+    assert (whole.width, whole.height) == (20, 30) and image.data == b""
+
+
+async def test_the_rest_of_a_data_url_is_not_looked_at(ingest: Ingest) -> None:
+    url = data_url(PHOTOGRAPH) + "!"
+    assert (await ingest.measure(ref(url), StageTimings(), plenty())).width == 20
+    with pytest.raises(InvalidDataURL):
+        await ingest.read(ref(url), StageTimings(), plenty())
+
+
+async def test_all_of_a_data_url_counts_against_the_limits(ingest: Ingest) -> None:
+    with pytest.raises(ImageTooLarge, match="max_request_image_bytes") as refused:
+        await ingest.measure(ref(data_url(PHOTOGRAPH)), StageTimings(), ingest.budget())
+    assert refused.value.param == PATH
+    with pytest.raises(ImageTooLarge, match="max_image_bytes"):
+        await ingest.measure(ref(data_url(PHOTOGRAPH + bytes(BIG))), StageTimings(), plenty())
