@@ -53,7 +53,30 @@ engine elsewhere gets the images themselves.
 
 Secrets are referenced by name and never stored in values: `auth.existingSecret`, `auth.keysFile.existingSecret`,
 `huggingFace.existingSecret`. The pods run as user 10001 under Pod Security's *restricted* level, with a read-only root
-file system and no service-account token.
+file system and no service-account token; `podSecurityContext` and `securityContext` change that.
+
+## Examples
+
+Its last comment line is the command that installs it, as a rule on top of a profile.
+
+| file | for |
+|---|---|
+"""
+VALUES = """
+## The model claim
+
+With `modelCache` alone, each pod downloads what its claim lacks. `modelDownload` fills the claim in a Job instead, once
+for all replicas: from the hub, or from an archive at a URL, with checksums. The pods wait for it in an init container.
+A checkpoint gets its name only when it is whole and its sums are right, so an interrupted download is never served. For
+another checkpoint, name another folder in `model.name`; the old one stays in the claim for a rollback. Add
+`--wait-for-jobs --timeout 4h` if `helm` is to wait too.
+
+## Behind an ingress
+
+Controllers have limits of their own, often 1 MiB for a body and 60 seconds for an answer. `ingress.controller` sets the
+annotations of four of them. Others are told elsewhere: Traefik has no limit on bodies, and its timeouts belong to its
+entry points (`respondingTimeouts`); GKE's load balancer takes `timeoutSec` from a BackendConfig, which `extraObjects`
+can install and `service.annotations` can name (`cloud.google.com/backend-config`); a Gateway takes `httpRoute.timeout`.
 
 ## Values
 
@@ -73,13 +96,17 @@ def readme() -> str:
         f"| `profiles/{file.name}` | {' '.join(first_comment(file))} |\n"
         for file in sorted((CHART / "profiles").iterdir())
     )
+    examples = "".join(
+        f"| [`{file.name}`](examples/{file.name}) | {' '.join(first_comment(file)[:-1])} |\n"
+        for file in sorted((CHART / "examples").iterdir())
+    )
     names = ", ".join(f"`{name}` ({place})" for name, place in OWNED.items())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     rows = (
         f"| `{'.'.join(path)}` | {default(at(values, path))} | {text} |\n"
         for path, text in documented((CHART / "values.yaml").read_text())
     )
-    return HEAD + profiles + LAYOUT + names + "." + TABLE + "".join(rows)
+    return HEAD + profiles + LAYOUT + examples + VALUES + names + "." + TABLE + "".join(rows)
 
 
 def schema() -> str:

@@ -62,6 +62,9 @@ def helm_values(
     if replicas is not None:
         values["replicas"] = replicas.count
     values["modelCache"] = _model_cache(settings, need, replicas)
+    if values["modelCache"]["enabled"] and "accessModes" not in values["modelCache"]:
+        # one pod's claim, which the next one can attach only when the first has gone
+        values["strategy"] = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     return values
 
 
@@ -70,7 +73,8 @@ def as_yaml(values: Mapping[str, Any]) -> str:
     profile = "-f helm/patchbay/profiles/one-gpu.yaml " if values["image"]["variant"] == "cuda" else ""
     head = f"# helm install patchbay helm/patchbay {profile}-f THIS --set image.repository=YOUR.REGISTRY/patchbay\n"
     if values["model"]["name"].startswith("/models/"):
-        head += f"# The checkpoint's folder is expected at {values['model']['name']}, on the volume of modelCache.\n"
+        head += f"# The checkpoint's folder is expected at {values['model']['name']}, on the volume of modelCache;\n"
+        head += "# modelDownload puts it there from the hub or from an archive.\n"
     return head + "".join(_lines(values, ""))
 
 

@@ -65,6 +65,26 @@ def objects(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> dic
     return made
 
 
+def documents(values: Mapping[str, Any] | None = None) -> list[Object]:
+    """Every Kubernetes object, also where a template makes several."""
+    return [
+        document
+        for name, text in files(values).items()
+        if name.endswith(".yaml")
+        for document in yaml.load_all(text, yaml.CSafeLoader)
+        if document
+    ]
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """As Helm lays one file of values over another."""
+    merged = dict(below)
+    for name, value in above.items():
+        inner = merged.get(name)
+        merged[name] = over(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+    return merged
+
+
 def pod(made: Mapping[str, Object]) -> Any:
     return made["deployment.yaml"]["spec"]["template"]["spec"]
 

@@ -32,9 +32,9 @@ def test_it_holds(made: dict[str, Made], name: str, invariant: Any) -> None:
 
 
 DAMAGE = [
-    ("_helpers.tpl", "runAsNonRoot: true", "runAsNonRoot: false", "every_container_is_restricted"),
-    ("_helpers.tpl", "drop: [ALL]", "drop: [NET_RAW]", "every_container_is_restricted"),
-    ("_helpers.tpl", "readOnlyRootFilesystem: true", "", "every_container_is_restricted"),
+    ("../values.yaml", "runAsNonRoot: true", "runAsNonRoot: false", "every_container_is_restricted"),
+    ("../values.yaml", "drop: [ALL]", "drop: [NET_RAW]", "every_container_is_restricted"),
+    ("../values.yaml", "readOnlyRootFilesystem: true", "", "every_container_is_restricted"),
     (
         "deployment.yaml",
         "enableServiceLinks: false",

@@ -37,7 +37,7 @@ OFF = [
 ON = [
     ({"podDisruptionBudget": {"enabled": True}}, "poddisruptionbudget.yaml"),
     ({"autoscaling": {"enabled": True}}, "scaledobject.yaml"),
-    ({"modelCache": {"enabled": True}}, "persistentvolumeclaim.yaml"),
+    ({"modelCache": {"enabled": True, "accessModes": ["ReadWriteMany"]}}, "persistentvolumeclaim.yaml"),
     ({"serviceMonitor": {"enabled": True}}, "servicemonitor.yaml"),
     ({"ingress": {"enabled": True, "hosts": ["a.example"]}}, "ingress.yaml"),
     ({"httpRoute": {"enabled": True, "parentRefs": [{"name": "gate"}]}}, "httproute.yaml"),

@@ -167,7 +167,8 @@ def test_models_lie_in_a_claim_or_go_with_the_pod() -> None:
         return next(entry for entry in pod(objects(values))["volumes"] if entry["name"] == "models")
 
     assert volume({}) == {"name": "models", "emptyDir": {}}
-    assert volume({"modelCache": {"enabled": True}})["persistentVolumeClaim"]["claimName"] == "shop-patchbay"
+    alone = {"modelCache": {"enabled": True}, "strategy": {"type": "Recreate"}}
+    assert volume(alone)["persistentVolumeClaim"]["claimName"] == "shop-patchbay"
     existing = {"modelCache": {"enabled": True, "existingClaim": "weights"}, "replicas": 3}
     assert volume(existing)["persistentVolumeClaim"]["claimName"] == "weights"
     assert "persistentvolumeclaim.yaml" not in objects(existing)

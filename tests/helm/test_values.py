@@ -17,6 +17,11 @@ from tests.helm.charts import CHART, objects
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+FILLED: dict[str, Any] = {
+    "model": {"name": "/models/m"},
+    "modelCache": {"enabled": True, "accessModes": ["ReadWriteMany"]},
+    "modelDownload": {"enabled": True, "hub": "a/b"},
+}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replicaCount": 2}, "additional properties 'replicaCount' not allowed"),
     ({"replicas": "two"}, "at '/replicas': got string, want integer"),
@@ -51,6 +56,65 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image": {"variant": "gateway"}}, "image.variant is gateway, which holds neither encoder nor engine"),
     ({"engine": {"port": 8000}}, r"adminPort (9090) and engine.port (8000) must differ"),
     ({"env": [{"name": "PATCHBAY_PORT", "value": "1"}]}, "env names PATCHBAY_PORT: give Patchbay's settings"),
+    (
+        {"modelCache": {"enabled": True}},
+        "strategy.rollingUpdate.maxSurge is 1, and a new pod could not attach modelCache",
+    ),
+    (
+        {"modelCache": {"enabled": True}, "strategy": {"rollingUpdate": None}},
+        "strategy.rollingUpdate.maxSurge is 25%",
+    ),
+    ({"modelCache": {"readOnly": True}}, "modelCache.readOnly needs modelCache.enabled"),
+    (
+        {"modelCache": {"enabled": True, "readOnly": True}, "model": {"name": "/models/m"}},
+        "modelCache.readOnly needs modelCache.existingClaim: a new claim is empty",
+    ),
+    (
+        {"modelCache": {"enabled": True, "readOnly": True, "existingClaim": "m"}},
+        "modelCache.readOnly needs model.name",
+    ),
+    (
+        {"extraContainers": [{"name": "patchbay", "image": "x"}]},
+        "a container in initContainers or extraContainers is called patchbay",
+    ),
+    (
+        {"initContainers": [{"name": "a", "image": "x"}], "extraContainers": [{"name": "a", "image": "x"}]},
+        "is called a, which is one of the chart or comes twice",
+    ),
+    (
+        {"modelDownload": {"enabled": True}},
+        "modelDownload.enabled needs modelCache.enabled",
+    ),
+    ({**FILLED, "model": {"name": "a/b"}}, 'makes a folder in /models, and model.name is "a/b"'),
+    ({**FILLED, "modelDownload": {"enabled": True}}, "modelDownload needs one of hub and url"),
+    (
+        {**FILLED, "modelDownload": {"enabled": True, "hub": "a/b", "url": "https://a.example/b.tar"}},
+        "modelDownload needs one of hub and url",
+    ),
+    (
+        {**FILLED, "modelDownload": {"enabled": True, "url": "https://a.example/b.tar"}},
+        "modelDownload.url needs modelDownload.sha256",
+    ),
+    (
+        {**FILLED, "modelDownload": {"enabled": True, "hub": "a/b", "sha256": "0" * 64}},
+        "modelDownload.sha256 and modelDownload.authorization belong to url",
+    ),
+    (
+        {
+            **FILLED,
+            "modelCache": {"enabled": True, "accessModes": ["ReadWriteOncePod"]},
+            "strategy": {"type": "Recreate"},
+        },
+        "which accessModes ReadWriteOncePod do not permit",
+    ),
+    ({"modelDownload": {"url": "https://me:secret@a.example/b.tar"}}, "at '/modelDownload/url'"),
+    ({"modelDownload": {"files": {"a": "12"}}}, "at '/modelDownload/files/a': '12' does not match"),
+    ({"initContainers": [{"name": "a"}]}, "at '/initContainers/0': missing property 'image'"),
+    ({"envFrom": [{"secretRef": {}}]}, "at '/envFrom/0/secretRef': missing property 'name'"),
+    ({"dnsPolicy": "Cluster"}, "at '/dnsPolicy': value must be one of"),
+    ({"resourceClaims": [{}]}, "at '/resourceClaims/0': missing property 'name'"),
+    ({"networkPolicy": {"dnsPorts": []}}, "at '/networkPolicy/dnsPorts': minItems: got 0, want 1"),
+    ({"ingress": {"controller": "nginx"}}, "at '/ingress/controller': value must be one of"),
     ({"modelCache": {"enabled": True}, "replicas": 2}, "2 pods cannot share modelCache with accessModes"),
     (
         {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]},
@@ -84,7 +148,12 @@ def schemas(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_no_object_takes_unknown_keys() -> None:
-    open_ones = [SCHEMA["properties"]["global"], SCHEMA["$defs"]["kubernetes"]]
+    open_ones = [
+        SCHEMA["properties"]["global"],
+        SCHEMA["$defs"]["kubernetes"],
+        SCHEMA["$defs"]["container"],
+        SCHEMA["properties"]["extraObjects"]["items"],
+    ]
     described = 0
     for node in schemas(SCHEMA):
         if "object" in node["type"]:

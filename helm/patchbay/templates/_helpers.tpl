@@ -22,6 +22,9 @@ app.kubernetes.io/component: server
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Of the test's pod: other than the server's, so that no Service leads to it. */}}
@@ -122,8 +125,15 @@ stops or is killed, 10 s to spare.
 {{- end }}
 - name: HF_HOME
   value: /models/huggingface
+{{- if .Values.modelCache.readOnly }}
+- name: HF_HUB_OFFLINE
+  value: "1"
+{{- end }}
 - name: HOME
   value: /var/cache/patchbay
+# a user that the image does not know, as OpenShift chooses one, has no name of its own, and torch asks for it
+- name: USER
+  value: patchbay
 - name: XDG_CACHE_HOME
   value: /var/cache/patchbay
 {{- with .Values.env }}
@@ -147,6 +157,9 @@ args:
   mountPath: /dev/shm
 - name: models
   mountPath: /models
+  {{- if .Values.modelCache.readOnly }}
+  readOnly: true
+  {{- end }}
 - name: cache
   mountPath: /var/cache/patchbay
 - name: tmp
@@ -156,21 +169,28 @@ args:
 {{- end }}
 {{- end -}}
 
-{{- define "patchbay.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{/* What a controller must be told so that pictures get in and long answers get out. */}}
+{{- define "patchbay.ingressAnnotations" -}}
+{{- $bytes := default 52428800 .Values.settings.max_body_bytes | int64 -}}
+{{- $seconds := default 600 .Values.settings.request_timeout | int64 -}}
+{{- if eq .Values.ingress.controller "ingress-nginx" -}}
+nginx.ingress.kubernetes.io/proxy-body-size: {{ $bytes | quote }}
+nginx.ingress.kubernetes.io/proxy-read-timeout: {{ $seconds | quote }}
+nginx.ingress.kubernetes.io/proxy-send-timeout: {{ $seconds | quote }}
+nginx.ingress.kubernetes.io/proxy-buffering: "off"
+nginx.ingress.kubernetes.io/proxy-request-buffering: "off"
+{{- else if eq .Values.ingress.controller "nginx-inc" -}}
+nginx.org/client-max-body-size: {{ $bytes | quote }}
+nginx.org/proxy-read-timeout: {{ printf "%ds" $seconds }}
+nginx.org/proxy-send-timeout: {{ printf "%ds" $seconds }}
+nginx.org/proxy-buffering: "False"
+{{- else if eq .Values.ingress.controller "haproxy" -}}
+haproxy.org/timeout-server: {{ printf "%ds" $seconds }}
+{{- else if eq .Values.ingress.controller "alb" -}}
+alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds={{ $seconds }}
+alb.ingress.kubernetes.io/target-type: ip
+alb.ingress.kubernetes.io/healthcheck-path: /readyz
 {{- end -}}
-
-{{- define "patchbay.securityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
 {{- end -}}
 
 {{/* Combinations that cannot work, each refused in a sentence that names the values. */}}
@@ -216,10 +236,184 @@ capabilities:
 {{- if and $cache.enabled (not $cache.existingClaim) (gt $most 1) (not (has "ReadWriteMany" $cache.accessModes)) -}}
 {{- fail (printf "%d pods cannot share modelCache with accessModes %s: use ReadWriteMany, or one replica" $most (join ", " $cache.accessModes)) -}}
 {{- end -}}
+{{- if and $cache.readOnly (not $cache.enabled) -}}
+{{- fail "modelCache.readOnly needs modelCache.enabled and a claim that holds the checkpoint" -}}
+{{- end -}}
+{{- $download := .Values.modelDownload -}}
+{{- if and $cache.readOnly (not $cache.existingClaim) (not $download.enabled) -}}
+{{- fail "modelCache.readOnly needs modelCache.existingClaim: a new claim is empty, and only modelDownload puts something into it" -}}
+{{- end -}}
+{{- if and $cache.readOnly (not .Values.model.name) -}}
+{{- fail "modelCache.readOnly needs model.name: the embedded model lies in the image" -}}
+{{- end -}}
+{{- $surge := dig "maxSurge" "25%" (default dict .Values.strategy.rollingUpdate) | toString -}}
+{{- $steps := and (eq .Values.strategy.type "RollingUpdate") (not (has $surge (list "0" "0%"))) -}}
+{{- if and $cache.enabled (not $cache.existingClaim) $steps (not (has "ReadWriteMany" $cache.accessModes)) -}}
+{{- fail (printf "strategy.rollingUpdate.maxSurge is %s, and a new pod could not attach modelCache with accessModes %s while the old one has it: set maxSurge to 0 and maxUnavailable to 1, strategy.type to Recreate, or accessModes to ReadWriteMany" $surge (join ", " $cache.accessModes)) -}}
+{{- end -}}
+{{- if $download.enabled -}}
+{{- if not $cache.enabled -}}
+{{- fail "modelDownload.enabled needs modelCache.enabled: the claim that is filled" -}}
+{{- end -}}
+{{- if not (regexMatch "^/models/[A-Za-z0-9][A-Za-z0-9._-]*$" .Values.model.name) -}}
+{{- fail (printf "modelDownload makes a folder in /models, and model.name is %q: give one such as /models/my-model" .Values.model.name) -}}
+{{- end -}}
+{{- if eq (empty $download.hub) (empty $download.url) -}}
+{{- fail "modelDownload needs one of hub and url" -}}
+{{- end -}}
+{{- if and $download.url (not $download.sha256) -}}
+{{- fail "modelDownload.url needs modelDownload.sha256: the checksum of the archive" -}}
+{{- end -}}
+{{- if and $download.hub (or $download.sha256 $download.authorization.existingSecret.name) -}}
+{{- fail "modelDownload.sha256 and modelDownload.authorization belong to url: for hub, give files and huggingFace.existingSecret" -}}
+{{- end -}}
+{{- if not (or (has "ReadWriteMany" $cache.accessModes) (has "ReadWriteOnce" $cache.accessModes)) -}}
+{{- fail (printf "modelDownload writes into modelCache while the server waits, which accessModes %s do not permit: use ReadWriteMany or ReadWriteOnce" (join ", " $cache.accessModes)) -}}
+{{- end -}}
+{{- if and $download.hub (eq .Values.image.variant "gateway") (not $download.image) -}}
+{{- fail "modelDownload.hub needs huggingface_hub, which the gateway's image does not hold: set modelDownload.image to the cpu one" -}}
+{{- end -}}
+{{- end -}}
+{{- $own := list "patchbay" "engine" "model" -}}
+{{- range concat .Values.initContainers .Values.extraContainers -}}
+{{- if has .name $own -}}
+{{- fail (printf "a container in initContainers or extraContainers is called %s, which is one of the chart or comes twice: choose another name" .name) -}}
+{{- end -}}
+{{- $own = append $own .name -}}
+{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs httpRoute.parentRefs: the Gateways that it attaches to" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs ingress.hosts" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What the model claim is filled with, as files/model/checkpoint.py reads it. */}}
+{{- define "patchbay.modelSource" -}}
+{{- $download := .Values.modelDownload -}}
+{{- if $download.url -}}
+{{- dict "url" $download.url "sha256" $download.sha256 "files" $download.files | toJson -}}
+{{- else -}}
+{{- dict "hub" $download.hub "revision" $download.revision "files" $download.files | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The program, and what to do: `fetch` or `wait`. */}}
+{{- define "patchbay.modelCommand" -}}
+command: [python, -c]
+args:
+  - |
+    {{- .context.Files.Get "files/model/checkpoint.py" | nindent 4 }}
+  - {{ .verb }}
+  - {{ .context.Values.model.name | quote }}
+  - {{ include "patchbay.modelSource" .context | quote }}
+{{- end -}}
+
+{{/* The Job's pod. Its name is made from it, so nothing is in here that changes from one version of the chart to the next. */}}
+{{- define "patchbay.downloadPod" -}}
+metadata:
+  labels:
+    app.kubernetes.io/name: {{ include "patchbay.name" . }}
+    app.kubernetes.io/instance: {{ .Release.Name }}
+    app.kubernetes.io/component: model-download
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if not (has "ReadWriteMany" .Values.modelCache.accessModes) }}
+  # the claim is attached to one node: to that of the server, which waits there
+  affinity:
+    podAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        - topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "patchbay.selectorLabels" . | nindent 14 }}
+  {{- end }}
+  {{- with .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  {{- with .Values.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hostAliases }}
+  hostAliases:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  containers:
+    - name: download
+      image: {{ default (include "patchbay.image" .) .Values.modelDownload.image }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      {{- include "patchbay.modelCommand" (dict "context" . "verb" "fetch") | nindent 6 }}
+      env:
+        - name: HOME
+          value: /tmp
+        - name: HF_HOME
+          value: /tmp/huggingface
+        {{- with .Values.huggingFace.existingSecret }}
+        {{- if .name }}
+        - name: HF_TOKEN
+          valueFrom:
+            secretKeyRef:
+              name: {{ .name }}
+              key: {{ .key }}
+        {{- end }}
+        {{- end }}
+        {{- with .Values.modelDownload.authorization.existingSecret }}
+        {{- if .name }}
+        - name: AUTHORIZATION
+          valueFrom:
+            secretKeyRef:
+              name: {{ .name }}
+              key: {{ .key }}
+        {{- end }}
+        {{- end }}
+        {{- with .Values.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with .Values.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      resources:
+        {{- toYaml .Values.modelDownload.resources | nindent 8 }}
+      volumeMounts:
+        - name: models
+          mountPath: /models
+        - name: tmp
+          mountPath: /tmp
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: models
+      persistentVolumeClaim:
+        claimName: {{ default (include "patchbay.fullname" .) .Values.modelCache.existingClaim }}
+    - name: tmp
+      emptyDir:
+        sizeLimit: {{ .Values.scratch.sizeLimit }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.plan import GIB, MIB, ResourcePlan, make_plan
 from service.settings import Settings, load
-from tests.helm.charts import CHART, objects, pod, profile, server, variables
+from tests.helm.charts import CHART, objects, over, pod, profile, server, variables
 
 SCHEMA = yaml.safe_load((CHART / "values.schema.json").read_text())
 MODEL = Path("demo/model")
@@ -29,15 +28,6 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     values: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
     jsonschema.Draft202012Validator(SCHEMA).validate(values)
     return values
-
-
-def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """As Helm lays one file of values over another."""
-    merged = dict(below)
-    for name, value in above.items():
-        inner = merged.get(name)
-        merged[name] = over(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
-    return merged
 
 
 def number(quantity: str) -> int:
@@ -79,6 +69,17 @@ def test_a_pod_of_the_chart_makes_the_plan_that_was_printed(
     ):
         assert getattr(there, name) == getattr(here, name), name
     assert 0 <= there.arena_bytes - here.arena_bytes < MIB
+
+
+def test_a_claim_of_one_pod_is_given_up_before_its_successor_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = objects(printed(capsys, str(MODEL), "--cores", "6", "--memory", "24", "--shared-memory", "4"))
+    assert made["persistentvolumeclaim.yaml"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert made["deployment.yaml"]["spec"]["strategy"]["rollingUpdate"] == {
+        "maxSurge": 0,
+        "maxUnavailable": 1,
+    }
 
 
 def test_replicas_and_flags_are_passed_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,112 @@
+"""The example values: each says how it is installed, and what comes out is taken by Helm, Kubernetes and Patchbay."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.settings import load
+from tests.helm.api_server import REFUSALS
+from tests.helm.charts import CHART, documents, objects, over, pod, server, variables
+
+EXAMPLES = {file.stem: file for file in sorted((CHART / "examples").glob("*.yaml"))}
+FOREIGN = {"ServiceMonitor", "PrometheusRule", "Route"}
+COMMAND = re.compile(r"^# helm install (\w+) helm/patchbay((?: -f helm/patchbay/\S+)+)$", re.M)
+
+
+def installed(file: Path) -> tuple[str, dict[str, Any]]:
+    """The release's name and the values of the command in an example's head, later files over earlier ones."""
+    (found,) = COMMAND.findall(file.read_text())
+    release, flags = found
+    paths = [CHART.parent.parent / path for path in flags.split(" -f ")[1:]]
+    assert paths[-1] == file
+    return release, functools.reduce(over, (yaml.safe_load(path.read_text()) for path in paths))
+
+
+VALUES = {name: installed(file)[1] for name, file in EXAMPLES.items()}
+
+
+def test_the_examples_are_those_that_people_ask_for() -> None:
+    assert set(EXAMPLES) == {
+        "external-engine",
+        "mig-slice",
+        "no-prometheus-operator",
+        "openshift",
+        "private-ca",
+        "read-only-models",
+        "s3-download",
+        "second-release",
+        "two-gpus",
+    }
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_helm_lints_it(name: str) -> None:
+    report = helm_python.lint(CHART, VALUES[name], strict=True, kube_version="v1.34.0")
+    assert report["errors"] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_kubernetes_takes_it(name: str) -> None:
+    for entry in documents(VALUES[name]):
+        if entry["kind"] not in FOREIGN:
+            assert kubernetes_validate.validate(dict(entry), "1.34", strict=True) == "1.34"
+    for refusal in REFUSALS:
+        refusal(objects(VALUES[name]))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_patchbay_takes_its_variables(name: str) -> None:
+    given = {
+        key: "secret" if value is None else value
+        for key, value in variables(server(objects(VALUES[name]))).items()
+        if key.startswith("PATCHBAY_")
+    }
+    load({}, given)
+
+
+def test_openshift_gets_no_user_and_finds_its_name_servers() -> None:
+    made = objects(VALUES["openshift"])
+    for spec in (pod(made), made["tests/ask.yaml"]["spec"]):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    dns = made["networkpolicy-egress.yaml"]["spec"]["egress"][0]
+    assert {port["port"] for port in dns["ports"]} == {5353}
+    assert made["extra-objects.yaml"]["spec"]["to"]["name"] == "shop-patchbay"
+
+
+def test_a_slice_takes_the_place_of_the_gpu() -> None:
+    limits = server(objects(VALUES["mig-slice"]))["resources"]["limits"]
+    assert {name for name in limits if "/" in name} == {"nvidia.com/mig-3g.40gb"}
+
+
+def test_the_bucket_is_read_before_the_server_starts() -> None:
+    spec = pod(objects(VALUES["s3-download"]))
+    (download,) = spec["initContainers"]
+    written = {mount["name"]: mount["mountPath"] for mount in download["volumeMounts"]}
+    read = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert written.items() <= read.items()
+    assert download["command"][-1] == variables(spec["containers"][0])["PATCHBAY_MODEL"]
+
+
+def test_a_release_beside_another_shares_no_name_with_it() -> None:
+    release, values = installed(EXAMPLES["second-release"])
+    assert release == "other"
+    first = {(entry["kind"], entry["metadata"]["name"]) for entry in documents({})}
+    second = {(entry["kind"], entry["metadata"]["name"]) for entry in documents(values)}
+    assert not first & second
+
+
+def test_nothing_of_the_operator_is_installed() -> None:
+    kinds = {entry["kind"] for entry in documents(VALUES["no-prometheus-operator"])}
+    assert not kinds & {"ServiceMonitor", "PrometheusRule"}
+    made = objects(VALUES["no-prometheus-operator"])
+    notes = made["deployment.yaml"]["spec"]["template"]["metadata"]["annotations"]
+    ports = {port["name"]: port["containerPort"] for port in server(made)["ports"]}
+    assert notes["prometheus.io/port"] == str(ports["admin"])
