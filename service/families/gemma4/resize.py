@@ -1,7 +1,7 @@
 """The size that Gemma 4 brings an image to: as many cells as a budget allows, in about its own shape. Arithmetic only.
 
 As transformers' Gemma4ImageProcessor has it: small images are enlarged, both sides are rounded down to whole cells, and
-a strip too narrow for that is one line of cells. A *cell* is a square of pixels that becomes one soft token.
+a strip too narrow for that is one line of all cells. A *cell* is a square of pixels that becomes one soft token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def fill_budget(width: int, height: int, cell: int, budget: int) -> tuple[int, i
     scale = sqrt(budget * cell**2 / (width * height))
     columns, rows = floor(scale * width / cell), floor(scale * height / cell)
     if rows == 0:
-        columns, rows = min(width // height, budget), 1
+        columns, rows = budget, 1
     elif columns == 0:
-        columns, rows = 1, min(height // width, budget)
+        columns, rows = 1, budget
     return columns * cell, rows * cell

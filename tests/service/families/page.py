@@ -64,7 +64,8 @@ EXAMPLES = {
         gemma4.CONFIG,
         {},
         gemma4.TOKENIZER,
-        f"8 {GREEDY}; with causal attention, the only one that vLLM has on a CPU, and with E2B's embeddings per layer",
+        f"24 {GREEDY} (`make families`; 8 in `make test`); with causal attention, the only one that vLLM has on a CPU, "
+        "and with embeddings for each layer, as in E2B",
         gemma4.PROCESSOR,
     ),
     "glm4v": Example(
