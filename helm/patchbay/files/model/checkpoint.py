@@ -3,7 +3,8 @@
     checkpoint.py fetch FOLDER SOURCE      checkpoint.py wait FOLDER SOURCE
 
 SOURCE is JSON: `hub` and `revision`, or `url` and `sha256` of a tar archive; `files` are SHA-256 sums by name. A
-checkpoint is put together beside its FOLDER and renamed, so what has the name is whole; a note in it says what it was made from.
+checkpoint is put together beside its FOLDER and renamed, so what has the name is whole; a note in it says what it was
+made from.
 """
 
 import hashlib
