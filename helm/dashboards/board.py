@@ -14,9 +14,10 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from helm.dashboards.panels import SOURCE
+from helm.dashboards.panels import RECORDED, SOURCE
 
 TAG = "patchbay"
+NAMESPACE = 'namespace=~"$namespace"'
 
 
 def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[Any]]]) -> build.Dashboard:
@@ -40,8 +41,13 @@ def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[An
             .keep_time(True)
         )
         .with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_labels("namespace", "Namespace", "patchbay_build_info"))
-        .with_variable(_labels("instance", "Instance", 'patchbay_build_info{namespace=~"$namespace"}'))
+        .with_variable(_labels("namespace", "Namespace", "patchbay_build_info").all_value(".*"))
+        .with_variable(
+            _labels("service", "Release", f"patchbay_build_info{{{NAMESPACE}}}", "release").all_value(".*")
+        )
+        .with_variable(_labels("model", "Model", f"patchbay_build_info{{{RECORDED}}}").all_value(".*"))
+        # all of them are those that are listed: the instances of the chosen models
+        .with_variable(_labels("instance", "Instance", f'patchbay_build_info{{{RECORDED}, model=~"$model"}}'))
     )
     count = 0
     for heading, panels in rows:
@@ -53,10 +59,12 @@ def board(uid: str, title: str, text: str, rows: Sequence[tuple[str, Sequence[An
     return made
 
 
-def _labels(label: str, title: str, metric: str) -> build.QueryVariable:
-    """All values by default, including an absent label: compose has no namespaces."""
+def _labels(label: str, title: str, metric: str, name: str = "") -> build.QueryVariable:
+    """The values of a label, all of them by default. `.all_value(".*")` includes an absent label: compose has neither
+    namespaces nor services.
+    """
     return (
-        build.QueryVariable(label)
+        build.QueryVariable(name or label)
         .label(title)
         .datasource(SOURCE)
         .query(f"label_values({metric}, {label})")
@@ -64,6 +72,5 @@ def _labels(label: str, title: str, metric: str) -> build.QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*")
         .current(VariableOption(text="All", value="$__all", selected=True))
     )

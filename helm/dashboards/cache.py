@@ -52,7 +52,7 @@ def dashboard() -> object:
                         "Evictions",
                         "Images evicted per second.",
                         Query(EVICTIONS),
-                        "ops",
+                        "suffix: images/s",
                         decimals=2,
                     ),
                     number(
@@ -80,7 +80,7 @@ def dashboard() -> object:
                         "Lookups",
                         "Images looked up in the arena.",
                         [Query(f"sum by (result) ({LOOKUPS})", "{{result}}")],
-                        "ops",
+                        "suffix: images/s",
                         stack=True,
                     ),
                     chart(
@@ -96,7 +96,7 @@ def dashboard() -> object:
                         "Evictions",
                         "Images evicted per second.",
                         [Query(EVICTIONS, "evictions")],
-                        "ops",
+                        "suffix: images/s",
                     ),
                 ],
             ),
@@ -107,7 +107,7 @@ def dashboard() -> object:
                         "Soft tokens",
                         "Handed over to the engine.",
                         [Query("sum(rate(patchbay_image_tokens_total{@}[_]))", "soft tokens")],
-                        "ops",
+                        "suffix: tokens/s",
                     ),
                     chart(
                         "Visual tokens",

@@ -47,8 +47,8 @@ def dashboard() -> object:
                         steps=((0.8, YELLOW), (0.95, RED)),
                         decimals=0,
                     ),
-                    number("Images", "Encoded per second.", Query(IMAGES), "ops", decimals=1),
-                    number("Patches", "Encoded per second.", Query(PATCHES), "ops", decimals=0),
+                    number("Images", "Encoded per second.", Query(IMAGES), "suffix: images/s", decimals=1),
+                    number("Patches", "Encoded per second.", Query(PATCHES), "suffix: patches/s", decimals=0),
                     number(
                         "Waiting",
                         "Images waiting for the device.",
@@ -73,7 +73,7 @@ def dashboard() -> object:
                         "Patches per second",
                         "Encoded per second, and per second of computing.",
                         [Query(PATCHES, "per second"), Query(f"{PATCHES} / sum({BUSY})", "per busy second")],
-                        "ops",
+                        "suffix: patches/s",
                     ),
                     chart(
                         "Waiting",
@@ -147,7 +147,7 @@ def dashboard() -> object:
                         "Formats",
                         "Accepted images, by format.",
                         [Query("sum by (format) (rate(patchbay_images_total{@}[_]))", "{{format}}")],
-                        "ops",
+                        "suffix: images/s",
                         width=12,
                         stack=True,
                     ),

@@ -53,7 +53,7 @@ def dashboard() -> object:
                         steps=full,
                         decimals=0,
                     ),
-                    number("Tokens", "Generated per second.", Query(MADE), "ops", decimals=0),
+                    number("Tokens", "Generated per second.", Query(MADE), "suffix: tokens/s", decimals=0),
                 ],
             ),
             (
@@ -115,7 +115,7 @@ def dashboard() -> object:
                         "Prompt and answer",
                         "Tokens per second.",
                         [Query(PROMPT, "prompt"), Query(MADE, "answer")],
-                        "ops",
+                        "suffix: tokens/s",
                     ),
                     chart(
                         "Tokens per step",

@@ -9,15 +9,21 @@ from helm.dashboards.slo import FIRST_TOKEN_SECONDS
 BURN = ((1, YELLOW), (6, RED))
 
 
+def weighted(name: str, window: str) -> str:
+    """The releases' error ratios, each weighted by its traffic."""
+    ratio, events = (f"patchbay:{name}:{what}_{window}{{{RECORDED}}}" for what in ("error_ratio", "events"))
+    # a release without traffic has a ratio that is no number, and no weight
+    return f"sum(({ratio} >= 0) * {events}) / sum({events})"
+
+
 def good(name: str, window: str) -> Query:
-    """Recorded share of good requests in a window."""
-    return Query(f"1 - avg(patchbay:{name}:error_ratio_{window}{{{RECORDED}}})")
+    """Recorded share of good requests in a window, in all chosen releases together."""
+    return Query(f"1 - {weighted(name, window)}")
 
 
 def burn(name: str) -> Query:
     """The burn rate of the error budget over the last hour; 1 uses it up in exactly thirty days."""
-    ratio = f"avg(patchbay:{name}:error_ratio_1h{{{RECORDED}}})"
-    return Query(f"{ratio} / (1 - scalar(max(patchbay:{name}:objective)))")
+    return Query(f"{weighted(name, '1h')} / (1 - scalar(max(patchbay:{name}:objective)))")
 
 
 def dashboard() -> object:
@@ -33,7 +39,7 @@ def dashboard() -> object:
                 [
                     number(
                         "Available, 1 day",
-                        "Share of the API's requests that did not end in a 5xx.",
+                        "Share of the API's requests that did not end in a 5xx, for the chosen releases as a whole.",
                         good("availability", "1d"),
                         "percentunit",
                         decimals=3,
@@ -162,7 +168,7 @@ def dashboard() -> object:
                                 "{{source}}, {{detail}}",
                             )
                         ],
-                        "ops",
+                        "suffix: images/s",
                         stack=True,
                     ),
                     chart(

@@ -20,6 +20,11 @@ NAMED = {"green": "#73bf69", "yellow": "#f2cc0c", "red": "#f2495c"}
 UNITS = {"ops": "/s", "reqps": "/s"}
 
 
+def written(unit: str) -> str:
+    """What stands after a number; Grafana's own units, and those of our own, `suffix: …`."""
+    return "B" if unit == "bytes" else UNITS.get(unit, unit.removeprefix("suffix:") if ":" in unit else "")
+
+
 def told(value: float, unit: str, decimals: int | None = None) -> str:
     """A value roughly as Grafana formats it."""
     if math.isnan(value):
@@ -31,7 +36,7 @@ def told(value: float, unit: str, decimals: int | None = None) -> str:
     scale, suffix = next(
         ((by, word) for by, word in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if abs(value) >= by), (1.0, "")
     )
-    return f"{value / scale:.3g}{' ' + suffix if suffix else ''}{'B' if unit == 'bytes' else UNITS.get(unit, '')}"
+    return f"{value / scale:.3g}{' ' + suffix if suffix else ''}{written(unit)}"
 
 
 def style(axes: Axes, panel: Any) -> None:

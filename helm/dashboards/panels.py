@@ -19,8 +19,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-CHOSEN = 'namespace=~"$namespace", instance=~"$instance"'
-RECORDED = 'namespace=~"$namespace"'
+CHOSEN = 'namespace=~"$namespace", service=~"$release", instance=~"$instance"'
+RECORDED = 'namespace=~"$namespace", service=~"$release"'
 """The selection that remains in recorded series."""
 
 Steps = Sequence[tuple[float, str]]

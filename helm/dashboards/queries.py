@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+VARIABLE = re.compile(r"\$(?:namespace|release|instance)\b")
 BOARDS = Path(__file__).parent.parent / "patchbay" / "files" / "dashboards"
 
 
@@ -25,7 +27,7 @@ class Target:
 
 def ready(expr: str, window: str) -> str:
     """A dashboard's query for every instance, with rates over `window`."""
-    return expr.replace("$__rate_interval", window).replace("$namespace", ".*").replace("$instance", ".*")
+    return VARIABLE.sub(".*", expr.replace("$__rate_interval", window))
 
 
 def boards() -> dict[str, Any]:

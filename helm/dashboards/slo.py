@@ -24,6 +24,7 @@ LONG_WINDOWS = ("1h", "6h", "1d", "3d")
 """The longer one of each pair, in which errors are counted too."""
 SERVICE = "by (namespace, service, job)"
 """One series per service: compose has only the job label, Kubernetes all three."""
+FIRST_TOKEN = "patchbay_time_to_first_token_seconds"
 API = 'route=~"/v1/.+"'
 
 
@@ -36,9 +37,8 @@ def availability_errors(window: str) -> str:
 
 def first_token_errors(window: str) -> str:
     """Share of streaming requests whose first event was late."""
-    name = "patchbay_time_to_first_token_seconds"
-    in_time = f'sum {SERVICE} (rate({name}_bucket{{le="{FIRST_TOKEN_SECONDS}"}}[{window}]))'
-    return f"1 - {in_time} / sum {SERVICE} (rate({name}_count[{window}]))"
+    in_time = f'sum {SERVICE} (rate({FIRST_TOKEN}_bucket{{le="{FIRST_TOKEN_SECONDS}"}}[{window}]))'
+    return f"1 - {in_time} / sum {SERVICE} (rate({FIRST_TOKEN}_count[{window}]))"
 
 
 def availability_error_count(window: str) -> str:
@@ -48,13 +48,22 @@ def availability_error_count(window: str) -> str:
 
 def first_token_error_count(window: str) -> str:
     """Streaming requests whose first event was late."""
-    name = "patchbay_time_to_first_token_seconds"
-    in_time = f'sum {SERVICE} (increase({name}_bucket{{le="{FIRST_TOKEN_SECONDS}"}}[{window}]))'
-    return f"sum {SERVICE} (increase({name}_count[{window}])) - {in_time}"
+    in_time = f'sum {SERVICE} (increase({FIRST_TOKEN}_bucket{{le="{FIRST_TOKEN_SECONDS}"}}[{window}]))'
+    return f"sum {SERVICE} (increase({FIRST_TOKEN}_count[{window}])) - {in_time}"
+
+
+def availability_events(window: str) -> str:
+    """Requests: the weight of a service's error ratio."""
+    return f"sum {SERVICE} (increase(patchbay_requests_total{{{API}}}[{window}]))"
+
+
+def first_token_events(window: str) -> str:
+    """Streaming requests with a first event."""
+    return f"sum {SERVICE} (increase({FIRST_TOKEN}_count[{window}]))"
 
 
 def groups() -> list[dict[str, Any]]:
-    """Rule groups for Prometheus: the objectives, the error ratio in each window, the number of errors in long ones."""
+    """Rule groups for Prometheus: the objectives, the error ratio in each window, errors and requests in long ones."""
     objectives = [
         {"record": "patchbay:availability:objective", "expr": f"vector({AVAILABILITY})"},
         {"record": "patchbay:first_token:objective", "expr": f"vector({FIRST_TOKEN_SHARE})"},
@@ -67,10 +76,12 @@ def groups() -> list[dict[str, Any]]:
         for window in WINDOWS
     ]
     counts = [
-        {"record": f"patchbay:{name}:errors_{window}", "expr": expression(window)}
+        {"record": f"patchbay:{name}_{window}", "expr": expression(window)}
         for name, expression in (
-            ("availability", availability_error_count),
-            ("first_token", first_token_error_count),
+            ("availability:errors", availability_error_count),
+            ("first_token:errors", first_token_error_count),
+            ("availability:events", availability_events),
+            ("first_token:events", first_token_events),
         )
         for window in LONG_WINDOWS
     ]

@@ -72,12 +72,56 @@ def test_the_variables_choose_in_every_query(board: Any) -> None:
     assert [variable["name"] for variable in board["templating"]["list"]] == [
         "datasource",
         "namespace",
+        "release",
+        "model",
         "instance",
     ]
     for _, panel in panels(board):
         for target in panel["targets"]:
             for selector in re.findall(r"(?:patchbay_|vllm:)\w+(\{[^}]*\})?", target["expr"]):
-                assert 'instance=~"$instance"' in selector, target["expr"]
+                assert 'service=~"$release", instance=~"$instance"' in selector, target["expr"]
+            for selector in re.findall(r"patchbay:[\w:]+(\{[^}]*\})", target["expr"]):
+                assert 'service=~"$release"' in selector, target["expr"]
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_each_variable_is_chosen_among_what_the_ones_before_it_leave(board: Any) -> None:
+    asked = {variable["name"]: variable["query"] for variable in board["templating"]["list"][1:]}
+    for index, name in enumerate(asked):
+        assert all(f'=~"${before}"' in asked[name] for before in list(asked)[:index]), name
+    (instance,) = [entry for entry in board["templating"]["list"] if entry["name"] == "instance"]
+    # all instances are those of the chosen model, not every one that there is
+    assert "allValue" not in instance
+
+
+def test_a_ratio_of_several_releases_is_weighted_by_traffic() -> None:
+    weighted = 0
+    for _, panel in panels(BOARDS["overview"]):
+        for target in panel["targets"]:
+            assert "avg(" not in target["expr"], panel["title"]
+            for ratio, window in re.findall(r"patchbay:(\w+):error_ratio_(\w+)", target["expr"]):
+                assert f"patchbay:{ratio}:events_{window}" in target["expr"]
+                weighted += 1
+    assert weighted == 4
+
+
+def test_rates_of_tokens_images_and_patches_have_their_units() -> None:
+    units = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["unit"]
+        for board in BOARDS.values()
+        for _, panel in panels(board)
+    }
+    for title, unit in {
+        "Soft tokens": "tokens",
+        "Tokens": "tokens",
+        "Prompt and answer": "tokens",
+        "Patches per second": "patches",
+        "Patches": "patches",
+        "Images": "images",
+        "Lookups": "images",
+        "Evictions": "images",
+    }.items():
+        assert units[title] == f"suffix: {unit}/s", title
 
 
 def test_every_metric_and_label_of_a_query_exists() -> None:
@@ -85,7 +129,7 @@ def test_every_metric_and_label_of_a_query_exists() -> None:
     for target in targets():
         for name, labels in selected(target.expr):
             assert name in there, f"{target.board}, {target.panel}: {name}"
-            assert labels <= there[name] | {"namespace", "instance"}, (
+            assert labels <= there[name] | {"namespace", "service", "instance"}, (
                 f"{target.board}, {target.panel}: {labels}"
             )
 
