@@ -40,7 +40,7 @@ def happens(metrics: Metrics) -> None:
     metrics.image(format="png", source="url", detail="high", pixels=640 * 480, tokens=160)
     metrics.cache(hit=True)
     metrics.batch(items=3, patches=192, seconds=0.25)
-    metrics.first_token(0.3)
+    metrics.first_token(0.3, fetching=0.1)
     metrics.inter_token(0.02)
     metrics.handover_retried()
     metrics.blocked()

@@ -54,7 +54,7 @@ def dashboard() -> object:
                     ),
                     number(
                         "First token in time, 1 day",
-                        f"Share of streams whose first token arrived within {FIRST_TOKEN_SECONDS:g} s.",
+                        f"Share of streams whose first token came in {FIRST_TOKEN_SECONDS:g} s, fetching not counted.",
                         good("first_token", "1d"),
                         "percentunit",
                         decimals=2,
@@ -125,8 +125,16 @@ def dashboard() -> object:
                 [
                     chart(
                         "First token",
-                        "From the start of a streaming request to its first event.",
-                        quantiles("patchbay_time_to_first_token_seconds", 0.5, 0.95, 0.99),
+                        "From the start of a streaming request to its first event. The objective does not count fetching.",
+                        [
+                            *quantiles("patchbay_time_to_first_token_seconds", 0.5, 0.95, 0.99),
+                            *(
+                                Query(query.expr, f"{query.legend} without fetching")
+                                for query in quantiles(
+                                    "patchbay_time_to_first_token_without_fetch_seconds", 0.95
+                                )
+                            ),
+                        ],
                         "s",
                         steps=((FIRST_TOKEN_SECONDS, RED),),
                     ),

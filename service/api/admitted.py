@@ -24,6 +24,7 @@ from service.api.limits import RequestLimits
 from service.api.ports import RequestPermits
 from service.domain import ChatRequest
 from service.telemetry.metrics import Metrics
+from service.telemetry.timeline import StageTimings
 
 
 class Read(Protocol):
@@ -41,6 +42,7 @@ class Progress:
     """How far an answer has come, and when its events were sent."""
 
     metrics: Metrics
+    timings: StageTimings
     stage: str = "body"
     at: float = field(default_factory=time.monotonic)
 
@@ -49,7 +51,7 @@ class Progress:
         if self.stage == "streaming":
             self.metrics.inter_token(now - self.at)
         else:
-            self.metrics.first_token(now - self.at)
+            self.metrics.first_token(now - self.at, fetching=self.timings.shares(now).get("fetch", 0.0))
             self.stage = "streaming"
         self.at = now
 
@@ -80,7 +82,7 @@ class Admitted(Response, ABC, Generic[R]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         exchange.details = wants_details(scope)
-        progress = Progress(self._metrics)
+        progress = Progress(self._metrics, exchange.record.timings)
         try:
             with self._permits.visit(exchange.caller) as visit:
                 with exchange.record.timings.stage("body"):

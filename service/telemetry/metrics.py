@@ -116,8 +116,10 @@ class Metrics:
         self._histograms["encoder_batch_patches"].observe(patches)
         self._counters["encoder_busy_seconds"].inc(seconds)
 
-    def first_token(self, seconds: float) -> None:
+    def first_token(self, seconds: float, fetching: float) -> None:
+        """`fetching` is the part of `seconds` in which the request waited for other people's image hosts."""
         self._histograms["time_to_first_token_seconds"].observe(seconds)
+        self._histograms["time_to_first_token_without_fetch_seconds"].observe(max(0.0, seconds - fetching))
 
     def inter_token(self, seconds: float) -> None:
         self._histograms["inter_token_latency_seconds"].observe(seconds)

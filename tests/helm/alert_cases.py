@@ -7,7 +7,7 @@ from dataclasses import dataclass
 ONE = 'job="patchbay",instance="a:9090"'
 REQUESTS = f'patchbay_requests_total{{{ONE},route="/v1/chat/completions",model="m",code='
 ENGINE_UP = 'up{job="vllm",instance="a:9090"}'
-FIRST = "patchbay_time_to_first_token_seconds_"
+FIRST = "patchbay_time_to_first_token_without_fetch_seconds_"
 
 Series = dict[str, str]
 """Name and labels to values."""

@@ -2,6 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.errors import FetchCause
+from service.settings import Settings
 from service.telemetry.catalogue import STAGES, TOTAL
 from service.telemetry.metrics import Metrics
 from tests.metrics import happens, stands
@@ -30,6 +31,7 @@ COUNTERS = {
 HISTOGRAMS = {
     "stage_duration_seconds": {"stage"},
     "time_to_first_token_seconds": set(),
+    "time_to_first_token_without_fetch_seconds": set(),
     "inter_token_latency_seconds": set(),
     "encoder_batch_items": set(),
     "encoder_batch_patches": set(),
@@ -86,6 +88,16 @@ def test_the_names_and_labels_that_dashboards_are_built_on(harness: Harness) -> 
     assert kinds == {"counter": COUNTERS, "histogram": HISTOGRAMS, "gauge": GAUGES}
 
 
+def test_a_fetch_that_ends_at_its_limit_does_not_look_like_twenty_seconds(harness: Harness) -> None:
+    limit = Settings.model_fields["fetch_timeout"].default
+    harness.metrics.request("/v1/chat/completions", "demo", 424, limit + 0.5, {"fetch": limit + 0.5})
+
+    def within(bound: float) -> float | None:
+        return harness.value("stage_duration_seconds_bucket", stage="fetch", le=f"{bound:.1f}")
+
+    assert (within(limit), within(12)) == (0, 1) and 1.25 * limit > 12
+
+
 def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     use_everything(harness.metrics)
     assert harness.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
@@ -100,6 +112,7 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("stage_duration_seconds_sum", stage="other") == 1.3
     assert harness.value("stage_duration_seconds_sum", stage="total") == 1.5
     assert harness.value("time_to_first_token_seconds_sum") == 0.3
+    assert harness.value("time_to_first_token_without_fetch_seconds_sum") == pytest.approx(0.2)
     assert harness.value("inter_token_latency_seconds_sum") == 0.02
     assert harness.value("handover_retries_total") == 1
     assert harness.value("fetch_failures_total", cause="dns") == 1
