@@ -54,7 +54,7 @@ def dashboard() -> object:
                     ),
                     number(
                         "First token in time, 1 day",
-                        f"Share of streams whose first token came in {FIRST_TOKEN_SECONDS:g} s, fetching not counted.",
+                        f"Share of streams whose first token came within {FIRST_TOKEN_SECONDS:g} s, fetching aside.",
                         good("first_token", "1d"),
                         "percentunit",
                         decimals=2,
@@ -125,7 +125,7 @@ def dashboard() -> object:
                 [
                     chart(
                         "First token",
-                        "From the start of a streaming request to its first event. The objective does not count fetching.",
+                        "From the start of a streaming request to its first event. The objective counts no fetching.",
                         [
                             *quantiles("patchbay_time_to_first_token_seconds", 0.5, 0.95, 0.99),
                             *(
