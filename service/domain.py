@@ -148,12 +148,17 @@ class TokenMap:
     """Which row each soft token is, if they are not simply all rows in order.
 
     Number n of `index` below `rows` is a row of the tower's output, in the order of views and tiles; number `rows` + n
-    is the tower's constant row n, such as the learned newline of LLaVA-NeXT.
+    is the tower's constant row n, such as the learned newline of LLaVA-NeXT. With `weights` each soft token is a
+    weighted sum of rows, as where LLaVA-OneVision shrinks its map of an image.
     """
 
     rows: int
     index: array[int]
-    """[tokens], type code q"""
+    """[tokens], or [tokens · rows of a sum], type code q"""
+    weights: array[float] | None = None
+    """One for each number of `index`, type code f"""
+    summed: int = 1
+    """Rows of a sum."""
 
 
 @dataclass(frozen=True, slots=True)

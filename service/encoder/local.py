@@ -161,9 +161,16 @@ class LocalEncoder:
 
 
 def mapped(rows: torch.Tensor, token_map: TokenMap, constants: torch.Tensor) -> torch.Tensor:
-    """[rows, width] ++ [constants, width] → [tokens, width]"""
+    """[rows, width] ++ [constants, width] → [tokens, width]; sums are computed in float32."""
     index = torch.frombuffer(token_map.index, dtype=torch.int64)
-    return torch.cat([rows, constants]).index_select(0, index)
+    table = torch.cat([rows, constants])
+    if token_map.weights is None:
+        return table.index_select(0, index)
+    weights = torch.frombuffer(token_map.weights, dtype=torch.float32).view(-1, token_map.summed)
+    tokens = torch.zeros(len(weights), rows.shape[1])
+    for column, weight in zip(index.view_as(weights).unbind(1), weights.unbind(1), strict=True):
+        tokens.addcmul_(table.index_select(0, column).float(), weight[:, None])
+    return tokens.to(rows.dtype)
 
 
 def _on_host(rows: torch.Tensor) -> torch.Tensor:

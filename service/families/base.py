@@ -55,8 +55,8 @@ class Geometry(Protocol):
 
     @property
     def largest(self) -> ImagePlan:
-        """Has `max_tokens` soft tokens, and no image costs more. What an image of its size gets is this, or little
-        less."""
+        """Has `max_tokens` soft tokens, and no image costs more in anything. What an image of its size gets is this, or
+        less: where the most tiles and the most soft tokens are of different images, it is neither."""
         ...
 
     def limited(self, tokens: int) -> Self:

@@ -28,6 +28,7 @@ FOLDERS = {
     "llava": "llava",
     "llava+pixtral": "pixtral",
     "llava_next": "llava_next",
+    "llava_onevision": "llava_onevision",
     "mistral3": "pixtral",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",

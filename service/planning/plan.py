@@ -52,6 +52,8 @@ class Need:
     tile_patches: int
     """Patches of one tile: batches are made of whole tiles."""
     tile_pixel_bytes: int
+    tile_rows: int
+    """Rows that the tower makes of one tile."""
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -242,8 +244,7 @@ def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
     if overrides.encoder_copies == "plain" or not need.independent_tiles:
         return 0
     tiles = -(-_chunk(need, batch) // need.tile_patches)
-    rows = _row(need) * need.max_tokens * need.tile_patches // need.max_patches  # of a tile
-    return STAGED[1] * tiles * (need.tile_pixel_bytes + rows)
+    return STAGED[1] * tiles * (need.tile_pixel_bytes + _row(need) * need.tile_rows)
 
 
 def _gpu_split(

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,8 @@ TOLERANCE = 2e-3
 
 Case = Sequence[Image.Image]
 """The pictures of one request."""
+Prepare = Callable[[Any, Case], Any]
+"""Transformers' processor and the pictures of a request → the model's inputs."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +72,51 @@ def draw_cases(requests: int, seed: int, longest: int = 700) -> list[list[Image.
     return [[picture() for _ in range(number % 4)] for number in range(requests)]
 
 
+def messages(images: Case) -> list[dict[str, Any]]:
+    """The conversation of a request, as transformers takes it."""
+    content = [
+        *({"type": "image", "image": image} for image in images),
+        {"type": "text", "text": QUESTION},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def by_template(processor: Any, images: Case) -> Any:
+    """What transformers' chat template makes of a request."""
+    return processor.apply_chat_template(
+        messages(images),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+
+
+def one_by_one(processor: Any, images: Case) -> Any:
+    """The same where the processor is told nothing of a conversation, and treats each picture as if it were alone."""
+    prompt = processor.apply_chat_template(messages(images), add_generation_prompt=True)
+    return processor(text=[prompt], images=list(images) or None, return_tensors="pt")
+
+
 @torch.inference_mode()
 def by_transformers(
-    checkpoint: Path, cases: Sequence[Case], *, without: Sequence[str] = (), **options: Any
+    checkpoint: Path,
+    cases: Sequence[Case],
+    *,
+    without: Sequence[str] = (),
+    prepare: Prepare = by_template,
+    **options: Any,
 ) -> list[Told]:
-    """Greedy answers of `LENGTH` tokens, in float32. `without`: what the processor makes and `generate` is not to get;
-    `options` go to `generate`."""
+    """Greedy answers of `LENGTH` tokens, in float32. `prepare` makes the model's inputs; `without`: what of them
+    `generate` is not to get; `options` go to `generate`."""
     processor = AutoProcessor.from_pretrained(checkpoint)
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
     answers = []
     for images in cases:
-        content = [
-            *({"type": "image", "image": image} for image in images),
-            {"type": "text", "text": QUESTION},
-        ]
         with warnings.catch_warnings():
             # GLM's processor reads tensors in a way that numpy will not have for long
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            inputs = processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
+            inputs = prepare(processor, images)
         for name in without:
             inputs.pop(name, None)
         made = model.generate(

@@ -52,16 +52,32 @@ class Files:
     filter: Filter
 
 
-def read_files(folder: Path, family: str, architecture: str, fields: Collection[str] = ()) -> Files:
-    """`fields`: those of config.json and the image processor that decide this family's pixels too.
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the classes of a family's configuration have where config.json says nothing."""
 
-    Raises ConfigurationError.
-    """
+    tower: str
+    image_size: int
+    patch_size: int
+    strategy: str
+
+
+LLAVA = Defaults("clip_vision_model", 336, 14, "default")
+
+
+def read_files(
+    folder: Path,
+    family: str,
+    architecture: str,
+    fields: Collection[str] = (),
+    defaults: Defaults = LLAVA,
+) -> Files:
+    """`fields`: those of config.json that decide this family's pixels and tokens too. Raises ConfigurationError."""
     config = read_json(folder / "config.json")
     processor, file = read_image_processor(folder)
     must_process_as_we_do(processor, file, resamples=_FILTERS, ignored=("do_center_crop", "do_pad"))
     vision = read_object(config, "vision_config", folder / "config.json")
-    tile, grid, tokens = _tile(config, vision, folder / "config.json")
+    tile, grid, tokens = _tile(config, vision, folder / "config.json", defaults)
     names, ids = read_tokens(folder, {"image_token": "<image>"}, ("image_token",))
     must_name_image_token(folder, config, names["image_token"], ids["image_token"])
     decisive = [family, processor, vision, *(config.get(name) for name in (*_DECISIVE, *fields))]
@@ -103,21 +119,25 @@ def edge(size: Any, name: str, file: Path) -> int | tuple[int, int]:
     )
 
 
-def _tile(config: Mapping[str, Any], vision: Mapping[str, Any], file: Path) -> tuple[int, int, int]:
+def _tile(
+    config: Mapping[str, Any], vision: Mapping[str, Any], file: Path, defaults: Defaults
+) -> tuple[int, int, int]:
     """(pixels, patches) on a side of a tile, and its soft tokens."""
-    kind = vision.get("model_type", "clip_vision_model")
+    kind = vision.get("model_type", defaults.tower)
     if kind not in PREFIX_TOKENS:
         raise ConfigurationError(
             f"model: {file} has a vision_config of model_type {kind!r}; LLaVA's towers here are "
             f"{' and '.join(PREFIX_TOKENS)}"
         )
-    side, patch = vision.get("image_size", 336), vision.get("patch_size", 14)
-    if not (is_count(side) and is_count(patch)) or side % patch:
+    side = vision.get("image_size", defaults.image_size)
+    patch = vision.get("patch_size", defaults.patch_size)
+    if not (is_count(side) and is_count(patch)) or side < patch:
         raise ConfigurationError(
-            f"model: {file} has image_size {side!r} and patch_size {patch!r}; needed are whole numbers of which one "
-            "divides the other"
+            f"model: {file} has image_size {side!r} and patch_size {patch!r}; needed are whole numbers, and a patch no "
+            "larger than the image"
         )
-    strategy, prefix = config.get("vision_feature_select_strategy", "default"), PREFIX_TOKENS[kind]
+    strategy = config.get("vision_feature_select_strategy", defaults.strategy)
+    prefix = PREFIX_TOKENS[kind]
     if strategy not in ("default", "full"):
         raise ConfigurationError(
             f"model: {file} has vision_feature_select_strategy {strategy!r}; allowed are 'default' and 'full'"

@@ -1,23 +1,35 @@
-"""What a checkpoint's files say about LLaVA-NeXT's geometry, checked against each other. Standard library only."""
+"""What a checkpoint's files say about LLaVA-NeXT's geometry, checked against each other. Standard library only.
+
+LLaVA-OneVision's files have the same fields, with other values where they say nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from service.checkpoint.files import is_count
 from service.errors import ConfigurationError
-from service.families.llava.files import Files, edge, read_files
+from service.families.llava.files import LLAVA, Defaults, Files, edge, read_files
 
-PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+Pinpoints = list[list[int]]
+PINPOINTS: Pinpoints = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 """(height, width) of the canvases where the files say nothing; of transformers' LlavaNextConfig."""
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The fields of LlavaNextGeometry. Raises ConfigurationError."""
-    files = read_files(
-        folder, "llava_next", "LlavaNextForConditionalGeneration", fields=("image_grid_pinpoints",)
-    )
+def read_facts(
+    folder: Path,
+    family: str = "llava_next",
+    architecture: str = "LlavaNextForConditionalGeneration",
+    *,
+    defaults: Defaults = LLAVA,
+    pinpoints: Pinpoints = PINPOINTS,
+    fields: Collection[str] = (),
+) -> dict[str, Any]:
+    """The fields of LlavaNextGeometry. `defaults` and `pinpoints` are those of the family's classes; `fields` more
+    fields of config.json that decide pixels and tokens. Raises ConfigurationError."""
+    files = read_files(folder, family, architecture, ("image_grid_pinpoints", *fields), defaults)
     if files.tokens != files.grid**2:
         raise ConfigurationError(
             f"model: {folder / 'config.json'} has vision_feature_select_strategy 'full' and a tower with a class "
@@ -36,16 +48,16 @@ def read_facts(folder: Path) -> dict[str, Any]:
         "facts": files.facts,
         "tile": files.tile,
         "grid": files.grid,
-        "canvases": _canvases(files, folder),
+        "canvases": _canvases(files, folder, pinpoints),
         "image_token": files.image_token,
         "filter": files.filter,
     }
 
 
-def _canvases(files: Files, folder: Path) -> tuple[tuple[int, int], ...]:
+def _canvases(files: Files, folder: Path, default: Pinpoints) -> tuple[tuple[int, int], ...]:
     """(width, height) in the order in which the best one is looked for."""
-    of_model = files.config.get("image_grid_pinpoints") or PINPOINTS
-    of_processor = files.processor.get("image_grid_pinpoints") or PINPOINTS
+    of_model = files.config.get("image_grid_pinpoints") or default
+    of_processor = files.processor.get("image_grid_pinpoints") or default
     if of_model != of_processor:
         raise ConfigurationError(
             f"model: {folder / 'config.json'} has image_grid_pinpoints {of_model!r} and {files.file} has "

@@ -54,7 +54,7 @@ class LlavaNextGeometry:
         return max(plans, key=lambda plan: plan.tokens, default=self._overview_alone("high"))
 
     def limited(self, tokens: int) -> Self:
-        canvases = tuple(c for c in self.canvases if self._planned("high", *c, c).tokens <= tokens)
+        canvases = tuple(canvas for canvas in self.canvases if self._most_tokens(canvas) <= tokens)
         if not canvases and tokens < (least := self._overview_alone("low").tokens):
             raise ConfigurationError(
                 f"max_image_tokens ({tokens}) is less than the {least} of an image's overview: raise it"
@@ -71,13 +71,21 @@ class LlavaNextGeometry:
             return self._overview_alone("low" if detail is not Detail.HIGH else "high")
         if detail is Detail.HIGH or max_tiles is None:
             return self._planned("high", width, height, best_canvas(width, height, self.canvases))
-        plans = [self._overview_alone("low")]
-        for most in sorted(
-            {self._tiles(canvas) for canvas in self.canvases if self._tiles(canvas) < max_tiles}
-        ):
-            canvases = [canvas for canvas in self.canvases if self._tiles(canvas) <= most]
-            plans.append(self._planned("high", width, height, best_canvas(width, height, canvases)))
-        return max(plans, key=lambda plan: plan.tokens)
+        canvas = self._canvas_within(width, height, max_tiles)
+        return self._planned("high", width, height, canvas) if canvas else self._overview_alone("low")
+
+    def _canvas_within(self, width: int, height: int, max_tiles: int) -> Size | None:
+        """Of the canvases that suit the image best among those of so many tiles or fewer, the one on which it takes the
+        most soft tokens, but no more than it would without a bound; None where the overview alone is as good."""
+        best = best_canvas(width, height, self.canvases)
+        most, taken, found = self._tokens(width, height, best), self.grid**2 + 1, None
+        if self._tiles(best) < max_tiles and most > taken:
+            return best
+        for tiles in sorted({self._tiles(one) for one in self.canvases if self._tiles(one) < max_tiles}):
+            canvas = best_canvas(width, height, [one for one in self.canvases if self._tiles(one) <= tiles])
+            if taken < (tokens := self._tokens(width, height, canvas)) <= most:
+                taken, found = tokens, canvas
+        return found
 
     def processor_options(self, detail: str) -> Mapping[str, Any]:
         if detail == "low" or self.is_limited:
@@ -92,13 +100,32 @@ class LlavaNextGeometry:
     def _tiles(self, canvas: Size) -> int:
         return canvas[0] * canvas[1] // self.tile**2
 
+    def _patches(self, canvas: Size) -> Size:
+        """Columns and rows of patches."""
+        return canvas[0] // self.tile * self.grid, canvas[1] // self.tile * self.grid
+
+    def _tokens(self, width: int, height: int, canvas: Size) -> int:
+        """Soft tokens of an image on that canvas."""
+        columns, rows = kept(width, height, *self._patches(canvas))
+        return self.grid**2 + self._map_tokens(len(columns), len(rows))
+
+    def _map_tokens(self, columns: int, rows: int) -> int:
+        """Soft tokens of so many lines of patches, newlines included."""
+        return rows * (columns + 1)
+
+    def _most_tokens(self, canvas: Size) -> int:
+        """No image on that canvas has more."""
+        return self.grid**2 + self._map_tokens(*self._patches(canvas))
+
     @property
     def _overview(self) -> View:
         return View(self.tile, self.tile, self.tile, self.tile, filter=self.filter)
 
     def _overview_alone(self, detail: Literal["low", "high"]) -> ImagePlan:
         tokens = self.grid**2
-        return self._plan(detail, (self._overview,), array("q", range(tokens + 1)), grid=0)
+        return self._plan(
+            detail, (self._overview,), TokenMap(tokens, array("q", range(tokens + 1))), tokens + 1, grid=0
+        )
 
     def _planned(self, detail: Literal["low", "high"], width: int, height: int, canvas: Size) -> ImagePlan:
         resized = fitted(width, height, canvas)
@@ -110,16 +137,24 @@ class LlavaNextGeometry:
             offset=((canvas[0] - resized[0]) // 2, (canvas[1] - resized[1]) // 2),
             filter=self.filter,
         )
-        overview, per_tile = self._overview, self.grid**2
-        columns, rows = kept(width, height, view.columns * self.grid, view.rows * self.grid)
-        newline = (overview.tiles + view.tiles) * per_tile
-        index = array("q", range(per_tile))
-        index.extend(lines(columns, rows, view.columns, self.grid, per_tile, newline))
-        return self._plan(detail, (overview, view), index, grid=1)
+        columns, rows = kept(width, height, *self._patches(canvas))
+        token_map = self._token_map(columns, rows, view.columns, (1 + view.tiles) * self.grid**2)
+        tokens = self._tokens(width, height, canvas)
+        return self._plan(detail, (self._overview, view), token_map, tokens, grid=1)
+
+    def _token_map(self, columns: range, rows: range, tiles_across: int, newline: int) -> TokenMap:
+        """The overview, and lines of the patches that are kept of a canvas; `newline`: that constant's number."""
+        index = array("q", range(self.grid**2))
+        index.extend(lines(columns, rows, tiles_across, self.grid, self.grid**2, newline))
+        return TokenMap(newline, index)
 
     def _plan(
-        self, detail: Literal["low", "high"], views: tuple[View, ...], index: array[int], grid: int
+        self,
+        detail: Literal["low", "high"],
+        views: tuple[View, ...],
+        token_map: TokenMap,
+        tokens: int,
+        grid: int,
     ) -> ImagePlan:
-        patches = sum(view.tiles for view in views) * self.grid**2
-        layout = SoftLayout((self.image_token,), (Run(self.image_token, len(index), embeds=True),))
-        return ImagePlan(detail, views, patches, layout, TokenMap(patches, index), grid)
+        layout = SoftLayout((self.image_token,), (Run(self.image_token, tokens, embeds=True),))
+        return ImagePlan(detail, views, token_map.rows, layout, token_map, grid)

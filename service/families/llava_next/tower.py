@@ -6,6 +6,7 @@ Where rows of tiles and newlines go is the plan's token map, not the tower's wor
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlavaNextConfig
@@ -33,7 +34,11 @@ def load(folder: Path, choice: TowerChoice) -> ViTTower:
 
     Raises ConfigurationError when something is missing, or asks for what transformers' model cannot do either.
     """
-    config = read_config(folder, LlavaNextConfig)
+    return load_with_newline(folder, choice, read_config(folder, LlavaNextConfig))
+
+
+def load_with_newline(folder: Path, choice: TowerChoice, config: Any) -> ViTTower:
+    """The tower of a LLaVA with a learned newline; `config` as transformers has it. Raises ConfigurationError."""
     tensors = TowerTensors(folder, own_name)
     newline = tensors.take("image_newline", (config.text_config.hidden_size,))
     if not newline.isfinite().all():

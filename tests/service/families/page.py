@@ -25,6 +25,7 @@ from tests.service.families.glm4v import hub as glm4v
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.llava import hub as llava
+from tests.service.families.llava_onevision import hub as llava_onevision
 from tests.service.families.native import hub as qwen_vl
 from tests.service.families.pixtral import hub as pixtral
 from tests.service.families.qwen2_vl import test_files as qwen2_vl
@@ -91,6 +92,15 @@ EXAMPLES = {
         llava.NEXT_PROCESSOR,
         llava.TOKENIZER,
         f"24 {GREEDY}",
+    ),
+    "llava_onevision": Example(
+        "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        llava_onevision.CONFIG,
+        llava_onevision.PROCESSOR,
+        llava_onevision.TOKENIZER,
+        f"8 {GREEDY}; each image as if it were alone, as in vLLM, where transformers' chat template gives several "
+        "images of a conversation one tile each (`detail: low` takes as many soft tokens)",
+        llava_onevision.WHOLE,
     ),
     "llava+pixtral": Example(
         "mistral-community/pixtral-12b",

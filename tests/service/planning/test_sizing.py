@@ -29,6 +29,7 @@ NEED = Need(
     max_patches=640,
     tile_patches=64,
     tile_pixel_bytes=3 * 112 * 112,
+    tile_rows=16,
     kv_bytes_per_token=57_344,
     context=32_768,
     dtype="bfloat16",

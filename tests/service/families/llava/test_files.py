@@ -77,8 +77,8 @@ def test_other_towers(write: Write, config: dict[str, Any], processor: dict[str,
             "model_type 'dinov2'; LLaVA's",
         ),
         (
-            {"config": CONFIG | {"vision_config": {**VISION, "patch_size": 13}}},
-            "image_size 336 and patch_size 13",
+            {"config": CONFIG | {"vision_config": {**VISION, "patch_size": 400}}},
+            "image_size 336 and patch_size 400",
         ),
         (
             {"config": CONFIG | {"vision_config": SIGLIP}},
