@@ -86,9 +86,12 @@ def dashboard() -> object:
                 [
                     chart(
                         "Restarts and stalls",
-                        "Restarts, and stalls that led to one: no progress while vLLM's server still answered.",
+                        "Restarts, why runs ended, and stalls: vLLM's server answered without progress.",
                         [
                             Query("sum(increase(patchbay_engine_restarts_total{@}[5m]))", "restarts"),
+                            Query(
+                                "sum by (reason) (increase(patchbay_engine_ends_total{@}[5m]))", "{{reason}}"
+                            ),
                             Query("sum(increase(patchbay_engine_stalls_total{@}[5m]))", "stalls"),
                         ],
                         "none",

@@ -225,5 +225,30 @@ def dashboard() -> object:
                     ),
                 ],
             ),
+            (
+                "Process",
+                [
+                    chart(
+                        "Memory",
+                        "Resident memory of gateway and encoder. The engine and decoding processes are not included.",
+                        [Query("process_resident_memory_bytes{@}", "{{instance}}")],
+                        "bytes",
+                    ),
+                    chart(
+                        "File descriptors",
+                        "Open ones, as a share of the limit.",
+                        [Query("process_open_fds{@} / process_max_fds{@}", "{{instance}}")],
+                        "percentunit",
+                        steps=((0.7, YELLOW), (0.9, RED)),
+                    ),
+                    chart(
+                        "Event loop lag",
+                        "How much later than asked the event loop wakes a task: every client waits that in addition.",
+                        quantiles("patchbay_event_loop_lag_seconds", 0.5, 0.95, 0.99),
+                        "s",
+                        steps=((0.25, YELLOW),),
+                    ),
+                ],
+            ),
         ],
     )

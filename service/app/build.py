@@ -83,7 +83,10 @@ def make_engine(
         pace=Pace(start_timeout=prepared.settings.engine_start_timeout),
     )
     metrics.watch_engine(
-        lambda: supervisor.ready, lambda: supervisor.restarts, stalls=lambda: liveness.stalls
+        lambda: supervisor.ready,
+        lambda: supervisor.restarts,
+        stalls=lambda: liveness.stalls,
+        ends=lambda: supervisor.ends,
     )
     supervisor.start()
     ends.push_async_callback(supervisor.stop)
@@ -127,7 +130,7 @@ async def _load(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> t
     tile_bytes = sum(view.tile_bytes for view in prepared.geometry.largest.views)
     decode = DecodePool(plan.decode_workers, tile_bytes, settings.decode_timeout, settings.max_image_pixels)
     ends.callback(decode.close)
-    metrics.watch_decoder(lambda: decode.losses)
+    metrics.watch_decoder(lambda: decode.losses, lambda: decode.busy, lambda: plan.decode_workers)
     choice = choose_tower(
         prepared.checkpoint.path,
         device=plan.device,

@@ -35,6 +35,7 @@ from service.pipeline.chat import ChatAnswer
 from service.pipeline.tokens import Tokens
 from service.playground import playground_routes
 from service.settings import EMBEDDED_MODEL
+from service.telemetry.lag import watch_lag
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import make_tracing
 
@@ -191,12 +192,13 @@ class Patchbay:
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
         start = asyncio.create_task(self._bring_up(), name="start")
         watching = asyncio.create_task(self.keys.watch(), name="key file watch")
+        lag = asyncio.create_task(watch_lag(self.metrics.event_loop_lag), name="event loop lag")
         try:
             yield
         finally:
-            for task in (start, watching):
+            for task in (start, watching, lag):
                 task.cancel()
-            await asyncio.gather(start, watching, return_exceptions=True)
+            await asyncio.gather(start, watching, lag, return_exceptions=True)
             await self._start.close()
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)

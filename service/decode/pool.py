@@ -60,6 +60,8 @@ class DecodePool:
             self._workers, short=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, reserved=reserved
         )
         self._closed = False
+        self.busy = 0
+        """Workers that have an image now."""
         self.losses = 0
         """Times that a worker died or stood still while it had an image, or could not be started for one."""
 
@@ -113,8 +115,10 @@ class DecodePool:
             return worker.tiles(image, views)
 
         job = loop.run_in_executor(self._threads, work)
+        self.busy += 1
 
         def done(job: asyncio.Future[Tiles]) -> None:
+            self.busy -= 1
             if not job.cancelled():
                 job.exception()  # retrieved, even if the caller has left
             self._queue.release(worker)

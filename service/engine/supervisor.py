@@ -54,8 +54,22 @@ class Pace:
     """Assumed duration of a start until one has been measured."""
 
 
+class EndReason(StrEnum):
+    """Why a run of the engine ended."""
+
+    NOT_STARTED = "not_started"
+    EXIT = "exit"
+    SIGNAL = "signal"
+    START_TIMEOUT = "start_timeout"
+    UNHEALTHY = "unhealthy"
+
+
 class Ended(Exception):
     """One run of the engine has ended; the text says how and continues "the engine …"."""
+
+    def __init__(self, reason: EndReason, how: str) -> None:
+        super().__init__(how)
+        self.reason = reason
 
 
 class EngineSupervisor:
@@ -74,6 +88,8 @@ class EngineSupervisor:
         self.state = EngineState.DOWN
         self.restarts = 0
         """Starts after the first."""
+        self.ends: dict[str, float] = dict.fromkeys(EndReason, 0)
+        """Runs that ended by themselves or had to be ended, by reason; `stop` is no such end."""
         self.session: int | None = None
         """Id of the session in which the engine's processes run."""
         self._launch = launch
@@ -203,6 +219,7 @@ class EngineSupervisor:
         try:
             child = await Child.start(self._launch, self._pace.grace)
         except OSError as error:
+            self.ends[EndReason.NOT_STARTED] += 1
             return f"could not be started ({error})", "", 0.0
         self.session, self._child = child.session, child
         child.tracebacks = self._tracebacks
@@ -218,6 +235,7 @@ class EngineSupervisor:
             await self._stay_ready(exited)
         except Ended as end:
             how = str(end)
+            self.ends[end.reason] += 1
         finally:
             exited.cancel()
             # not ready any more while the processes are being stopped
@@ -229,7 +247,7 @@ class EngineSupervisor:
     async def _become_ready(self, exited: asyncio.Task[int]) -> None:
         while not await unless(exited, self._health()):
             if self._clock() - self._start_at > self._pace.start_timeout:
-                raise Ended(f"was not ready after {self._pace.start_timeout:g} s")
+                raise Ended(EndReason.START_TIMEOUT, f"was not ready after {self._pace.start_timeout:g} s")
             await unless(exited, self._sleep(self._pace.starting_poll))
 
     async def _stay_ready(self, exited: asyncio.Task[int]) -> None:
@@ -238,7 +256,7 @@ class EngineSupervisor:
             self._enter(EngineState.DOWN if missed else EngineState.READY)
             await unless(exited, self._sleep(self._pace.ready_poll))
             missed = 0 if await unless(exited, self._health()) else missed + 1
-        raise Ended(f"did not answer {missed} health checks in a row")
+        raise Ended(EndReason.UNHEALTHY, f"did not answer {missed} health checks in a row")
 
     def _enter(self, state: EngineState) -> None:
         if state is self.state:
@@ -258,9 +276,9 @@ async def unless(exited: asyncio.Task[int], work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({exited, task}, return_when=asyncio.FIRST_COMPLETED)
         if exited.done():
             status = exited.result()
-            raise Ended(
-                f"was killed by signal {status - 128}" if status > 128 else f"exited with status {status}"
-            )
+            if status > 128:
+                raise Ended(EndReason.SIGNAL, f"was killed by signal {status - 128}")
+            raise Ended(EndReason.EXIT, f"exited with status {status}")
         return task.result()
     finally:
         task.cancel()

@@ -31,6 +31,7 @@ FIRST_TOKEN_BUCKETS = (
     *(0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40),
 )
 INTER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 BATCH_ITEMS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 # a tile of 224 pixels has 256 patches of 14 pixels, one of 448 pixels 1024
 BATCH_PATCHES_BUCKETS = tuple(2**power for power in range(6, 18))
@@ -137,6 +138,13 @@ CATALOGUE = (
     ),
     Definition(
         "watched",
+        "engine_ends",
+        "Runs of the engine that ended, by reason: it exited, a signal killed it, it was not ready in time, it did not "
+        "answer health checks, or it could not be started.",
+        labels=("reason",),
+    ),
+    Definition(
+        "watched",
         "engine_stalls",
         "Times the engine stopped making progress while its server still answered.",
     ),
@@ -169,6 +177,12 @@ CATALOGUE = (
         "inter_token_latency_seconds",
         "Between consecutive events of a stream.",
         buckets=INTER_TOKEN_BUCKETS,
+    ),
+    Definition(
+        "histogram",
+        "event_loop_lag_seconds",
+        "How much later than asked the event loop woke a task that sleeps: what every client waits in addition.",
+        buckets=LAG_BUCKETS,
     ),
     Definition(
         "histogram",
@@ -231,6 +245,12 @@ CATALOGUE = (
         "gauge",
         "cache_capacity_bytes",
         "Size of the arena in bytes.",
+    ),
+    Definition(
+        "gauge",
+        "decode_workers",
+        "Decoding processes, by what they do: busy with an image, or idle.",
+        ("state",),
     ),
     Definition(
         "gauge",

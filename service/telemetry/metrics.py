@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -52,15 +59,36 @@ class WatchedCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, value=self.read())
 
 
+class WatchedCounters(Collector):
+    """Counters kept by their owner, one for each value of a label; none until there is an owner."""
+
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self.read: Callable[[], Mapping[str, float]] = dict
+        self._name = name
+        self._text = text
+        self._label = label
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, count in self.read().items():
+            family.add_metric([value], count)
+        yield family
+
+
 class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.families = [_family(definition) for definition in CATALOGUE]
         self._counters: dict[str, Counter] = {}
         self._watched: dict[str, WatchedCounter] = {}
+        self._watched_by: dict[str, WatchedCounters] = {}
         self._histograms: dict[str, Histogram] = {}
         self._gauges: dict[str, Gauge] = {}
         self._key_names: set[str] = set()
+        # they would double the number of counters, and no query asks for them
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        # process_resident_memory_bytes, process_open_fds, process_cpu_seconds_total and others, by their usual names
+        ProcessCollector(registry=registry)
         for definition in CATALOGUE:
             self._register(definition)
         self._begin()
@@ -175,8 +203,15 @@ class Metrics:
         self._gauges["encoder_up"].set_function(healthy)
         self._watched["encoder_failures"].read = failures
 
-    def watch_decoder(self, losses: Callable[[], float]) -> None:
+    def watch_decoder(
+        self, losses: Callable[[], float], busy: Callable[[], float], workers: Callable[[], float]
+    ) -> None:
         self._watched["decode_worker_losses"].read = losses
+        self._gauges["decode_workers"].labels("busy").set_function(busy)
+        self._gauges["decode_workers"].labels("idle").set_function(lambda: workers() - busy())
+
+    def event_loop_lag(self, seconds: float) -> None:
+        self._histograms["event_loop_lag_seconds"].observe(seconds)
 
     def watch_engine(
         self,
@@ -184,11 +219,13 @@ class Metrics:
         restarts: Callable[[], float] = lambda: 0.0,
         *,
         stalls: Callable[[], float] = lambda: 0.0,
+        ends: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`restarts` stays zero for an engine that Patchbay did not start."""
+        """`restarts` and `ends` stay zero for an engine that Patchbay did not start."""
         self._gauges["engine_up"].set_function(up)
         self._watched["engine_restarts"].read = restarts
         self._watched["engine_stalls"].read = stalls
+        self._watched_by["engine_ends"].read = ends
 
     def blocked(self) -> None:
         """A request that was in flight when the engine died, twice in a row, is refused from now on."""
@@ -215,6 +252,10 @@ class Metrics:
                 self._histograms[it.name] = Histogram(
                     name, it.meaning, it.labels, buckets=it.buckets, registry=self.registry
                 )
+            case "watched" if it.labels:
+                (label,) = it.labels
+                self._watched_by[it.name] = WatchedCounters(name, it.meaning, label)
+                self.registry.register(self._watched_by[it.name])
             case "watched":
                 self._watched[it.name] = WatchedCounter(name, it.meaning)
                 self.registry.register(self._watched[it.name])

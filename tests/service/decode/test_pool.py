@@ -274,6 +274,16 @@ async def test_an_image_that_takes_too_long_is_ended_and_the_worker_replaced(
     assert lone.losses == before
 
 
+async def test_a_worker_is_busy_while_it_has_an_image(lone: DecodePool) -> None:
+    (pid,) = pids(lone)
+    os.kill(pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(lone.tiles(image_bytes(picture()), VIEWS, PATH))
+    await until(lambda: lone.busy == 1)
+    os.kill(pid, signal.SIGCONT)
+    await waiting
+    await until(lambda: lone.busy == 0)
+
+
 async def test_a_worker_that_was_stopped_is_not_the_images_fault(
     lone: DecodePool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

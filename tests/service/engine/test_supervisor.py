@@ -17,7 +17,7 @@ import pytest
 from benchmarks.processes import free_port
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
-from service.engine.supervisor import EngineState, EngineSupervisor, Pace
+from service.engine.supervisor import EndReason, EngineState, EngineSupervisor, Pace
 from service.errors import ConfigurationError, EngineUnavailable
 from tests.waiting import DEADLOCK, until
 
@@ -105,6 +105,7 @@ async def test_it_becomes_ready_and_stops_without_a_trace(make: Make) -> None:
     pid = await world.ready()
     await world.supervisor.stop()
     assert world.states == [STARTING, READY, DOWN, EngineState.STOPPED]
+    assert not any(world.supervisor.ends.values()), "to be told to stop is no end of that kind"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert world.supervisor.restarts == 0
@@ -128,6 +129,9 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     os.kill(await world.ready(), signal.SIGKILL)
     await until(lambda: world.supervisor.restarts == 1)
     assert "the engine was killed by signal 9; restarting it in 0 s" in caplog.text
+    assert {reason: count for reason, count in world.supervisor.ends.items() if count} == {
+        EndReason.SIGNAL: 1
+    }
 
 
 async def test_each_recovery_is_told_with_its_seconds(make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,6 +186,7 @@ async def test_an_engine_that_never_becomes_ready_is_given_up_with_its_last_log_
     assert caught.value.message.splitlines()[1:] == ["ValueError: no such checkpoint"]
     assert world.states == [STARTING, DOWN, STARTING, EngineState.FAILED]
     assert world.supervisor.restarts == 1
+    assert world.supervisor.ends[EndReason.EXIT] == sum(world.supervisor.ends.values()) == 2
 
 
 async def test_how_a_run_ended_is_told_to_whoever_waits_for_it(make: Make) -> None:

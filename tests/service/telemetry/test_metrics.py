@@ -24,6 +24,7 @@ COUNTERS = {
     "fetch_failures": {"cause"},
     "encoder_busy_seconds": set(),
     "engine_restarts": set(),
+    "engine_ends": {"reason"},
     "engine_stalls": set(),
     "requests_blocked": set(),
     "key_requests": {"key", "code"},
@@ -33,6 +34,7 @@ HISTOGRAMS = {
     "time_to_first_token_seconds": set(),
     "time_to_first_token_without_fetch_seconds": set(),
     "inter_token_latency_seconds": set(),
+    "event_loop_lag_seconds": set(),
     "encoder_batch_items": set(),
     "encoder_batch_patches": set(),
     "image_pixels": set(),
@@ -48,6 +50,7 @@ GAUGES = {
     "cache_bytes": set(),
     "cache_images": set(),
     "cache_capacity_bytes": set(),
+    "decode_workers": {"state"},
     "encoder_up": set(),
     "encoder_info": {"device", "kernels", "body"},
     "engine_up": set(),
@@ -83,6 +86,8 @@ def test_the_names_and_labels_that_dashboards_are_built_on(harness: Harness) -> 
     use_everything(harness.metrics)
     kinds: dict[str, dict[str, set[str]]] = {"counter": {}, "histogram": {}, "gauge": {}}
     for family in harness.registry.collect():
+        if family.name.startswith("process_"):
+            continue
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
         kinds[family.type][family.name.removeprefix("patchbay_")] = labels
     assert kinds == {"counter": COUNTERS, "histogram": HISTOGRAMS, "gauge": GAUGES}
@@ -118,6 +123,17 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("fetch_failures_total", cause="dns") == 1
     assert harness.value("cache_evictions_total") == 6
     assert harness.value("engine_restarts_total") == 2
+    assert harness.value("engine_ends_total", reason="signal") == 2
+    assert harness.value("engine_ends_total", reason="exit") == 0
+    assert (harness.value("decode_workers", state="busy"), harness.value("decode_workers", state="idle")) == (
+        2,
+        1,
+    )
+    assert harness.value("event_loop_lag_seconds_count") == 1
+    assert harness.registry.get_sample_value("process_resident_memory_bytes")
+    assert harness.registry.get_sample_value("process_open_fds")
+    names = {sample.name for family in harness.registry.collect() for sample in family.samples}
+    assert not {name for name in names if name.endswith("_created")}
     assert (harness.value("engine_up"), harness.value("starting"), harness.value("draining")) == (1, 0, 0)
     assert harness.value("cache_bytes") == 4096
     assert harness.value("cache_images") == 3
