@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
 import torch
 
@@ -25,8 +25,9 @@ from kernels.varlen.sequence import PackedSequence, Segments
 class VarlenBlocks:
     """The blocks of one tower, with copies of their weights in `dtype` on `device`; used by one thread at a time.
 
-    `whole` are the numbers of the layers that see the whole image; the others see windows. `per_thread` says whether
-    each thread takes segments through all layers by itself; by default on a CPU.
+    `whole` are the numbers of the layers that see the whole image; the others see windows. `stops` are the numbers of
+    the layers after which `stages` hands over what there is. `per_thread` says whether each thread takes segments
+    through all layers by itself; by default on a CPU.
     """
 
     def __init__(
@@ -36,31 +37,44 @@ class VarlenBlocks:
         dtype: torch.dtype,
         device: torch.device | str,
         *,
+        stops: Collection[int] = (),
         per_thread: bool | None = None,
     ) -> None:
         with torch.inference_mode():
             self._blocks = [fold(block, dtype, torch.device(device)) for block in blocks]
         self._width = blocks[0].width
         self._per_thread = torch.device(device).type == "cpu" if per_thread is None else per_thread
-        self._runs = [
-            (sees_all, [self._blocks[number] for number in numbers])
-            for sees_all, numbers in groupby(range(len(blocks)), lambda number: number in whole)
+        ends = [0, *(stop + 1 for stop in sorted(stops)), len(blocks)]
+        self._stages = [
+            [
+                (sees_all, [self._blocks[number] for number in numbers])
+                for sees_all, numbers in groupby(range(first, last), lambda number: number in whole)
+            ]
+            for first, last in pairwise(ends)
         ]
-        """Layers that follow each other and see alike: (whether the whole image, layers)."""
+        """Per stage the layers that follow each other and see alike: (whether the whole image, layers)."""
         self._threads: ThreadPool | None = None
 
-    @torch.inference_mode()
     def __call__(self, hidden: torch.Tensor, sequence: PackedSequence) -> torch.Tensor:
         """[tokens, hidden], contiguous, in the dtype of the weights: changed in place, and returned."""
-        rope = rotations(sequence.positions, self._width)
-        for sees_all, blocks in self._runs:
-            groups = sequence.images if sees_all else sequence.windows
-            if self._per_thread:
-                self._by_threads(hidden, blocks, groups, rope)
-            else:
-                for block in blocks:
-                    _run(hidden, block, groups, rope)
+        for _ in self.stages(hidden, sequence):
+            pass
         return hidden
+
+    @torch.inference_mode()
+    def stages(self, hidden: torch.Tensor, sequence: PackedSequence) -> Iterator[torch.Tensor]:
+        """The same, handed over after each layer of `stops`, in their order, and at the end: always `hidden` itself,
+        which the layers that follow change."""
+        rope = rotations(sequence.positions, self._width)
+        for runs in self._stages:
+            for sees_all, blocks in runs:
+                groups = sequence.images if sees_all else sequence.windows
+                if self._per_thread:
+                    self._by_threads(hidden, blocks, groups, rope)
+                else:
+                    for block in blocks:
+                        _run(hidden, block, groups, rope)
+            yield hidden
 
     def _by_threads(
         self,

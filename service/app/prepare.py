@@ -187,6 +187,7 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         context=checkpoint.context,
         dtype=dtype,
         independent_tiles=geometry.facts.independent_tiles,
+        tower_loaded_twice=geometry.facts.engine_tower == "loaded",
     )
 
 

@@ -74,7 +74,18 @@ def _model(prepared: Prepared) -> list[str]:
         f"weights     {_mib(checkpoint.vision_bytes)} vision, {_mib(checkpoint.text_bytes)} language",
         f"images      {prepared.images}: {prepared.images_why}",
         f"            {_sizes(geometry, facts, ratio)}",
+        *_second_tower(prepared),
         *_attention(prepared),
+    ]
+
+
+def _second_tower(prepared: Prepared) -> list[str]:
+    """Nothing where the engine has no tower, or encodes with it."""
+    if prepared.engine.tower != "loaded":
+        return []
+    levels = prepared.geometry.facts.row_widths
+    return [
+        f"            the engine loads this tower as well: without it, vLLM takes no soft tokens of {levels} vectors"
     ]
 
 

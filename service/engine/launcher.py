@@ -60,8 +60,8 @@ class EngineSpec:
     """None: the checkpoint's own, as vLLM finds it."""
     handles: HandlesSpec | None
     """None: pass-through, images are passed on to the engine unchanged."""
-    tower: Literal["absent", "present"] = "absent"
-    """Whether the engine loads its own vision tower."""
+    tower: Literal["absent", "loaded", "present"] = "absent"
+    """Whether the engine has a vision tower of its own: not at all, loaded without being used, or for raw images."""
     revision: str | None = None
     max_batched_tokens: int | None = None
     cpu_threads: int = 1
@@ -80,7 +80,7 @@ class EngineSpec:
 
     def __post_init__(self) -> None:
         check_flags(self.extra_args)
-        if self.handles is None and self.tower == "absent":
+        if self.handles is None and self.tower != "present":
             raise ConfigurationError("images=passthrough requires the engine's own vision tower")
         if self.device == "cuda" and self.gpu_memory_utilization is None:
             raise ConfigurationError(
@@ -170,8 +170,12 @@ def _flags(spec: EngineSpec) -> list[str]:
         switches.append("trust-request-mm-kwargs")
     if spec.by_priority:
         values["scheduling-policy"] = "priority"
-    if spec.tower == "absent":
-        values["limit-mm-per-prompt"] = json.dumps(dict.fromkeys(MODALITIES, 0))
+    if spec.tower != "present":
+        # one modality that is allowed loads the tower. Videos, which Patchbay never sends: images stay handles alone
+        allowed = {"video": 1} if spec.tower == "loaded" else {}
+        values["limit-mm-per-prompt"] = json.dumps({**dict.fromkeys(MODALITIES, 0), **allowed})
+    if spec.tower == "loaded":
+        switches.append("skip-mm-profiling")
     if spec.tool_call_parser is not None and "--tool-call-parser" not in flag_names(spec.extra_args):
         values["tool-call-parser"] = spec.tool_call_parser
         switches.append("enable-auto-tool-choice")

@@ -33,7 +33,7 @@ class FamilyFacts:
     """Whether each soft token of an image attends to all others of it, also to those behind it."""
     row_widths: int = 1
     """A soft token is so many times as wide as the language model's hidden state: 1 + levels with DeepStack."""
-    engine_tower: Literal["absent", "present"] = "absent"
+    engine_tower: Literal["absent", "loaded"] = "absent"
     """Whether the engine must load its own vision tower even though nothing is encoded there."""
     counted: bool = True
     """Whether the soft tokens of an image are known from its size; else only the engine knows them."""

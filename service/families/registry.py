@@ -32,6 +32,8 @@ FOLDERS = {
     "mistral3": "pixtral",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",
+    "qwen3_vl": "qwen3_vl",
+    "qwen3_vl_moe": "qwen3_vl",
     "smolvlm": "idefics3",
 }
 """`model_type` of config.json, followed by its vision_config's where that makes another family of it: folder."""

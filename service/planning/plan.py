@@ -59,6 +59,13 @@ class Need:
     dtype: Literal["float32", "bfloat16", "float16"]
     independent_tiles: bool = True
     """Whether the tower computes each tile by itself, so that batches can be staged in chunks and captured."""
+    tower_loaded_twice: bool = False
+    """Whether the engine loads the tower as well, although the encoder has it."""
+
+    @property
+    def engine_bytes(self) -> int:
+        """Weights in the engine beside an encoder."""
+        return self.text_bytes + (self.vision_bytes if self.tower_loaded_twice else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +267,7 @@ def _gpu_split(
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
     left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
     share = overrides.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
-    least = need.text_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
+    least = need.engine_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
     if share * gpu.memory_bytes < least:
         raise ConfigurationError(
             f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
@@ -285,7 +292,7 @@ def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
 
 def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None:
     """Raises ConfigurationError when the caches, both models and a batch do not fit in memory."""
-    total = caches + need.text_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + 2 * GIB
+    total = caches + need.engine_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + 2 * GIB
     if total > machine.memory_bytes:
         raise ConfigurationError(
             f"serving this checkpoint takes about {_size(total)} of memory, but the machine has only "

@@ -191,7 +191,7 @@ def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan, *, own_tower: bo
         return plan.kv_cache_bytes
     assert machine.gpu is not None and plan.gpu_memory_utilization is not None
     share = int(plan.gpu_memory_utilization * machine.gpu.memory_bytes)
-    weights = need.text_bytes + (need.vision_bytes if own_tower else 0)
+    weights = need.text_bytes + need.vision_bytes if own_tower else need.engine_bytes
     return max(0, share - weights - ENGINE_MINIMUM_BYTES)
 
 

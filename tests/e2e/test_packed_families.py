@@ -1,4 +1,4 @@
-"""Families of packed towers at length, on engines without a tower: two dozen requests, and eight clients at once."""
+"""Families of packed towers at length, on engines that encode nothing: two dozen requests, eight clients at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.comparison import Told, body, by_transformers, draw_cases, gather, told
 from tests.e2e.server import Server, serving
-from tests.service import tiny_gemma4, tiny_glm4v, tiny_pixtral
+from tests.service import tiny_gemma4, tiny_glm4v, tiny_pixtral, tiny_qwen2_vl, tiny_qwen3_vl
 
 pytestmark = pytest.mark.families
 
@@ -20,6 +20,12 @@ WRITE: dict[str, Callable[[Path], object]] = {
     "mistral3": partial(tiny_pixtral.write_checkpoint, edge=616),
     "pixtral": partial(tiny_pixtral.write_checkpoint, merges=False, edge=320),
     "glm4v": partial(tiny_glm4v.write_checkpoint, max_pixels=600 * tiny_glm4v.CELL**2),
+    "qwen2_vl": partial(
+        tiny_qwen2_vl.write_checkpoint, tokenizer=True, max_pixels=600 * tiny_qwen2_vl.CELL**2
+    ),
+    "qwen3_vl": partial(
+        tiny_qwen3_vl.write_checkpoint, tokenizer=True, max_pixels=600 * tiny_qwen3_vl.CELL**2
+    ),
 }
 REQUESTS = 24
 CLIENTS, EACH = 8, 100

@@ -28,7 +28,7 @@ from service.checkpoint.files import read_image_processor
 from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.gemma4.names import own_name
-from service.families.native.steps import Back, ModuleBlocks, Step, SteppedLayers
+from service.families.native.steps import Back, ModuleBlocks, Step, SteppedLayers, straight
 from service.families.native.tower import NativeTower
 from service.families.tile_tower import read_model_config
 from service.families.towers import TowerChoice, resolve_body
@@ -55,8 +55,7 @@ def load(folder: Path, choice: TowerChoice) -> NativeTower:
     front = _front(tensors, vision, folder, choice)
     layers = SteppedLayers(
         _before(tensors, vision, choice),
-        _blocks(tensors, vision, choice),
-        _back(tensors, vision, width, choice),
+        straight(_blocks(tensors, vision, choice), _back(tensors, vision, width, choice)),
         vision.pooling_kernel_size,
         choice.device,
     )

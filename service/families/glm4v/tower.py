@@ -24,7 +24,7 @@ from service.checkpoint.tensors import TowerTensors
 from service.families.glm4v.merger import load_merger
 from service.families.glm4v.positions import resample
 from service.families.native.names import own_name
-from service.families.native.steps import ModuleBlocks, Step, SteppedLayers
+from service.families.native.steps import ModuleBlocks, Step, SteppedLayers, straight
 from service.families.native.tower import (
     NativeTower,
     must_divide_heads,
@@ -59,7 +59,7 @@ def load(folder: Path, choice: TowerChoice) -> NativeTower:
     blocks = _blocks(tensors, config, _classes(folder)[1], choice)
     back = load_merger(tensors, config, choice)
     tensors.refuse_rest()
-    layers = SteppedLayers(before, blocks, back, config.spatial_merge_size, choice.device)
+    layers = SteppedLayers(before, straight(blocks, back), config.spatial_merge_size, choice.device)
     return NativeTower(front, layers, choice, width=back.width, merge=config.spatial_merge_size)
 
 

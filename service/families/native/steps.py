@@ -1,8 +1,8 @@
-"""What follows the patch embedding, step by step: a norm or positions, blocks, a projector."""
+"""What follows the patch embedding, step by step: a norm or positions, blocks, a projector, or one for each level."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ Step = Callable[[torch.Tensor, PackedSequence], torch.Tensor]
 """[patches, hidden], cells in the sequence's order → the same; may change what it is given."""
 Back = Callable[[torch.Tensor, ScatterIndex], torch.Tensor]
 """[patches, hidden] → [cells, width], each row where the index says."""
+Way = Callable[[torch.Tensor, PackedSequence, ScatterIndex], torch.Tensor]
+"""[patches, hidden], cells in the sequence's order → [cells, width], each row where the index says; may change what it
+is given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +25,8 @@ class SteppedLayers:
     """Satisfies `service.families.native.tower.Layers`."""
 
     before: Step | None
-    blocks: Step
-    back: Back
+    way: Way
+    """Through blocks and projector."""
     merge: int
     """Patches on a side of a cell."""
     device: torch.device
@@ -50,7 +53,28 @@ class SteppedBatch:
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.layers.before is not None:
             hidden = self.layers.before(hidden, self.sequence)
-        return self.layers.back(self.layers.blocks(hidden, self.sequence), self.scatter)
+        return self.layers.way(hidden, self.sequence, self.scatter)
+
+
+def straight(blocks: Step, back: Back) -> Way:
+    """Through all blocks, then out."""
+    return lambda hidden, sequence, scatter: back(blocks(hidden, sequence), scatter)
+
+
+def by_levels(
+    stages: Callable[[torch.Tensor, PackedSequence], Iterator[torch.Tensor]],
+    levels: Sequence[Back],
+    last: Back,
+) -> Way:
+    """DeepStack (Meng et al. 2024, arXiv:2406.04334): a soft token is the row of the last layer, and behind it those of
+    the layers after which `stages` stops, each by a projector of its own: [cells, (1 + levels) · width]."""
+
+    def way(hidden: torch.Tensor, sequence: PackedSequence, scatter: ScatterIndex) -> torch.Tensor:
+        reached = stages(hidden, sequence)
+        *before, final = [back(each, scatter) for back, each in zip((*levels, last), reached, strict=True)]
+        return torch.cat([final, *before], 1)
+
+    return way
 
 
 class ModuleBlocks:

@@ -8,8 +8,8 @@ image's place. A family says in a `Spec` which modules of transformers these are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import isqrt
 from pathlib import Path
@@ -36,7 +36,7 @@ from service.checkpoint.tensors import TowerTensors
 from service.domain import View
 from service.errors import ConfigurationError
 from service.families.native.names import own_name
-from service.families.native.steps import Step, SteppedLayers
+from service.families.native.steps import Step, SteppedLayers, by_levels, straight
 from service.families.towers import TiledImage, TowerChoice, resolve_body
 
 _MERGER_EPS = 1e-6
@@ -144,7 +144,7 @@ class Spec:
     hidden: int
     """Width inside the tower."""
     width: int
-    """Of a soft token."""
+    """Of what a merger makes of a cell: a soft token, or one level of it."""
     merger: Merger
     bias: bool = False
     """Whether the patch embedding has one."""
@@ -154,6 +154,8 @@ class Spec:
     """Cells on a side of a window; None where all layers see the whole image."""
     whole: Collection[int] | None = None
     """The numbers of the layers that see the whole image; None: all."""
+    levels: Mapping[int, Merger] = field(default_factory=dict)
+    """DeepStack: after which layers, in ascending order, which merger makes more of each soft token."""
 
 
 def read_config(folder: Path, kind: Any, name: str) -> Any:
@@ -214,12 +216,14 @@ def load_native(folder: Path, choice: TowerChoice, spec: Spec) -> NativeTower:
     if choice.body == "fused":
         layers = _fused_layers(tensors, model, spec, choice)
     else:
-        parts = [spec.merger.module, *(["pos_embed"] if spec.positions else [])]
+        mergers = [spec.merger, *spec.levels.values()]
+        parts = [*(merger.module for merger in mergers), *(["pos_embed"] if spec.positions else [])]
         for part in parts:
             tensors.fill(model.get_submodule(part), part, choice.device, choice.dtype)
         layers = _ModuleLayers(model.to(choice.device).eval())
     tensors.refuse_rest()
-    return NativeTower(front, layers, choice, width=spec.width, merge=spec.config.spatial_merge_size)
+    width = spec.width * (1 + len(spec.levels))
+    return NativeTower(front, layers, choice, width=width, merge=spec.config.spatial_merge_size)
 
 
 class _ModuleLayers:
@@ -242,8 +246,8 @@ class _ModuleBatch:
     order: torch.Tensor
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        rows: torch.Tensor = self.model(hidden, self.sizes.to(hidden.device)).pooler_output
-        return rows
+        made = self.model(hidden, self.sizes.to(hidden.device))
+        return torch.cat([made.pooler_output, *getattr(made, "deepstack_features", ())], 1)
 
 
 def _front(tensors: TowerTensors, spec: Spec, folder: Path, choice: TowerChoice) -> FoldedPatchEmbed:
@@ -262,12 +266,17 @@ def _front(tensors: TowerTensors, spec: Spec, folder: Path, choice: TowerChoice)
 
 
 def _fused_layers(tensors: TowerTensors, model: Any, spec: Spec, choice: TowerChoice) -> SteppedLayers:
-    """Our blocks and projector, windows of equal length side by side over all images."""
+    """Our blocks and projectors, windows of equal length side by side over all images."""
     whole = range(len(model.blocks)) if spec.whole is None else spec.whole
+    layers = [read_layer(layer) for layer in model.blocks]
+    blocks = VarlenBlocks(layers, whole, choice.dtype, choice.device, stops=spec.levels)
+    *levels, last = (
+        partial(_projected, _back(tensors, spec, merger, choice), choice.backend)
+        for merger in (*spec.levels.values(), spec.merger)
+    )
     return SteppedLayers(
         _positions(tensors, spec, choice) if spec.positions else None,
-        VarlenBlocks([read_layer(layer) for layer in model.blocks], whole, choice.dtype, choice.device),
-        partial(_projected, _back(tensors, spec, spec.merger, choice), choice.backend),
+        by_levels(blocks.stages, levels, last) if levels else straight(blocks, last),
         spec.config.spatial_merge_size,
         choice.device,
         spec.window,

@@ -23,7 +23,7 @@ from service.checkpoint.files import read_json, read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.llava.names import own_name
-from service.families.native.steps import SteppedLayers
+from service.families.native.steps import SteppedLayers, straight
 from service.families.native.tower import NativeTower
 from service.families.pixtral.blocks import load_blocks
 from service.families.pixtral.projector import load_projector
@@ -58,7 +58,7 @@ def load(folder: Path, choice: TowerChoice) -> NativeTower:
     def before(hidden: torch.Tensor, sequence: PackedSequence) -> torch.Tensor:
         return F.rms_norm(hidden, hidden.shape[-1:], norm, _EPS)
 
-    layers = SteppedLayers(before, blocks, back, merge, choice.device)
+    layers = SteppedLayers(before, straight(blocks, back), merge, choice.device)
     return NativeTower(front, layers, choice, width=back.width, merge=merge)
 
 

@@ -37,6 +37,22 @@ def ours(
     return made.view(cells.shape)[sequence.order.argsort()].flatten(0, 1)
 
 
+def test_stages_hand_over_what_there_is_after_a_layer_and_at_the_end() -> None:
+    grids = GRIDS["mixed"]
+    layers = [read_layer(layer) for layer in tower().blocks]
+    sequence = pack(grids, window=WINDOW)
+
+    def after(count: int) -> torch.Tensor:
+        return VarlenBlocks(layers[:count], WHOLE, torch.float32, "cpu")(hidden_states(grids), sequence)
+
+    blocks = VarlenBlocks(layers, WHOLE, torch.float32, "cpu", stops=(0, 3))
+    made = [stage.clone() for stage in blocks.stages(hidden_states(grids), sequence)]
+    # one after the first layer, one after the last, and the end, which is the same
+    errors = [relative_error(one, after(count)) for one, count in zip(made, (1, 4, 4), strict=True)]
+    assert max(errors) < 1e-6
+    assert relative_error(made[0], made[1]) > 0.1
+
+
 def exact(grids: list[Grid]) -> torch.Tensor:
     return through_transformers(tower(), hidden_states(grids).double(), grids)
 

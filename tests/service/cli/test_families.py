@@ -10,7 +10,7 @@ import pytest
 
 from service.cli.check import check
 from service.cli.main import main
-from tests.service import tiny_glm4v, tiny_pixtral
+from tests.service import tiny_glm4v, tiny_pixtral, tiny_qwen3_vl
 
 FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "mistral3": (
@@ -32,6 +32,16 @@ FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         partial(tiny_glm4v.write_checkpoint, experts=True),
         "glm4v (Glm4vMoeForConditionalGeneration)",
         "up to 113 soft tokens",
+    ),
+    "qwen3_vl": (
+        partial(tiny_qwen3_vl.write_checkpoint, tokenizer=True),
+        "qwen3_vl (Qwen3VLForConditionalGeneration)",
+        "up to 113 soft tokens",
+    ),
+    "qwen3_vl_moe": (
+        partial(tiny_qwen3_vl.write_checkpoint, experts=True, tokenizer=True),
+        "qwen3_vl (Qwen3VLMoeForConditionalGeneration)",
+        "the engine loads this tower as well",
     ),
 }
 

@@ -113,6 +113,15 @@ def test_handles_beside_the_engines_own_tower() -> None:
     assert "--ec-transfer-config" in given and "--limit-mm-per-prompt" not in given
 
 
+def test_a_tower_that_is_only_loaded_encodes_nothing_at_the_start_either() -> None:
+    given = flags(spec(tower="loaded"))
+    # images are handles alone, as without a tower; the modality that is allowed loads it
+    assert json.loads(given["--limit-mm-per-prompt"]) == {"image": 0, "video": 1, "audio": 0}
+    assert "--skip-mm-profiling" in given and "--skip-mm-profiling" not in flags(spec(tower="present"))
+    with pytest.raises(ConfigurationError, match="images=passthrough requires the engine's own vision tower"):
+        spec(handles=None, tower="loaded")
+
+
 def test_a_cpu_engine() -> None:
     made = spec(cpu_threads=3, max_batched_tokens=2048, revision="abc")
     given, environment = flags(made), launch(made, {}).environment

@@ -29,6 +29,7 @@ from tests.service.families.llava_onevision import hub as llava_onevision
 from tests.service.families.native import hub as qwen_vl
 from tests.service.families.pixtral import hub as pixtral
 from tests.service.families.qwen2_vl import test_files as qwen2_vl
+from tests.service.families.qwen3_vl import hub as qwen3_vl
 
 SIZES = ((640, 480), (1920, 1080))
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
@@ -127,6 +128,13 @@ EXAMPLES = {
     ),
     "qwen2_5_vl": Example(
         "Qwen/Qwen2.5-VL-7B-Instruct", qwen_vl.CONFIG, qwen_vl.PROCESSOR, qwen_vl.TOKENIZER, f"24 {GREEDY}"
+    ),
+    "qwen3_vl": Example(
+        "Qwen/Qwen3-VL-8B-Instruct",
+        qwen3_vl.CONFIG,
+        qwen3_vl.PROCESSOR,
+        qwen3_vl.TOKENIZER,
+        f"24 {GREEDY} (`make families`; 8 in `make test`)",
     ),
     "smolvlm": Example(
         "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",

@@ -27,6 +27,7 @@ from tests.service import (
     tiny_llava_onevision,
     tiny_pixtral,
     tiny_qwen2_vl,
+    tiny_qwen3_vl,
     tiny_qwen_vl,
 )
 
@@ -45,6 +46,7 @@ CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "mistral3": tiny_pixtral.write_checkpoint,
     "pixtral": partial(tiny_pixtral.write_checkpoint, merges=False),
     "qwen2_vl": partial(tiny_qwen2_vl.write_checkpoint, tokenizer=True),
+    "qwen3_vl": partial(tiny_qwen3_vl.write_checkpoint, tokenizer=True),
     "qwen_vl": partial(tiny_qwen_vl.write_checkpoint, tokenizer=True),
 }
 

@@ -76,6 +76,20 @@ def test_on_a_cpu_the_engine_gets_a_sixteenth_of_the_memory_for_its_cache() -> N
     assert make_plan(H200, LLAVA_7B, Overrides()).kv_cache_bytes is None
 
 
+def test_a_tower_that_the_engine_loads_as_well_takes_memory_twice() -> None:
+    twice = dataclasses.replace(DEMO, tower_loaded_twice=True, vision_bytes=GIB)
+    once = dataclasses.replace(twice, tower_loaded_twice=False)
+    assert (once.engine_bytes, twice.engine_bytes) == (once.text_bytes, once.text_bytes + GIB)
+    tight = dataclasses.replace(LAPTOP, memory_bytes=11 * GIB // 2)
+    assert make_plan(tight, once, Overrides())
+    with pytest.raises(ConfigurationError, match="serving this checkpoint takes about"):
+        make_plan(tight, twice, Overrides())
+    gpu = dataclasses.replace(H200, gpu=GPU("a GPU", 4 * GIB, 4 * GIB))
+    assert make_plan(gpu, once, Overrides())
+    with pytest.raises(ConfigurationError, match="but it needs"):
+        make_plan(gpu, twice, Overrides())
+
+
 def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
     assert make_plan(H200, LLAVA_7B, Overrides(images="passthrough")).encoder_gpu_bytes == 0
 
