@@ -76,9 +76,8 @@ def _load(load: Any) -> None:
     load.add_argument(
         "--shape",
         choices=SHAPES,
-        default="steps",
         metavar="SHAPE",
-        help="one of the above (default steps)",
+        help="one of the above (default steps, or users if Locust's --users, --spawn-rate or --run-time is given)",
     )
     load.add_argument(
         "--model",
@@ -229,8 +228,14 @@ def _places(out: Any) -> None:
 def from_namespace(parsed: argparse.Namespace) -> Options:
     """The parsed options as an object. Raises ValueError for combinations that cannot work."""
     fields = {name: getattr(parsed, name) for name in Options.__slots__ if name != "objectives"}
+    fields["shape"] = parsed.shape or ("users" if _asks_locust(parsed) else "steps")
     limits = {name: getattr(parsed, f"slo_{name}") for name in Objectives.__slots__}
     return Options(**fields, objectives=Objectives(**limits))
+
+
+def _asks_locust(parsed: argparse.Namespace) -> bool:
+    """Whether the load was given in Locust's own words, which a shape of ours would not hear."""
+    return any(getattr(parsed, name, None) is not None for name in ("num_users", "spawn_rate", "run_time"))
 
 
 TYPES: Mapping[str, Callable[[str], float | None]] = {

@@ -26,8 +26,10 @@ ASKED_ALONE = 2 + 3 * 2 + 2 + 2 + 2
 SOAK = ("--shape", "soak", "--rate", "40", "--unit", "0.5", "--seconds", "4")
 
 
-def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
-    """Exit status and everything that was printed."""
+def load(
+    url: str, folder: Path, *flags: str, own: tuple[str, ...] = ("loadtests", "--url")
+) -> tuple[int, str]:
+    """Exit status and everything that was printed; `own` is the program, up to the flag that takes the URL."""
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("LOCUST_", "LOADTEST_"))
     }
@@ -35,8 +37,7 @@ def load(url: str, folder: Path, *flags: str) -> tuple[int, str]:
         [
             sys.executable,
             "-m",
-            "loadtests",
-            "--url",
+            *own,
             url,
             "--report-dir",
             str(folder),
@@ -119,6 +120,16 @@ def test_steps_end_with_a_capacity(tmp_path: Path) -> None:
     assert "step 1, 8 requests/s:" in output
     assert "step 2, 12 requests/s:" in output
     assert output.splitlines()[-1].split() == ["unfinished", "requests", "0", "at", "most", "0"]
+
+
+def test_plain_locust_obeys_its_own_flags(tmp_path: Path) -> None:
+    plain = ("locust", "-f", "loadtests/locustfile.py", "--headless", "--host")
+    with answering(Behaviour()) as url:
+        _, output = load(url, tmp_path, "-u", "3", "-r", "3", "-t", "6s", "--unit", "5", own=plain)
+    # it came to its end by itself, at no level of ours
+    summary = told(tmp_path, output)
+    assert (summary["options"]["shape"], summary["capacity"]) == ("users", None)
+    assert "step 1" not in output and "Run time limit set to 6 seconds" in output
 
 
 def test_where_nobody_answers_the_next_command_is_told(tmp_path: Path) -> None:
