@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e clients fuzz drills check format docs bench image lock sbom clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz drills check format docs bench image lock sbom release clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -101,5 +101,12 @@ sbom: setup-test  ## bills of materials (CycloneDX) of what is locked for each e
 	    -o build/sbom/patchbay-$$(basename $$lock .txt).cdx.json $$lock; \
 	done
 
+release: sbom  ## the wheel, the chart's package, the bills of materials and their checksums, in dist
+	@rm -rf dist && mkdir dist
+	@$(VENV)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(VENV)/python -c "import helm_python; helm_python.package('helm/patchbay', destination='dist')"
+	@cp build/sbom/*.cdx.json dist
+	@cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 clean:  ## delete the virtual environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
