@@ -42,7 +42,10 @@ e2e: setup-test  ## tests on a real vLLM engine
 
 clients: setup-test  ## the clients that people use, as they install them, each asking about a picture: one table
 	@test -x .venv/clients/bin/python || $(VENV)/python -m venv .venv/clients
-	@.venv/clients/bin/pip install --quiet --upgrade --requirement tests/e2e/clients/requirements.txt
+	@$(VENV)/uv pip install --quiet --python .venv/clients/bin/python --upgrade \
+	  --requirement tests/e2e/clients/requirements.txt
+	@mkdir -p .venv/clients/node && cp tests/e2e/clients/node/* .venv/clients/node
+	@! command -v npm > /dev/null || npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/clients/node
 	$(VENV)/pytest -q -m clients
 
 fuzz: setup-test  ## requests made from the API's document, then ten thousand hostile ones against a real engine

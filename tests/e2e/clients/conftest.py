@@ -1,22 +1,24 @@
-"""Shows what each client got, as one table."""
+"""Shows what each client did, as one table."""
 
 from __future__ import annotations
 
 from pytest import TerminalReporter
 
-COLUMNS = ("client", "version", "asked", "answer")
+from tests.e2e.clients.asking import THINGS
+
+COLUMNS = ("client", "version", "api", *THINGS, "note")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     rows = [
         (outcome, *(str(dict(report.user_properties).get(name, "")) for name in COLUMNS))
-        for outcome in ("passed", "failed")
+        for outcome in ("passed", "failed", "skipped")
         for report in terminalreporter.stats.get(outcome, ())
-        if report.when == "call" and dict(report.user_properties).keys() >= {"client", "asked"}
+        if "client" in dict(report.user_properties)
     ]
     if not rows:
         return
-    table = [("", *COLUMNS), *rows]
+    table = [("", *COLUMNS), *sorted(rows, key=lambda row: row[1:])]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     terminalreporter.section("clients")
     for row in table:

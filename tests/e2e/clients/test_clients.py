@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients.asking import THINGS
 from tests.e2e.clients.asks import ASKS
 from tests.e2e.server import Server
 
@@ -17,31 +21,58 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 """Made by `make clients`."""
+NODE = ROOT / ".venv" / "clients" / "node"
+"""The same; holds a copy of `node/` beside the clients of Node."""
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.S)
 
+NO_TOOL = tuple(thing for thing in THINGS if thing != "tool")
+OF_NODE = {
+    "openai_chat": ("openai (Node)", "chat", THINGS),
+    "openai_responses": ("openai (Node)", "Responses", ("image", "stream", "turns", "structured", "error")),
+    "ai_default": ("@ai-sdk/openai", "Responses", NO_TOOL),
+    "ai_compatible": ("@ai-sdk/openai-compatible", "chat", NO_TOOL),
+}
 
-@pytest.mark.parametrize("name", ASKS)
-def test_a_client_gets_its_answer(
-    name: str, patchbay: Server, record_property: Callable[[str, object], None]
-) -> None:
-    ask = ASKS[name]
-    record_property("client", ask.package)
-    record_property("asked", ask.what)
+Record = Callable[[str, object], None]
+
+
+def run(record: Record, command: Sequence[str | Path], things: Sequence[str]) -> None:
+    """Runs one client, whose last line says what it did, which must be all of `things`."""
     done = subprocess.run(
-        [PYTHON, HERE / "asks.py", name, patchbay.url],
+        command,
         capture_output=True,
         text=True,
         timeout=300,
-        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PATCHBAY_ROOT": f"{ROOT.as_uri()}/"},
     )
-    lines = done.stdout.strip().splitlines()
-    answer = lines[-1] if lines else ""
-    record_property("version", lines[0] if lines else "")
-    record_property(
-        "answer", answer if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2][:100]
-    )
+    told = json.loads((done.stdout.strip().splitlines() or ["{}"])[-1])
+    record("version", told.get("version", ""))
+    for thing in told.get("done", ()):
+        record(thing, "yes")
+    if done.returncode:
+        record("note", done.stderr.strip().rpartition("\n")[2][:100])
     assert done.returncode == 0, done.stderr
-    assert answer.lower() in ask.expected
+    assert sorted(told["done"]) == sorted(things)
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_a_client_in_python(name: str, patchbay: Server, record_property: Record) -> None:
+    ask = ASKS[name]
+    record_property("client", ask.package)
+    record_property("api", ask.api)
+    run(record_property, [PYTHON, "-m", "tests.e2e.clients.asks", name, patchbay.url], ask.things)
+
+
+@pytest.mark.parametrize("name", OF_NODE)
+def test_a_client_in_node(name: str, patchbay: Server, record_property: Record) -> None:
+    client, api, things = OF_NODE[name]
+    record_property("client", client)
+    record_property("api", api)
+    if shutil.which("node") is None:
+        record_property("note", "no node on this machine")
+        pytest.skip("no node on this machine")
+    run(record_property, ["node", NODE / "asks.mjs", name, patchbay.url], things)
 
 
 @pytest.mark.parametrize("code", SNIPPETS, ids=[f"snippet-{number}" for number in range(len(SNIPPETS))])
