@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.body import read_body
-from service.api.connection import StalledClient, abort, send_by, while_connected
+from service.api.connection import StalledClient, abort, sending_by, while_connected
 from service.api.details import wants_details
 from service.api.errors import CLIENT_LEFT
 from service.api.exchange import Exchange, exchange_of
@@ -91,12 +91,12 @@ class Admitted(Response, ABC, Generic[R]):
                 visit.enter()
                 request = replace(read.request, record=exchange.record, rank=visit.rank)
                 progress.stage = "waiting"
-                send = send_by(time.monotonic() + self._limits.request_timeout, send)
-                if request.stream:
-                    await while_connected(self.stream(read, request, exchange, progress, send), receive)
-                else:
-                    response = await while_connected(self.whole(read, request, exchange), receive)
-                    await response(scope, receive, send)
+                with sending_by(time.monotonic() + self._limits.request_timeout, send) as send:
+                    if request.stream:
+                        await while_connected(self.stream(read, request, exchange, progress, send), receive)
+                    else:
+                        response = await while_connected(self.whole(read, request, exchange), receive)
+                        await response(scope, receive, send)
         except (ClientDisconnect, StalledClient) as gone:
             exchange.status, exchange.client_left = CLIENT_LEFT, True
             self._metrics.cancelled(progress.stage)

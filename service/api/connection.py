@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
+
+from service.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -43,22 +45,29 @@ async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T:
     raise ClientDisconnect()
 
 
-def send_by(deadline: float, send: Send) -> Send:
-    """`send`, which raises StalledClient when the client does not read until `deadline` (a time of time.monotonic).
+@contextmanager
+def sending_by(when: float, send: Send) -> Iterator[Send]:
+    """`send`, which raises StalledClient when the client does not read until `when` (a time of time.monotonic).
 
-    What is written after the deadline may take `LAST_WORDS_SECONDS`.
+    What is written after that may take `LAST_WORDS_SECONDS`.
     """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + deadline - time.monotonic()
+    deadline = Deadline(when)
 
     async def limited(message: Message) -> None:
         try:
-            async with asyncio.timeout_at(until if loop.time() < until else loop.time() + LAST_WORDS_SECONDS):
-                await send(message)
+            if deadline.over:
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await send(message)
+            else:
+                with deadline:
+                    await send(message)
         except TimeoutError:
             raise StalledClient() from None
 
-    return limited
+    try:
+        yield limited
+    finally:
+        deadline.close()
 
 
 def abort(scope: Scope) -> None:

@@ -92,7 +92,7 @@ class GeneratedResponse(Admitted[Question]):
                 except EngineFailed:
                     await reply.failed()
                     raise
-            await stream.write(writer.end(exchange.record if exchange.details else None))
+            stream.end_with(writer.end(exchange.record if exchange.details else None))
         if stream.failure is not None:
             exchange.status = status_of(stream.failure)
             exchange.failed(stream.failure)

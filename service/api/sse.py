@@ -75,6 +75,7 @@ class EventStream:
         self.started = False
         self.failure: PatchbayError | None = None
         self._stalled = False
+        self._ending = b""
         self._send = send
         self._silence = keepalive_seconds
         self._explain = explain
@@ -89,6 +90,10 @@ class EventStream:
         """Sends whole frames. Waits as long as the client does not read."""
         async with self._lock:
             await self._write(frames)
+
+    def end_with(self, frames: bytes) -> None:
+        """Whole frames that are sent in one piece with the end, when the block is left without an exception."""
+        self._ending = frames
 
     async def __aenter__(self) -> Self:
         self._heartbeat = asyncio.create_task(self._keep_alive())
@@ -106,13 +111,12 @@ class EventStream:
         if self._stalled:
             raise StalledClient() from None
         if error is None:
-            await self._end()
+            await self._write(self._ending, last=True)
             return False
         if not self.started:
             return False
         self.failure = self._explain(error)
-        await self._write(self._last_words(self.failure))
-        await self._end()
+        await self._write(self._last_words(self.failure), last=True)
         return True
 
     async def _keep_alive(self) -> None:
@@ -127,21 +131,16 @@ class EventStream:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes, *, last: bool = False) -> None:
         if self._stalled:
             raise StalledClient()
         try:
             if not self.started:
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
         except StalledClient:
             # something may be missing from the answer now, so nothing may follow
             self._stalled = True
             raise
         self._sent_at = self._clock()
-
-    async def _end(self) -> None:
-        if not self.started:
-            await self._write(b"")
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from service.deadline import Deadline
 from service.domain import ChatRequest, Engine, EngineLife, ImageJob, Record
 from service.engine.answer import Answer, ask
 from service.errors import DeadlineExceeded, EngineFailed, EngineLost, EngineUnavailable
@@ -176,7 +177,7 @@ class ChatAnswer:
         self._answer = answer
         self._scope = placed.scope
         self._timings = record.timings
-        self._deadline = deadline
+        self._deadline = Deadline(deadline)
         self._on_failure = on_failure
         self._on_finish = on_finish
         self._began = time.monotonic()
@@ -188,8 +189,8 @@ class ChatAnswer:
         chunks = aiter(self._answer.body())
         while True:
             try:
-                # the deadline is for this one wait: a timeout must not stay open across a yield
-                async with asyncio.timeout_at(self._loop_deadline()):
+                # the deadline is for this one wait: it must not stay entered across a yield
+                with self._deadline:
                     chunk = await anext(chunks)
             except StopAsyncIteration:
                 self._finished = True
@@ -206,12 +207,10 @@ class ChatAnswer:
     async def aclose(self) -> None:
         """Ends the generation if it still runs, and gives back what the request held."""
         self._timings.add(Span("engine_answer", self._began, time.monotonic()))
+        self._deadline.close()
         try:
             await self._answer.aclose()
         finally:
             self._scope.close(finished=self._finished)
         if self._finished and not self._broken:
             self._on_finish()
-
-    def _loop_deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._deadline - time.monotonic()

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.api.connection import ABORT
 from service.errors import HeadersTimeout, HeadersTooLarge, MalformedRequest, PatchbayError
 from service.server.connections import Connections, Reason
+from service.server.held_head import HeldHead
 from service.server.limits import ConnectionLimits
 from service.server.raw_response import raw_response
 
@@ -141,6 +142,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if cycle.scope["method"] != "HEAD":
+            cycle.transport = HeldHead(cycle.transport)  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

@@ -80,6 +80,41 @@ async def test_frames_then_the_end() -> None:
     assert [message.get("more_body") for message in wire.sent[1:]] == [True, False]
 
 
+async def test_the_last_frames_and_the_end_are_one_message() -> None:
+    wire = Wire()
+    async with stream(wire) as events:
+        await events.write(b"data: 1\n\n")
+        events.end_with(b"data: [DONE]\n\n")
+        assert wire.bodies == [b"data: 1\n\n"]
+    assert wire.bodies == [b"data: 1\n\n", b"data: [DONE]\n\n"]
+    assert [message["more_body"] for message in wire.sent[1:]] == [True, False]
+
+
+async def test_what_breaks_off_does_not_end_as_if_it_were_whole() -> None:
+    wire = Wire()
+    events = stream(wire)
+    async with events:
+        await events.write(b"data: 1\n\n")
+        events.end_with(b"data: [DONE]\n\n")
+        raise EngineFailed("died")
+    assert events.failure is not None
+    assert wire.bodies == [b"data: 1\n\n", error_frame(events.failure)]
+
+
+async def test_the_end_is_the_last_thing_that_happens() -> None:
+    """Servers say that the client is gone once an answer has ended, which cancels whatever still runs."""
+    wire, before = Wire(), asyncio.all_tasks()
+    tasks: list[set[asyncio.Task[Any]]] = []
+
+    async def send(message: Message) -> None:
+        tasks.append(asyncio.all_tasks() - before)
+
+    wire.send = send  # type: ignore[method-assign]
+    async with stream(wire) as events:
+        await events.write(b"data: 1\n\n")
+    assert tasks[0] and not tasks[-1]
+
+
 async def test_silence_before_the_first_frame_and_between_frames() -> None:
     wire = Wire()
     async with stream(wire, keepalive=0.001) as events:
@@ -119,7 +154,8 @@ async def test_a_late_failure_is_one_error_event_and_the_end(error: Exception, w
         await events.write(b"data: 1\n\n")
         raise error
     assert events.failure is not None and events.failure.message == words
-    assert wire.bodies == [b"data: 1\n\n", error_frame(events.failure), b""]
+    assert wire.bodies == [b"data: 1\n\n", error_frame(events.failure)]
+    assert [message["more_body"] for message in wire.sent[1:]] == [True, False]
 
 
 async def test_a_failure_after_a_comment_is_an_event_too() -> None:
@@ -127,7 +163,7 @@ async def test_a_failure_after_a_comment_is_an_event_too() -> None:
     async with stream(wire, keepalive=0.001):
         await wire.until(2)
         raise EngineFailed("died")
-    assert b'"died"' in wire.bodies[-2] and wire.bodies[-1] == b""
+    assert b'"died"' in wire.bodies[-1] and not wire.sent[-1]["more_body"]
 
 
 async def test_a_failure_while_a_comment_is_on_its_way_waits_for_it() -> None:
@@ -148,7 +184,8 @@ async def test_a_failure_while_a_comment_is_on_its_way_waits_for_it() -> None:
     assert not task.done()
     wire.open.set()
     await task
-    assert wire.bodies[0] == KEEP_ALIVE and b'"died"' in wire.bodies[1] and wire.bodies[2:] == [b""]
+    assert wire.bodies[0] == KEEP_ALIVE and b'"died"' in wire.bodies[1] and not wire.sent[-1]["more_body"]
+    assert len(wire.bodies) == 2
 
 
 async def test_a_comment_that_nobody_reads_ends_the_stream() -> None:
