@@ -125,12 +125,14 @@ class SoftLayout:
     `grid` is (t, h, w) in patches for families whose position encoding needs it (M-RoPE), else None.
     `joins` are triples (left, right, joined): where the layout meets its neighbour in the prompt with the tokens left
     and right, the tokenizer would have written one token for both. Gemma's newlines are the case.
+    `ending` is the token in which a prompt with images ends, and which is added where it does not: PaliGemma's newline.
     """
 
     target: tuple[int, ...]
     runs: tuple[Run, ...]
     grid: tuple[int, int, int] | None = None
     joins: tuple[tuple[int, int, int], ...] = ()
+    ending: int | None = None
 
     @property
     def tokens(self) -> int:

@@ -31,7 +31,7 @@ WHEN: dict[type[PatchbayError], str] = {
     errors.ImageTooSmall: "a side of an image is shorter than the model accepts",
     errors.ImageTooNarrow: "the ratio of an image's longer side to its shorter one is greater than the model accepts",
     errors.InvalidImage: "an image cannot be decoded; the message says why",
-    errors.TooManyImages: "the request has more than `max_images` images",
+    errors.TooManyImages: "the request has more than `max_images` images, or more than the model takes",
     errors.URLNotAllowed: "the scheme, port, host or address of an image URL is not allowed",
     errors.MediaFetchFailed: "an image could not be fetched from its server",
     errors.Busy: "the server is busy; retry after the seconds in `Retry-After`",

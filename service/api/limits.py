@@ -21,6 +21,8 @@ class RequestLimits:
     """Limits the memory that parsing takes; counted before parsing, as commas and opening brackets."""
     max_messages: int = 1024
     max_images: int = 8
+    model_images: int | None = None
+    """Images in a request that the model takes; None: any number."""
     max_choices: int = 8
     """`n`."""
     max_output_tokens: int = 1_000_000

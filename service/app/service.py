@@ -95,6 +95,7 @@ class Patchbay:
                 body_timeout=settings.body_timeout,
                 request_timeout=settings.request_timeout,
                 max_images=settings.max_images,
+                model_images=self.prepared.geometry.facts.max_images,
                 max_choices=settings.max_choices,
                 constraints=ConstraintLimits(max_states=settings.max_constraint_states),
                 context=self.prepared.plan.max_model_len,

@@ -25,6 +25,8 @@ def part(handle: Handle) -> dict[str, Any]:
     }
     if layout.joins:
         fields["soft_joins"] = [token for join in layout.joins for token in join]
+    if layout.ending is not None:
+        fields["soft_ending"] = [layout.ending]
     if layout.grid is not None:
         fields["image_grid_thw"] = list(layout.grid)
     return {"type": "image_embeds", "uuid": handle.key, "image_embeds": fields}

@@ -35,6 +35,8 @@ class FamilyFacts:
     """A soft token is so many times as wide as the language model's hidden state: 1 + levels with DeepStack."""
     engine_tower: Literal["absent", "loaded"] = "absent"
     """Whether the engine must load its own vision tower even though nothing is encoded there."""
+    max_images: int | None = None
+    """Images in a request that the model takes; None: any number."""
     counted: bool = True
     """Whether the soft tokens of an image are known from its size; else only the engine knows them."""
     takes_images: bool = True

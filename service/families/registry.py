@@ -30,6 +30,7 @@ FOLDERS = {
     "llava_next": "llava_next",
     "llava_onevision": "llava_onevision",
     "mistral3": "pixtral",
+    "paligemma": "paligemma",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",
     "qwen3_vl": "qwen3_vl",

@@ -105,12 +105,15 @@ def by_transformers(
     *,
     without: Sequence[str] = (),
     prepare: Prepare = by_template,
+    attention: str | None = None,
     **options: Any,
 ) -> list[Told]:
     """Greedy answers of `LENGTH` tokens, in float32. `prepare` makes the model's inputs; `without`: what of them
-    `generate` is not to get; `options` go to `generate`."""
+    `generate` is not to get; `attention`: transformers' implementation; `options` go to `generate`."""
     processor = AutoProcessor.from_pretrained(checkpoint)
-    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForImageTextToText.from_pretrained(
+        checkpoint, dtype=torch.float32, attn_implementation=attention
+    ).eval()
     answers = []
     for images in cases:
         with warnings.catch_warnings():

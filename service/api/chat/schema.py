@@ -94,6 +94,12 @@ def _images(fields: ChatFields, limits: RequestLimits) -> tuple[ImageRef, ...]:
                 continue
             path = f"messages[{row}].content[{column}].{part.url_path}"
             images.append(ImageRef(part.url, part.detail, row, column, path))
+            if limits.model_images is not None and len(images) > limits.model_images:
+                raise TooManyImages(
+                    f"{path} is image number {len(images)}; this model takes at most {limits.model_images} in one "
+                    "request.",
+                    param=path,
+                )
             if len(images) > limits.max_images:
                 raise TooManyImages(
                     f"{path} is image number {len(images)}; at most {limits.max_images} are allowed in one "

@@ -18,7 +18,7 @@ from service.engine.handles import PLUGIN_VERSION
 VARIABLE = "PATCHBAY_PLUGIN"
 STARTED_FOR_PATCHBAY = "PATCHBAY_ENGINE"
 REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
-OPTIONAL = frozenset({"soft_joins", "image_grid_thw"})
+OPTIONAL = frozenset({"soft_joins", "soft_ending", "image_grid_thw"})
 FIELDS = REQUIRED | OPTIONAL
 MOST_JOINS = 256
 
@@ -109,11 +109,17 @@ def read_layout(fields: Mapping[str, Sequence[int]], limits: Limits) -> SoftLayo
     )
     grid = fields.get("image_grid_thw")
     must(grid is None or len(grid) == 3, "a handle's grid must be three numbers: t, h, w")
+    ending = fields.get("soft_ending")
+    must(
+        ending is None or (len(ending) == 1 and 0 <= ending[0] < limits.vocabulary),
+        f"a handle's ending must be one token of the vocabulary of {limits.vocabulary}",
+    )
     layout = SoftLayout(
         tuple(fields["soft_target"]),
         runs,
         None if grid is None else (grid[0], grid[1], grid[2]),
         _read_joins(fields.get("soft_joins", ())),
+        None if ending is None else ending[0],
     )
     _check(layout, limits)
     return layout

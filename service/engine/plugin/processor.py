@@ -140,6 +140,8 @@ def lay_out(prompt: list[int], layouts: list[SoftLayout]) -> tuple[list[int], li
     """
     joins = {(left, right): joined for left, right, joined in layouts[0].joins}
     must(all(layout.joins == layouts[0].joins for layout in layouts), "handles differ in their joins")
+    ending = layouts[0].ending
+    must(all(layout.ending == ending for layout in layouts), "handles differ in their ending")
     laid: list[int] = []
     ranges, done = [], 0
     for (begin, end), layout in zip(_targets(prompt, layouts), layouts, strict=True):
@@ -149,6 +151,8 @@ def lay_out(prompt: list[int], layouts: list[SoftLayout]) -> tuple[list[int], li
         ranges.append(PlaceholderRange(len(laid) - own, own, None if carries.all() else carries))
         done = end
     _append(laid, prompt[done:], joins)
+    if ending is not None and laid[-1] != ending:
+        laid.append(ending)
     return laid, ranges
 
 

@@ -201,6 +201,16 @@ def test_tokens_that_meet_where_an_image_begins_or_ends_are_joined(
     )
 
 
+@pytest.mark.parametrize(("prompt", "end"), [([5], [5, 6]), ([5, 6], [5, 6]), ([], [6])])
+def test_a_prompt_ends_as_the_layout_says(plugin: Any, prompt: list[int], end: list[int]) -> None:
+    layout = SoftLayout((), (Run(9, 2, True),), ending=6)
+    laid, ranges = plugin.processor.lay_out(prompt, [layout])
+    assert laid == [9, 9, *end]
+    assert [(place.offset, place.length) for place in ranges] == [(0, 2)]
+    with pytest.raises(HandleRefused, match="differ in their ending"):
+        plugin.processor.lay_out(prompt, [layout, replace(layout, ending=7)])
+
+
 def test_images_that_join_otherwise_are_refused(plugin: Any) -> None:
     other = replace(BETWEEN_NEWLINES, joins=())
     with pytest.raises(HandleRefused, match="differ in their joins"):

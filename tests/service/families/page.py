@@ -27,6 +27,7 @@ from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.llava import hub as llava
 from tests.service.families.llava_onevision import hub as llava_onevision
 from tests.service.families.native import hub as qwen_vl
+from tests.service.families.paligemma import hub as paligemma
 from tests.service.families.pixtral import hub as pixtral
 from tests.service.families.qwen2_vl import test_files as qwen2_vl
 from tests.service.families.qwen3_vl import hub as qwen3_vl
@@ -118,6 +119,15 @@ EXAMPLES = {
         pixtral.TOKENIZER,
         f"24 {GREEDY} (`make families`; 8 in `make test`)",
         pixtral.WHOLE,
+    ),
+    "paligemma": Example(
+        "google/paligemma-3b-mix-224",
+        paligemma.CONFIG,
+        paligemma.PROCESSOR,
+        paligemma.TOKENIZER,
+        f"8 {GREEDY.replace('none to three images', 'no or one image')}; PaliGemma 2, and transformers with causal "
+        "attention, the only one that vLLM has on a CPU, and with the cap on Gemma 2's scores. On a GPU, where nothing "
+        "was compared, vLLM lets an image's soft tokens see each other, and transformers the whole prompt",
     ),
     "qwen2_vl": Example(
         "Qwen/Qwen2-VL-7B-Instruct",

@@ -25,6 +25,7 @@ from tests.service import (
     tiny_idefics3,
     tiny_llava,
     tiny_llava_onevision,
+    tiny_paligemma,
     tiny_pixtral,
     tiny_qwen2_vl,
     tiny_qwen3_vl,
@@ -44,6 +45,7 @@ CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "llava_next": partial(tiny_llava.write_checkpoint, anyres=True),
     "llava_onevision": tiny_llava_onevision.write_checkpoint,
     "mistral3": tiny_pixtral.write_checkpoint,
+    "paligemma": tiny_paligemma.write_checkpoint,
     "pixtral": partial(tiny_pixtral.write_checkpoint, merges=False),
     "qwen2_vl": partial(tiny_qwen2_vl.write_checkpoint, tokenizer=True),
     "qwen3_vl": partial(tiny_qwen3_vl.write_checkpoint, tokenizer=True),
@@ -80,7 +82,7 @@ def test_counts_are_the_processors(pair: Pair) -> None:
     theirs = processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
     plans = [geometry.plan(*size, Detail.HIGH) for size in sizes]
     # Gemma's processors do not count what stands around the soft tokens
-    soft_alone = geometry.facts.family in ("gemma3", "gemma4")
+    soft_alone = geometry.facts.family in ("gemma3", "gemma4", "paligemma")
     ours = [plan.tokens if soft_alone else plan.layout.positions for plan in plans]
     assert ours == theirs["num_image_tokens"]
 

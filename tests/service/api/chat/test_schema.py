@@ -1,6 +1,7 @@
 import ast
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,13 @@ def test_too_many_images() -> None:
     assert isinstance(error, TooManyImages)
     assert error.param == "messages[0].content[3].image_url.url"
     assert "at most 3" in error.message and "max_images" in error.message
+
+
+def test_more_images_than_the_model_takes() -> None:
+    error = refuse(limits=replace(LIMITS, model_images=1), **part(*[image()] * 2))
+    assert isinstance(error, TooManyImages)
+    assert error.param == "messages[0].content[1].image_url.url"
+    assert "image number 2; this model takes at most 1" in error.message
 
 
 def test_too_many_messages() -> None:

@@ -23,10 +23,11 @@ GOOD = {"soft_version": [PLUGIN_VERSION], "soft_target": [7], "soft_layout": [5,
 runs = st.builds(Run, token=st.integers(0, 99), count=st.integers(1, 5), embeds=st.booleans())
 layouts = st.builds(
     SoftLayout,
-    target=st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple),
+    target=st.lists(st.integers(0, 99), max_size=3).map(tuple),
     runs=st.lists(runs, min_size=1, max_size=8).map(tuple),
     grid=st.none() | st.tuples(*[st.integers(1, 9)] * 3),
     joins=st.lists(st.tuples(*[st.integers(100, 199)] * 3), max_size=4).map(tuple),
+    ending=st.none() | st.integers(0, 199),
 ).filter(lambda layout: layout.tokens > 0)
 
 
@@ -45,7 +46,6 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
         return
     assert 0 < layout.tokens <= LIMITS.max_tokens
     assert layout.positions <= LIMITS.max_positions
-    assert layout.target
     assert all(run.count > 0 and run.token >= 0 for run in layout.runs)
     assert all(run.token < LIMITS.vocabulary for run in layout.runs if not run.embeds)
 
@@ -78,6 +78,9 @@ def test_whatever_passes_fits_the_engine(numbers: list[int], target: list[int]) 
         ({"soft_joins": [1, 2, 3] * 257}, "at most 256 triples"),
         ({"soft_joins": [1, 2, 100]}, "joins a token that .* is outside the vocabulary of 100"),
         ({"soft_joins": [1, 7, 3]}, "joins a token that carries a row"),
+        ({"soft_ending": []}, "ending must be one token of the vocabulary of 100"),
+        ({"soft_ending": [1, 2]}, "ending must be one token"),
+        ({"soft_ending": [100]}, "ending must be one token of the vocabulary of 100"),
     ],
 )
 def test_a_bad_handle_is_refused_in_a_sentence(changes: dict[str, list[int]], sentence: str) -> None:
