@@ -65,11 +65,7 @@ class Completion:
     @cached_property
     def members(self) -> dict[str, Any] | None:
         """Parsed when first asked for; None when the bytes are no JSON object."""
-        try:
-            value = json.loads(self._body)
-        except ValueError:
-            return None
-        return value if isinstance(value, dict) else None
+        return _object(self._body)
 
     def tell(self, outcome: Outcome) -> None:
         """Adds what the engine says of the end to `outcome`."""
@@ -107,16 +103,21 @@ class Event(Completion):
 
     def __init__(self, frame: bytes) -> None:
         """`frame` includes the blank line that ends it."""
-        super().__init__(frame.removeprefix(DATA))
+        super().__init__(frame)
         self.frame = frame
-        self._tells = frame.startswith(DATA) and (USAGE in frame or FINISHED in frame)
+        self.tells = frame.startswith(DATA) and (USAGE in frame or FINISHED in frame)
+        """Whether it says anything of how the answer ended."""
+
+    @cached_property
+    def members(self) -> dict[str, Any] | None:
+        return _object(self.frame.removeprefix(DATA))
 
     def tell(self, outcome: Outcome) -> None:
-        if self._tells:
+        if self.tells:
             super().tell(outcome)
 
     def count_images(self, images: Sequence[ImageUsage]) -> None:
-        if self._tells:
+        if self.tells:
             super().count_images(images)
 
     def encode(self) -> bytes:
@@ -127,6 +128,14 @@ class Event(Completion):
         members = self.members or {}
         envelope = {name: members[name] for name in ENVELOPE if name in members}
         return DATA + compact(envelope | {"choices": [], MEMBER: details_of(record)}) + END
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def sizes(image: ImageUsage) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import takewhile
 
 from starlette.responses import Response
 from starlette.types import Send
@@ -104,18 +103,22 @@ async def _relay(
     """The engine's events as they come, up to its `[DONE]`, in the client's dialect. Raises EngineFailed."""
     splitter, last = FrameSplitter(), b""
     async for data in reply.body():
-        frames = splitter.feed(data)
-        good = list(takewhile(lambda frame: not frame.startswith(ENGINE_ERROR), frames))
-        events = [Event(frame) for frame in good if frame != DONE]
-        for event in events:
+        events, failed = [], False
+        for frame in splitter.feed(data):
+            if failed := frame.startswith(ENGINE_ERROR):
+                break
+            last = frame
+            if frame != DONE:
+                events.append(Event(frame))
+        telling = [event for event in events if event.tells]
+        for event in telling:
             event.count_images(reply.images)
         if events and (written := writer.write(events)):
             await stream.write(written)
             progress.events()
-        for event in events:
+        for event in telling:
             event.tell(exchange.outcome)
-        if len(good) < len(frames):
+        if failed:
             raise EngineFailed("The engine failed while it was answering.")
-        last = good[-1] if good else last
     if last != DONE:
         raise EngineFailed("The engine's answer ended before it was complete.")

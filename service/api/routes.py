@@ -21,6 +21,7 @@ from service.api.chat.schema import may_use
 from service.api.completions.dialect import TextCompletions
 from service.api.exchange import exchange_of
 from service.api.generation import GeneratedResponse, Generation
+from service.api.guarded import GuardedRoute
 from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.responses.routes import responses_routes
@@ -31,7 +32,7 @@ from service.telemetry.metrics import Metrics
 
 
 def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Authentication) -> APIRouter:
-    router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
+    router = _guarded("/v1", authenticate)
 
     @router.post("/chat/completions")
     async def chat_completions() -> Response:
@@ -64,14 +65,14 @@ def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Au
 def anthropic_routes(
     generation: Generation, tokenization: Tokenization, authenticate: Authentication
 ) -> APIRouter:
-    router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], redirect_slashes=False)
+    router = _guarded("/v1", authenticate)
     router.include_router(messages_routes(generation, tokenization))
     return router
 
 
 def token_routes(tokenization: Tokenization, authenticate: Authentication) -> APIRouter:
     """Ours under /v1, and vLLM's where vLLM has them."""
-    router = APIRouter(dependencies=[Depends(authenticate)], redirect_slashes=False)
+    router = _guarded("", authenticate)
 
     @router.post("/v1/tokenize")
     async def count() -> Response:
@@ -86,6 +87,15 @@ def token_routes(tokenization: Tokenization, authenticate: Authentication) -> AP
         return detokenized(tokenization)
 
     return router
+
+
+def _guarded(prefix: str, authenticate: Authentication) -> APIRouter:
+    return APIRouter(
+        prefix=prefix,
+        dependencies=[Depends(authenticate)],
+        route_class=GuardedRoute,
+        redirect_slashes=False,
+    )
 
 
 def health_routes(readiness: Readiness) -> APIRouter:

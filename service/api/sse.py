@@ -36,6 +36,9 @@ class FrameSplitter:
         self._parts: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
+        if not self._parts and 0 <= chunk.find(END) == len(chunk) - len(END):
+            # one whole frame, as the engine writes them
+            return [chunk]
         if END not in chunk and not (self._parts and chunk.startswith(b"\n")):
             self._parts.append(chunk)
             return []
@@ -85,6 +88,7 @@ class EventStream:
         # the heartbeat and the block take turns, so that frames are never interleaved
         self._lock = asyncio.Lock()
         self._heartbeat: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, frames: bytes) -> None:
         """Sends whole frames. Waits as long as the client does not read."""
@@ -96,7 +100,7 @@ class EventStream:
         self._ending = frames
 
     async def __aenter__(self) -> Self:
-        self._heartbeat = asyncio.create_task(self._keep_alive())
+        self._listen()
         return self
 
     async def __aexit__(
@@ -119,14 +123,26 @@ class EventStream:
         await self._write(self._last_words(self.failure), last=True)
         return True
 
+    def _listen(self) -> None:
+        """For silence: most streams end before there is any, so a task is made only when there is."""
+        due = self._sent_at + self._silence - self._clock()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due), self._silent)
+
+    def _silent(self) -> None:
+        if self._clock() - self._sent_at >= self._silence:
+            self._heartbeat = asyncio.create_task(self._keep_alive())
+        else:
+            self._listen()
+
     async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(self._sent_at + self._silence - self._clock())
-            async with self._lock:
-                if self._clock() - self._sent_at >= self._silence:
-                    await self._write(KEEP_ALIVE)
+        async with self._lock:
+            if self._clock() - self._sent_at >= self._silence:
+                await self._write(KEEP_ALIVE)
+        self._listen()
 
     async def _stop_heartbeat(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)

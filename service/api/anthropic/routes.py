@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.api.anthropic.count import CountTokensResponse
 from service.api.anthropic.dialect import Messages
 from service.api.generation import GeneratedResponse, Generation
+from service.api.guarded import GuardedRoute
 from service.api.sentences import describe
 from service.api.tokenize.route import Tokenization
 from service.errors import InvalidRequest
@@ -20,7 +21,9 @@ VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def messages_routes(generation: Generation, tokenization: Tokenization) -> APIRouter:
-    router = APIRouter(dependencies=[Depends(check_version)], redirect_slashes=False)
+    router = APIRouter(
+        dependencies=[Depends(check_version)], route_class=GuardedRoute, redirect_slashes=False
+    )
 
     @router.post("/messages")
     async def messages() -> Response:

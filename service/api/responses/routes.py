@@ -6,13 +6,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.api.generation import GeneratedResponse, Generation
+from service.api.guarded import GuardedRoute
 from service.api.responses.dialect import Responses
 from service.api.sentences import describe
 from service.errors import NotStored
 
 
 def responses_routes(generation: Generation) -> APIRouter:
-    router = APIRouter(redirect_slashes=False)
+    router = APIRouter(route_class=GuardedRoute, redirect_slashes=False)
 
     @router.post("/responses")
     async def responses() -> Response:

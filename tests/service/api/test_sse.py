@@ -105,13 +105,15 @@ async def test_the_end_is_the_last_thing_that_happens() -> None:
     """Servers say that the client is gone once an answer has ended, which cancels whatever still runs."""
     wire, before = Wire(), asyncio.all_tasks()
     tasks: list[set[asyncio.Task[Any]]] = []
+    commented = asyncio.Event()
 
     async def send(message: Message) -> None:
         tasks.append(asyncio.all_tasks() - before)
+        commented.set()
 
     wire.send = send  # type: ignore[method-assign]
-    async with stream(wire) as events:
-        await events.write(b"data: 1\n\n")
+    async with stream(wire, keepalive=0.001):
+        await commented.wait()
     assert tasks[0] and not tasks[-1]
 
 
