@@ -51,7 +51,7 @@ class Progress:
         if self.stage == "streaming":
             self.metrics.inter_token(now - self.at)
         else:
-            self.metrics.first_token(now - self.at, fetching=self.timings.shares(now).get("fetch", 0.0))
+            self.metrics.first_token(now - self.at, fetching=self.timings.share("fetch", now))
             self.stage = "streaming"
         self.at = now
 

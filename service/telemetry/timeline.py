@@ -102,3 +102,9 @@ class StageTimings:
         for span in self.path(ended):
             shares[span.stage] = shares.get(span.stage, 0.0) + span.end - span.begin
         return shares
+
+    def share(self, stage: str, ended: float) -> float:
+        """Seconds of the critical path in this one stage. The path is not walked where the stage never ran."""
+        if not any(span.stage == stage for strand in self._strands for span in strand):
+            return 0.0
+        return self.shares(ended).get(stage, 0.0)

@@ -91,6 +91,14 @@ def test_the_shares_sum_to_the_total(work: list[tuple[Span, ...]], began: float,
     assert all(share >= 0 for share in shares.values())
 
 
+@given(st.lists(strands(st.integers(0, 30).map(float)), max_size=6), st.integers(0, 40).map(float), STAGES)
+def test_one_share_is_that_of_all_shares(work: list[tuple[Span, ...]], ended: float, stage: str) -> None:
+    timings = StageTimings(0.0)
+    for strand in work:
+        timings.add(*strand)
+    assert timings.share(stage, ended) == timings.shares(ended).get(stage, 0.0)
+
+
 @given(st.lists(strands(st.integers(0, 30).map(float)), max_size=6), st.integers(0, 40).map(float))
 def test_every_instant_is_in_one_stage_that_was_on_its_way(
     work: list[tuple[Span, ...]], ended: float
