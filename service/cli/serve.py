@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from service.app.prepare import Prepared, prepare
 from service.app.server import Admin, DrainingServer, listen, make_server
 from service.app.service import Patchbay
@@ -48,7 +50,7 @@ def serve(given: Mapping[str, Any]) -> int:
         admin = None
         if settings.admin_port is not None:
             admin = sockets.enter_context(listen(settings.host, settings.admin_port, "--admin-port"))
-        return asyncio.run(_serve(prepared, descriptors.connections, listening, admin, say))
+        return uvloop.run(_serve(prepared, descriptors.connections, listening, admin, say))
 
 
 def _printer() -> Say:
