@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.families.towers import TowerLoader
 
 FOLDERS = {
+    "blip-2": "blip2",
     "gemma3": "gemma3",
     "gemma4": "gemma4",
     "glm4v": "glm4v",

@@ -164,6 +164,15 @@ def _blocks(layers: Sequence[nn.Module], callable_layers: Sequence[nn.Module], c
     return compile_layers(callable_layers) if choice.body == "compiled" else nn.Sequential(*callable_layers)
 
 
+@dataclass(frozen=True, slots=True)
+class Neck:
+    """What stands between a tower's hidden states and its projector."""
+
+    blocks: Blocks
+    """[tiles, tokens, hidden] to [tiles, `tokens`, any]"""
+    tokens: int
+
+
 class ViTTower:
     """Trunk and projector of one checkpoint on one device; satisfies `service.families.towers.TileTower`."""
 
@@ -174,21 +183,21 @@ class ViTTower:
         choice: TowerChoice,
         *,
         tile: int,
-        pool: int = 1,
+        neck: Neck | None = None,
         constants: torch.Tensor | None = None,
     ) -> None:
-        """`tile`: side of a tile in pixels. `pool`: how many patches in each direction are averaged in front of the
-        projector. `constants`: [constants, width], see `Tower.constants`."""
+        """`tile`: side of a tile in pixels. `neck`: what makes other hidden states of the trunk's, if anything does.
+        `constants`: [constants, width], see `Tower.constants`."""
         self.width = back.width
         self.choice = choice
         self.constants = torch.empty(0, back.width, dtype=choice.dtype) if constants is None else constants
         self._trunk = trunk
         self._back = back
         self._tile = tile
-        self._pool = pool
+        self._neck = neck
         self._patches = (tile // trunk.front.patch_size) ** 2
-        tokens = (trunk.front.prefix + self._patches - back.skip) // pool**2
-        self.tile_shape = TileShape(tile, tile, back.merge.rows(tokens), back.width, choice.dtype)
+        tokens = trunk.front.prefix + self._patches if neck is None else neck.tokens
+        self.tile_shape = TileShape(tile, tile, back.merge.rows(tokens - back.skip), back.width, choice.dtype)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
@@ -208,8 +217,8 @@ class ViTTower:
     @torch.inference_mode()
     def forward(self, tiles: torch.Tensor, out: torch.Tensor) -> None:
         hidden = self._trunk(tiles, self.choice)  # [tiles, prefix + patches, hidden]
-        if self._pool > 1:
-            hidden = average(hidden, self._pool)
+        if self._neck is not None:
+            hidden = self._neck.blocks(hidden)
         project(hidden, self._back, backend=self.choice.backend, out=out)
 
     def bucket(self, views: Sequence[View]) -> Hashable:

@@ -6,12 +6,13 @@ Each module builds its tower without weights (`build`), or a single layer of it 
 
 from __future__ import annotations
 
-from service.families.backbones import clip, intern_vit, siglip
+from service.families.backbones import clip, eva, intern_vit, siglip
 from service.families.backbones.parts import Backbone, Parts
 
 __all__ = ["BACKBONES", "Backbone", "Parts"]
 
 BACKBONES: dict[str, Backbone] = {
+    "blip_2_vision_model": eva,
     "clip_vision_model": clip,
     "internvl_vision": intern_vit,
     "siglip_vision_model": siglip,

@@ -5,6 +5,7 @@ SigLIP, whose patches are averaged in squares in front of an RMSNorm and one mat
 
 from __future__ import annotations
 
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from service.checkpoint.files import STANDARD, read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.families.backbones import siglip
 from service.families.gemma3.names import own_name
-from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk, read_model_config
+from service.families.tile_tower import (
+    Neck,
+    ViTTower,
+    average,
+    choose_tile_body,
+    load_trunk,
+    read_model_config,
+)
 from service.families.towers import TowerChoice
 
 
@@ -49,7 +57,8 @@ def load(folder: Path, choice: TowerChoice) -> ViTTower:
     back = _back(tensors, config, choice)
     tensors.refuse_rest()
     pool = vision.image_size // vision.patch_size // isqrt(config.mm_tokens_per_image)
-    return ViTTower(trunk, back, choice, tile=vision.image_size, pool=pool)
+    neck = Neck(partial(average, pool=pool), config.mm_tokens_per_image)
+    return ViTTower(trunk, back, choice, tile=vision.image_size, neck=neck)
 
 
 def _back(tensors: TowerTensors, config: Any, choice: TowerChoice) -> FoldedProjector:

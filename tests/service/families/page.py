@@ -18,6 +18,7 @@ from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.loading import choose_tower
 from service.families.registry import FOLDERS
+from tests.service.families.blip2 import hub as blip2
 from tests.service.families.checkpoints import write_files
 from tests.service.families.gemma3 import hub as gemma3
 from tests.service.families.gemma4 import hub as gemma4
@@ -54,6 +55,14 @@ class Example:
 
 
 EXAMPLES = {
+    "blip-2": Example(
+        "Salesforce/blip2-opt-2.7b",
+        blip2.CONFIG,
+        blip2.PROCESSOR,
+        blip2.TOKENIZER,
+        f"9 {GREEDY.replace('none to three images', 'one image')}",
+        blip2.WHOLE,
+    ),
     "gemma3": Example(
         "google/gemma-3-4b-it",
         gemma3.CONFIG,
