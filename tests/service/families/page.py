@@ -60,7 +60,7 @@ EXAMPLES = {
         blip2.CONFIG,
         blip2.PROCESSOR,
         blip2.TOKENIZER,
-        f"9 {GREEDY.replace('none to three images', 'one image')}",
+        f"24 {GREEDY.replace('none to three images', 'one image')} (`make families`; 9 in `make test`)",
         blip2.WHOLE,
     ),
     "gemma3": Example(
@@ -68,7 +68,8 @@ EXAMPLES = {
         gemma3.CONFIG,
         gemma3.PROCESSOR,
         gemma3.TOKENIZER,
-        f"8 {GREEDY}; transformers with causal attention, the only one that vLLM has on a CPU",
+        f"24 {GREEDY} (`make families`; 8 in `make test`); transformers with causal attention, the only one that vLLM "
+        "has on a CPU",
         gemma3.WHOLE,
     ),
     "gemma4": Example(
@@ -109,8 +110,9 @@ EXAMPLES = {
         llava_onevision.CONFIG,
         llava_onevision.PROCESSOR,
         llava_onevision.TOKENIZER,
-        f"8 {GREEDY}; each image as if it were alone, as in vLLM, where transformers' chat template gives several "
-        "images of a conversation one tile each (`detail: low` takes as many soft tokens)",
+        f"24 {GREEDY} (`make families`; 8 in `make test`); each image as if it were alone, as in vLLM, where "
+        "transformers' chat template gives several images of a conversation one tile each (`detail: low` takes as many "
+        "soft tokens)",
         llava_onevision.WHOLE,
     ),
     "llava+pixtral": Example(
@@ -168,7 +170,7 @@ EXAMPLES = {
         idefics3.IDEFICS3_CONFIG,
         idefics3.IDEFICS3_PROCESSOR,
         idefics3.TOKENIZER,
-        f"8 {GREEDY}",
+        f"24 {GREEDY} (`make families`; 8 in `make test`)",
         idefics3.IDEFICS3_WHOLE,
     ),
 }
