@@ -47,7 +47,10 @@ def main() -> int:
         "--seed", type=int, default=random.SystemRandom().getrandbits(32), help="default: a new one"
     )
     parser.add_argument(
-        "--warm-up", type=int, default=1500, help="requests before memory is read (default %(default)s)"
+        "--warm-up",
+        type=int,
+        default=5000,
+        help="requests before memory is read, which fill the engine's caches (default %(default)s)",
     )
     parser.add_argument("--failures", type=Path, help="gets each unplanned outcome, one JSON object a line")
     parser.add_argument(
