@@ -44,7 +44,7 @@ def test_the_schema_would_find_it(field: str, value: str) -> None:
 
 def test_the_embedded_model_is_served_without_a_profile() -> None:
     always = {name for name, service in SERVICES.items() if "profiles" not in service}
-    assert always == {"patchbay", "prometheus", "grafana"}
+    assert always == {"patchbay", "prometheus", "alertmanager", "grafana"}
     assert SERVICES["patchbay-gpu"]["profiles"] == ["gpu"]
     assert SERVICES["gateway"]["profiles"] == SERVICES["engine"]["profiles"] == ["external-engine"]
 
@@ -61,7 +61,7 @@ def test_every_service_is_closed_in(name: str) -> None:
 
 def test_only_this_machine_reaches_a_port() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(published) == 5
+    assert len(published) == 6
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in published)
     assert len({port.split(":")[1] for port in published}) == len(published)
 
@@ -158,6 +158,20 @@ def test_prometheus_finds_every_patchbay_on_its_admin_port() -> None:
     assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
     mounts = dict(volume.split(":")[:2] for volume in SERVICES["prometheus"]["volumes"])
     assert PROMETHEUS["rule_files"] == [f"{mounts['./helm/patchbay/files/rules']}/*.yaml"]
+
+
+def test_alerts_reach_the_alertmanager_and_a_receiver_that_it_has() -> None:
+    service = SERVICES["alertmanager"]
+    (manager,) = PROMETHEUS["alerting"]["alertmanagers"]
+    (where,) = manager["static_configs"][0]["targets"]
+    name, _, port = where.partition(":")
+    assert SERVICES[name] is service and service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert set(service["networks"]) & set(SERVICES["prometheus"]["networks"])
+    mounts = dict(volume.split(":")[:2] for volume in service["volumes"])
+    (given,) = [word for word in service["command"] if word.startswith("--config.file=")]
+    assert given == f"--config.file={mounts['./deploy/alertmanager']}/alertmanager.yml"
+    settings = yaml.safe_load((ROOT / "deploy" / "alertmanager" / "alertmanager.yml").read_text())
+    assert settings["route"]["receiver"] in {receiver["name"] for receiver in settings["receivers"]}
 
 
 def test_grafana_finds_prometheus_and_the_dashboards() -> None:
