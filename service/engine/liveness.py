@@ -65,7 +65,14 @@ class Liveness:
         self.stalls = 0
         """How often the engine stopped making progress."""
         self._engine = engine
-        self._payload = {"model": model, "prompt": [1], "max_tokens": 1, "temperature": 0, "ignore_eos": True}
+        # two tokens: on a CPU, vLLM 0.32 dies of a prompt of one in models with gated-delta layers
+        self._payload = {
+            "model": model,
+            "prompt": [1, 1],
+            "max_tokens": 1,
+            "temperature": 0,
+            "ignore_eos": True,
+        }
         if by_priority:
             self._payload["priority"] = FIRST
         self._every = stall_timeout / 3

@@ -75,7 +75,7 @@ async def test_an_engine_that_answers_probes_is_healthy_and_probed_every_few_sec
     assert len(engine.probes) == 60 // 4
     assert engine.probes[0] == {
         "model": "m",
-        "prompt": [1],
+        "prompt": [1, 1],
         "max_tokens": 1,
         "temperature": 0,
         "ignore_eos": True,
