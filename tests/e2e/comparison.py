@@ -22,7 +22,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from benchmarks import processes
 from benchmarks.processes import free_port
 from service.app.prepare import prepare
+from service.domain import Detail
 from service.engine.launcher import launch
+from service.families import load_geometry
 from service.settings import load
 from tests.e2e.server import Server, chat_body, environment, serving
 
@@ -232,6 +234,35 @@ def by_both_ways(
 
 def all_same(replies: Sequence[dict[str, Any]], expected: Sequence[Told]) -> bool:
     return all(told(ours).same(theirs) for ours, theirs in zip(replies, expected, strict=True))
+
+
+def answers_agree(
+    servers: tuple[Server, Server], checkpoint: Path, cases: Sequence[Case], token: int
+) -> None:
+    """By handle, by the engine's own tower and by transformers; `token` is the one that stands for a soft token."""
+    expected = by_transformers(checkpoint, cases)
+    by_handle, by_engine = by_both_ways(servers, cases)
+    assert all_same(by_handle, expected)
+    assert all_same(by_engine, expected)
+    for ours, passed, images in zip(by_handle, by_engine, cases, strict=True):
+        assert ours["usage"] == passed["usage"]
+        if images:
+            found = ours["prompt_token_ids"].count(token)
+            assert ours["usage"]["prompt_tokens_details"]["image_tokens"] == found
+
+
+def low_looks_at_less(servers: tuple[Server, Server], checkpoint: Path, size: tuple[int, int]) -> None:
+    """Of a picture of `size`, and by handle at the same as in the engine's own tower."""
+    image = Image.effect_noise(size, 99).convert("RGB")
+    geometry = load_geometry(checkpoint)
+    expected = geometry.plan(*size, Detail.LOW)
+    assert expected.tokens < geometry.plan(*size, Detail.HIGH).tokens
+    by_handle, by_engine = (
+        ask(server, body([image], "low", level=level)).json() for level, server in enumerate(servers)
+    )
+    assert told(by_handle).same(told(by_engine))
+    details = by_handle["usage"]["prompt_tokens_details"]
+    assert (details["image_detail"], details["image_tokens"]) == (["low"], expected.tokens)
 
 
 def placeholders_stay_text(

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.adapters import RANK, write_adapter
+from tests.e2e.comparison import both_ways
 from tests.e2e.server import Server, serving
 
 ADAPTER = "patchbay-demo-adapted"
@@ -17,3 +19,10 @@ def patchbay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert RANK <= 8
     with serving(folder / "log", "--allow-private-urls", "--", *flags) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def servers(checkpoint: Path) -> Iterator[tuple[Server, Server]]:
+    """A Patchbay that encodes images and one that passes them on, on the checkpoint that a family's tests have made."""
+    with both_ways(checkpoint.parent, checkpoint) as servers:
+        yield servers

@@ -5,7 +5,6 @@ vLLM attends causally within images on a CPU, so transformers is told to do so t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from tests.e2e.comparison import (
     all_same,
     ask,
     body,
-    both_ways,
     by_both_ways,
     by_transformers,
     draw_cases,
@@ -39,12 +37,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_checkpoint(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def servers(checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    with both_ways(checkpoint.parent, checkpoint) as servers:
-        yield servers
 
 
 def test_answers_are_transformers_and_those_of_the_engines_own_tower(

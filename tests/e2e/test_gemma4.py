@@ -5,25 +5,11 @@ The checkpoint attends causally, as vLLM does on a CPU whatever is asked; its la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from service.domain import Detail
-from service.families import load_geometry
-from tests.e2e.comparison import (
-    all_same,
-    ask,
-    body,
-    both_ways,
-    by_both_ways,
-    by_transformers,
-    draw_cases,
-    placeholders_stay_text,
-    told,
-)
+from tests.e2e.comparison import answers_agree, draw_cases, low_looks_at_less, placeholders_stay_text
 from tests.e2e.server import Server
 from tests.service.tiny_gemma4 import TOKENS, write_checkpoint
 
@@ -40,36 +26,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def servers(checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    with both_ways(checkpoint.parent, checkpoint) as servers:
-        yield servers
-
-
 def test_answers_are_transformers_and_those_of_the_engines_own_tower(
     servers: tuple[Server, Server], checkpoint: Path
 ) -> None:
-    expected = by_transformers(checkpoint, CASES)
-    by_handle, by_engine = by_both_ways(servers, CASES)
-    assert all_same(by_handle, expected)
-    assert all_same(by_engine, expected)
-    for ours, passed, images in zip(by_handle, by_engine, CASES, strict=True):
-        assert ours["usage"] == passed["usage"]
-        if images:
-            found = ours["prompt_token_ids"].count(TOKENS["<|image|>"])
-            assert ours["usage"]["prompt_tokens_details"]["image_tokens"] == found
+    answers_agree(servers, checkpoint, CASES, TOKENS["<|image|>"])
 
 
 def test_low_is_the_smallest_budget_either_way(servers: tuple[Server, Server], checkpoint: Path) -> None:
-    image = Image.effect_noise((700, 400), 99).convert("RGB")
-    expected = load_geometry(checkpoint).plan(700, 400, Detail.LOW)
-    assert expected.tokens < load_geometry(checkpoint).plan(700, 400, Detail.HIGH).tokens
-    by_handle, by_engine = (
-        ask(server, body([image], "low", level=level)).json() for level, server in enumerate(servers)
-    )
-    assert told(by_handle).same(told(by_engine))
-    details = by_handle["usage"]["prompt_tokens_details"]
-    assert (details["image_detail"], details["image_tokens"]) == (["low"], expected.tokens)
+    low_looks_at_less(servers, checkpoint, (700, 400))
 
 
 def test_a_user_who_writes_the_tokens_of_images_takes_no_images_place(servers: tuple[Server, Server]) -> None:

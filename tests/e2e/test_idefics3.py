@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from tests.e2e.comparison import (
     all_same,
     ask,
     body,
-    both_ways,
     by_both_ways,
     by_transformers,
     draw_cases,
@@ -33,12 +31,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_checkpoint(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def servers(checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    with both_ways(checkpoint.parent, checkpoint) as servers:
-        yield servers
 
 
 def test_answers_are_transformers_and_those_of_the_engines_own_tower(

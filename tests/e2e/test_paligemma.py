@@ -5,7 +5,6 @@ vLLM attends causally on a CPU, so transformers is told to do so too. The engine
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.e2e.comparison import (
     all_same,
     ask,
     body,
-    both_ways,
     by_both_ways,
     by_transformers,
     draw_cases,
@@ -40,12 +38,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_checkpoint(folder, second=True)
     return folder
-
-
-@pytest.fixture(scope="module")
-def servers(checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    with both_ways(checkpoint.parent, checkpoint) as servers:
-        yield servers
 
 
 def inputs(processor: Any, images: Case) -> Any:

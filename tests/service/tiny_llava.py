@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPImageProcessor,
     LlavaConfig,
@@ -23,14 +21,13 @@ from transformers import (
     LlavaNextImageProcessor,
 )
 
-from tests.service.tiny_qwen_vl import FIRST_SPECIAL, WORDS
+from tests.service.tiny import LENGTH, MEAN, STD, name_as_the_hub_does, randomise, token_ids, write_tokenizer
+from tests.service.tiny_qwen_vl import FIRST_SPECIAL
 
 TILE, PATCH = 56, 14
 GRID = TILE // PATCH
-MEAN = [0.48, 0.46, 0.41]
-STD = [0.27, 0.26, 0.28]
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-TOKENS = {text: FIRST_SPECIAL + number for number, text in enumerate(SPECIAL)}
+TOKENS = token_ids(SPECIAL)
 PINPOINTS = [[56, 112], [112, 56], [112, 112], [168, 56], [56, 168]]
 """(height, width)"""
 VISION = {
@@ -48,7 +45,7 @@ TEXT = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
-    "max_position_embeddings": 4096,
+    "max_position_embeddings": LENGTH,
     "vocab_size": FIRST_SPECIAL + len(SPECIAL),
     "bos_token_id": TOKENS["<s>"],
     "eos_token_id": TOKENS["</s>"],
@@ -76,7 +73,6 @@ def write_checkpoint(
     **config: Any,
 ) -> Model:
     """Saves a LLaVA-NeXT (`anyres`) or a LLaVA-1.5 with its tokenizer, and returns it."""
-    torch.manual_seed(7)
     given = {
         "vision_config": {"model_type": "clip_vision_model", **VISION, **(vision or {})},
         "text_config": json.loads(json.dumps(TEXT)),
@@ -90,29 +86,22 @@ def write_checkpoint(
         if anyres
         else LlavaForConditionalGeneration(LlavaConfig(**given))
     ).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            scale = 0.1 if parameter.ndim == 4 else 0.2  # each patch is a sum over 588 bytes
-            # norms about one, else the layers between them would hardly count
-            centre = 1.0 if "norm" in name or "layrnorm" in name else 0.0
-            parameter.copy_(torch.randn_like(parameter) * scale + centre)
+    randomise(model)
     model.save_pretrained(folder)
-    _name_as_the_hub_does(folder / "model.safetensors")
+    name_as_the_hub_does(folder / "model.safetensors")
     _write_processor(folder, anyres, given["vision_config"], processor or {}, config)
-    _write_tokenizer(folder)
+    write_tokenizer(
+        folder,
+        SPECIAL,
+        TEMPLATE,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens={"image_token": "<image>"},
+        image_token="<image>",
+    )
     return model
-
-
-def _name_as_the_hub_does(file: Path) -> None:
-    """transformers 5 leaves `vision_model` out of the tower's names."""
-    tensors = load_file(file)
-    named = {
-        name.replace("vision_tower.", "vision_tower.vision_model.", 1)
-        if name.startswith("vision_tower.") and ".vision_model." not in name
-        else name: tensor
-        for name, tensor in tensors.items()
-    }
-    save_file(named, file, {"format": "pt"})
 
 
 def _write_processor(
@@ -140,36 +129,6 @@ def _write_processor(
         "image_token": "<image>",
     }
     (folder / "processor_config.json").write_text(json.dumps(whole))
-
-
-def _write_tokenizer(folder: Path) -> None:
-    """The embedded model's words and LLaVA's special tokens."""
-    words = json.loads(WORDS.read_text(encoding="utf-8"))
-    looks = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    words["added_tokens"] = [{"id": number, "content": text, **looks} for text, number in TOKENS.items()]
-    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "pad_token": "<pad>",
-        "unk_token": "<unk>",
-        "extra_special_tokens": {"image_token": "<image>"},
-        "image_token": "<image>",
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": TEXT["max_position_embeddings"],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-
-
-def pictures(sizes: Sequence[tuple[int, int]], *, seed: int = 0) -> list[Image.Image]:
-    """Noise, so that no two pixels or patches are alike."""
-    generator = np.random.default_rng(seed)
-    return [
-        Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        for width, height in sizes
-    ]
 
 
 @torch.inference_mode()

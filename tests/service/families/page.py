@@ -35,10 +35,13 @@ from tests.service.families.qwen3_vl import hub as qwen3_vl
 
 SIZES = ((640, 480), (1920, 1080))
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
-GREEDY = (
+TOLD = (
     "greedy requests of none to three images, on a tiny random checkpoint in float32: prompt, every token and log "
-    "probabilities within 2e-3 of transformers' `generate` and of the engine's own tower"
+    "probabilities within 2e-3 of transformers' `generate`"
 )
+GREEDY = f"{TOLD} and of the engine's own tower"
+AT_LENGTH = f"24 {TOLD} (`make families`)"
+OF_EIGHT = f"{AT_LENGTH}; 8 also of the engine's own tower (`make test`)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ EXAMPLES = {
         blip2.CONFIG,
         blip2.PROCESSOR,
         blip2.TOKENIZER,
-        f"24 {GREEDY.replace('none to three images', 'one image')} (`make families`; 9 in `make test`)",
+        OF_EIGHT.replace("none to three images", "one image").replace("8 also", "9 also"),
         blip2.WHOLE,
     ),
     "gemma3": Example(
@@ -68,8 +71,7 @@ EXAMPLES = {
         gemma3.CONFIG,
         gemma3.PROCESSOR,
         gemma3.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`); transformers with causal attention, the only one that vLLM "
-        "has on a CPU",
+        f"{OF_EIGHT}; transformers with causal attention, the only one that vLLM has on a CPU",
         gemma3.WHOLE,
     ),
     "gemma4": Example(
@@ -77,7 +79,7 @@ EXAMPLES = {
         gemma4.CONFIG,
         {},
         gemma4.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`); with causal attention, the only one that vLLM has on a CPU, "
+        f"{OF_EIGHT}; with causal attention, the only one that vLLM has on a CPU, "
         "and with embeddings for each layer, as in E2B",
         gemma4.PROCESSOR,
     ),
@@ -86,7 +88,7 @@ EXAMPLES = {
         glm4v.CONFIG,
         glm4v.PROCESSOR,
         glm4v.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+        OF_EIGHT,
     ),
     "internvl": Example(
         "OpenGVLab/InternVL3-1B-hf",
@@ -110,7 +112,7 @@ EXAMPLES = {
         llava_onevision.CONFIG,
         llava_onevision.PROCESSOR,
         llava_onevision.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`); each image as if it were alone, as in vLLM, where "
+        f"{OF_EIGHT}; each image as if it were alone, as in vLLM, where "
         "transformers' chat template gives several images of a conversation one tile each (`detail: low` takes as many "
         "soft tokens)",
         llava_onevision.WHOLE,
@@ -120,7 +122,7 @@ EXAMPLES = {
         pixtral.LLAVA_CONFIG,
         pixtral.LLAVA_PROCESSOR,
         pixtral.TOKENIZER,
-        f"24 {GREEDY} (`make families`)",
+        AT_LENGTH,
         pixtral.LLAVA_WHOLE,
     ),
     "mistral3": Example(
@@ -128,7 +130,7 @@ EXAMPLES = {
         pixtral.CONFIG,
         pixtral.PROCESSOR,
         pixtral.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+        OF_EIGHT,
         pixtral.WHOLE,
     ),
     "paligemma": Example(
@@ -145,7 +147,7 @@ EXAMPLES = {
         qwen2_vl.CONFIG,
         qwen_vl.PROCESSOR,
         qwen_vl.TOKENIZER,
-        "tower alone; geometry, layout and hand-over are those of `qwen2_5_vl`, whose answers are compared",
+        AT_LENGTH,
     ),
     "qwen2_5_vl": Example(
         "Qwen/Qwen2.5-VL-7B-Instruct", qwen_vl.CONFIG, qwen_vl.PROCESSOR, qwen_vl.TOKENIZER, f"24 {GREEDY}"
@@ -155,7 +157,7 @@ EXAMPLES = {
         qwen3_vl.CONFIG,
         qwen3_vl.PROCESSOR,
         qwen3_vl.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+        OF_EIGHT,
     ),
     "smolvlm": Example(
         "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
@@ -170,7 +172,7 @@ EXAMPLES = {
         idefics3.IDEFICS3_CONFIG,
         idefics3.IDEFICS3_PROCESSOR,
         idefics3.TOKENIZER,
-        f"24 {GREEDY} (`make families`; 8 in `make test`)",
+        OF_EIGHT,
         idefics3.IDEFICS3_WHOLE,
     ),
 }

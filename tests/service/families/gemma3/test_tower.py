@@ -14,7 +14,7 @@ from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.families.llava.test_tower import encoded, worst
+from tests.service.families.rows import encoded, worst
 from tests.service.tiny import pictures
 from tests.service.tiny_gemma3 import soft_tokens, write_checkpoint
 

@@ -11,7 +11,7 @@ import torch
 from service.errors import ConfigurationError
 from service.families import load_checkpoint
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.families.llava.test_tower import encoded, worst
+from tests.service.families.rows import encoded, worst
 from tests.service.tiny import pictures
 from tests.service.tiny_idefics3 import soft_tokens, write_checkpoint
 

@@ -15,12 +15,8 @@ from service.errors import ConfigurationError
 from service.families.loading import choose_tower
 from service.families.towers import Tower, TowerChoice
 from tests.service.families.checkpoints import edit_tensors, tower_of
+from tests.service.families.rows import error
 from tests.service.tiny_internvl import SIDE, random_tiles, soft_tokens, tiled, write_checkpoint
-
-
-def error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((got.float() - expected.float()).norm() / expected.float().norm())
-
 
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
 

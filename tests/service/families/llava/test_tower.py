@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from kernels.backend import product_dtype
-from service.decode.tiling import cut
-from service.domain import Detail
 from service.errors import ConfigurationError
-from service.families import load_checkpoint, load_geometry
-from service.families.towers import TiledImage, Tower
+from service.families import load_checkpoint
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.tiny_llava import pictures, soft_tokens, write_checkpoint
+from tests.service.families.rows import encoded, worst
+from tests.service.tiny import pictures
+from tests.service.tiny_llava import soft_tokens, write_checkpoint
 
 SIZES = ((56, 56), (97, 61), (640, 480), (33, 300), (300, 33), (1, 1))
 SIGLIP = {"model_type": "siglip_vision_model", "vision_use_head": False}
-
-
-def encoded(folder: Path, tower: Tower, images: Sequence[Image.Image]) -> list[torch.Tensor]:
-    geometry = load_geometry(folder)
-    plans = [geometry.plan(*image.size, Detail.HIGH) for image in images]
-    return tower.encode(
-        [
-            TiledImage(plan.views, cut(torch.from_numpy(np.array(image)), plan.views), plan.tower_rows)
-            for image, plan in zip(images, plans, strict=True)
-        ]
-    )
-
-
-def worst(rows: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    assert [one.shape for one in rows] == [one.shape for one in expected]
-    return max(
-        float((one.float() - other).norm() / other.norm()) for one, other in zip(rows, expected, strict=True)
-    )
 
 
 @pytest.mark.parametrize("body", ["fused", "transformers"])

@@ -15,8 +15,10 @@ from service.errors import ConfigurationError
 from service.families import load_geometry
 from service.families.towers import Tower
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.families.llava.test_tower import SIGLIP, encoded, worst
-from tests.service.tiny_llava import pictures, soft_tokens, write_checkpoint
+from tests.service.families.llava.test_tower import SIGLIP
+from tests.service.families.rows import encoded, worst
+from tests.service.tiny import pictures
+from tests.service.tiny_llava import soft_tokens, write_checkpoint
 
 SIZES = (
     (56, 56),

@@ -11,8 +11,8 @@ from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.families.llava.test_tower import worst
 from tests.service.families.llava_next.test_tower import tokens
+from tests.service.families.rows import worst
 from tests.service.tiny import pictures
 from tests.service.tiny_llava_onevision import soft_tokens, write_checkpoint
 

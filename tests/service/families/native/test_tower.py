@@ -15,7 +15,8 @@ from service.errors import ConfigurationError
 from service.families.loading import choose_tower
 from service.families.towers import TiledImage, TileTower, TowerChoice
 from tests.service.families.checkpoints import edit_tensors
-from tests.service.families.native.towers import TINY, Tiny, error, load, worst
+from tests.service.families.native.towers import TINY, Tiny, load
+from tests.service.families.rows import error, worst
 
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
 EACH = pytest.mark.parametrize("tiny", TINY.values(), ids=TINY.keys())

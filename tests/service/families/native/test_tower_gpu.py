@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.service.families.checkpoints import tower_of
-from tests.service.families.native.towers import TINY, Tiny, worst
+from tests.service.families.native.towers import TINY, Tiny
+from tests.service.families.rows import worst
 
 pytestmark = [
     pytest.mark.gpu,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,15 +60,6 @@ TINY = {
     "qwen3_vl": Tiny(tiny_qwen3_vl.write_checkpoint, norm="norm", patch=16),
     "qwen3_vl_moe": Tiny(partial(tiny_qwen3_vl.write_checkpoint, experts=True), norm="norm", patch=16),
 }
-
-
-def error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((got.float() - expected.float()).norm() / expected.float().norm())
-
-
-def worst(rows: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    assert [one.shape for one in rows] == [one.shape for one in expected]
-    return max(map(error, rows, expected))
 
 
 def load(folder: Path, dtype: str = "float32", backend: str = "auto", body: str = "auto") -> Tower:

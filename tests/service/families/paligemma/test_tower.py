@@ -16,7 +16,7 @@ from service.errors import ConfigurationError
 from service.families import Geometry, load_checkpoint, load_geometry
 from tests.service.families.checkpoints import edit_tensors, tower_of
 from tests.service.families.llava.test_geometry import sizes
-from tests.service.families.llava.test_tower import encoded, worst
+from tests.service.families.rows import encoded, worst
 from tests.service.tiny import pictures
 from tests.service.tiny_paligemma import soft_tokens, write_checkpoint
 

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from kernels.backend import product_dtype
-from service.decode.tiling import cut
-from service.domain import Detail
 from service.errors import ConfigurationError
-from service.families import load_checkpoint, load_geometry
+from service.families import load_checkpoint
 from service.families.loading import choose_tower
-from service.families.towers import TiledImage, TileTower
+from service.families.towers import TileTower
 from tests.service.families.checkpoints import edit_tensors, tower_of
-from tests.service.tiny_llava import pictures
+from tests.service.families.rows import error, tiled, worst
+from tests.service.tiny import pictures
 from tests.service.tiny_pixtral import soft_tokens, write_checkpoint
 
 SIZES = ((56, 56), (112, 28), (97, 61), (640, 480), (33, 300), (200, 1), (1, 1))
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
-
-
-def tiled(folder: Path, images: Sequence[Image.Image]) -> list[TiledImage]:
-    geometry = load_geometry(folder)
-    plans = [geometry.plan(*image.size, Detail.HIGH) for image in images]
-    return [
-        TiledImage(plan.views, cut(torch.from_numpy(np.array(image)), plan.views), plan.tower_rows)
-        for image, plan in zip(images, plans, strict=True)
-    ]
-
-
-def error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((got.float() - expected.float()).norm() / expected.float().norm())
-
-
-def worst(rows: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    assert [one.shape for one in rows] == [one.shape for one in expected]
-    return max(map(error, rows, expected))
 
 
 def edit(folder: Path, part: str, **fields: Any) -> None:

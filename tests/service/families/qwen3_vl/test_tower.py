@@ -11,7 +11,8 @@ import torch
 
 from service.errors import ConfigurationError
 from tests.service.families.checkpoints import edit_tensors
-from tests.service.families.native.towers import TINY, load, worst
+from tests.service.families.native.towers import TINY, load
+from tests.service.families.rows import worst
 
 TINY_QWEN = TINY["qwen3_vl"]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.errors import ConfigurationError
-from tests.service.families.native.towers import TINY, load, worst
+from tests.service.families.native.towers import TINY, load
+from tests.service.families.rows import worst
 
 TINY_QWEN = TINY["qwen_vl"]
 

@@ -1,0 +1,114 @@
+"""Families at length, on engines that encode nothing: two dozen requests, eight clients at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e import test_blip2, test_gemma3
+from tests.e2e.comparison import Told, body, by_transformers, draw_cases, gather, one_by_one, told
+from tests.e2e.server import Server, serving
+from tests.service import (
+    tiny_blip2,
+    tiny_gemma3,
+    tiny_gemma4,
+    tiny_glm4v,
+    tiny_idefics3,
+    tiny_llava_onevision,
+    tiny_pixtral,
+    tiny_qwen2_vl,
+    tiny_qwen3_vl,
+)
+
+pytestmark = pytest.mark.families
+
+REQUESTS = 24
+CLIENTS, EACH = 8, 100
+NEAR_TIE = 0.02
+"""Two tokens whose log probabilities are no further apart may change places with the order of a sum."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    write: Callable[[Path], object]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """How transformers is asked, see `by_transformers`."""
+    images: tuple[int, int] = (0, 3)
+    """The fewest and the most of a request."""
+
+    def cases(self, requests: int, seed: int, longest: int = 700) -> list[list[Image.Image]]:
+        fewest, most = self.images
+        drawn = (images[:most] for images in draw_cases(2 * requests, seed, longest))
+        return [images for images in drawn if len(images) >= fewest][:requests]
+
+
+def _qwen(tiny: Any) -> Candidate:
+    return Candidate(partial(tiny.write_checkpoint, tokenizer=True, max_pixels=600 * tiny.CELL**2))
+
+
+CANDIDATES = {
+    "blip-2": Candidate(tiny_blip2.write_checkpoint, {"prepare": test_blip2.inputs}, (1, 1)),
+    "gemma3": Candidate(tiny_gemma3.write_checkpoint, {"without": test_gemma3.CAUSAL}),
+    "gemma4": Candidate(tiny_gemma4.write_checkpoint),
+    "glm4v": Candidate(partial(tiny_glm4v.write_checkpoint, max_pixels=600 * tiny_glm4v.CELL**2)),
+    "idefics3": Candidate(tiny_idefics3.write_checkpoint),
+    "llava_onevision": Candidate(tiny_llava_onevision.write_checkpoint, {"prepare": one_by_one}),
+    "mistral3": Candidate(partial(tiny_pixtral.write_checkpoint, edge=616)),
+    "pixtral": Candidate(partial(tiny_pixtral.write_checkpoint, merges=False, edge=320)),
+    "qwen2_vl": _qwen(tiny_qwen2_vl),
+    "qwen3_vl": _qwen(tiny_qwen3_vl),
+}
+
+
+@pytest.fixture(scope="module", params=CANDIDATES)
+def candidate(request: pytest.FixtureRequest) -> Candidate:
+    return CANDIDATES[request.param]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("family") / "tiny"
+    folder.mkdir()
+    candidate.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint: Path) -> Iterator[Server]:
+    with serving(checkpoint.parent / "log", str(checkpoint), "--images", "handles") as server:
+        yield server
+
+
+def near_ties(ours: Sequence[Told], theirs: Sequence[Told]) -> list[float]:
+    """How far apart the log probabilities are where answers part; those that differ otherwise are errors."""
+    pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if not one.same(other)]
+    gaps = [one.parting(other) for one, other in pairs]
+    print(f"{len(ours) - len(gaps)} of {len(ours)} answers are equal; the others part at gaps of {gaps}")
+    assert max(gaps, default=0.0) < NEAR_TIE
+    return gaps
+
+
+def test_two_dozen_answers_are_transformers(server: Server, candidate: Candidate, checkpoint: Path) -> None:
+    cases = candidate.cases(REQUESTS, seed=11)
+    answers = [told(answer) for answer in gather(server, [body(images) for images in cases], 6)]
+    assert len(near_ties(answers, by_transformers(checkpoint, cases, **candidate.asked))) <= 2
+
+
+def test_eight_clients_are_answered_as_if_each_were_alone(server: Server, candidate: Candidate) -> None:
+    rng = np.random.default_rng(5)
+    details = ("low", "high", "auto")
+    bodies = [body(images, details[rng.integers(3)]) for images in candidate.cases(40, seed=8, longest=900)]
+    alone = [told(answer) for answer in gather(server, bodies, 1)]
+    order = [int(number) for number in rng.integers(0, len(bodies), CLIENTS * EACH)]
+    together = [told(answer) for answer in gather(server, [bodies[number] for number in order], CLIENTS)]
+    assert len(near_ties(together, [alone[number] for number in order])) <= len(order) // 20
+    assert server.metric("patchbay_engine_restarts_total") == 0
+    assert server.metric("patchbay_inflight") == 0
+    assert server.metric("patchbay_visual_tokens_reserved") == 0
