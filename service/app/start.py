@@ -13,7 +13,7 @@ from service.app.selfcheck import self_check
 from service.arena import ArenaStore, remove_orphans
 from service.engine.client import VLLMClient
 from service.engine.external import ExternalEngine
-from service.engine.supervisor import EngineSupervisor
+from service.engine.supervisor import End, EndReason, EngineSupervisor
 from service.errors import ConfigurationError, EngineUnavailable
 from service.pipeline.admission import Admission
 from service.pipeline.chat import Pipeline
@@ -98,23 +98,48 @@ class Start:
             await life.wait_ready(self._prepared.settings.engine_start_timeout)
 
     async def _checked(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline, once it has answered. An engine that hung is restarted and asked once more: one that exits
+        does so again, and its reason is told, but a hang is more often the machine's."""
         facts = self._prepared.geometry.facts
         self._say(f"the engine is up; testing with one {'image' if facts.counted else 'question'}")
         try:
-            await self_check(
-                pipeline,
-                self._prepared.geometry,
-                self._prepared.served_name,
-                max_pixels=self._prepared.settings.max_image_pixels,
-                max_patches=self._prepared.plan.warm_up_patches,
-            )
+            await self._ask(pipeline)
         except EngineUnavailable:
-            if isinstance(life := self.life, EngineSupervisor) and (end := await life.last_end(END_SECONDS)):
-                hint = NO_OPERATION if MISSING in end else ""
-                raise ConfigurationError(
-                    f"the engine was ready, and at the first request {end}{hint}"
-                ) from None
-            raise
+            end = await self._end_of_engine()
+            if end is None:
+                raise
+            if end.reason is not EndReason.UNHEALTHY:
+                raise lost(end) from None
+            self._say("the engine hung at the first request; once more with a new one")
+            await self._ask_again(pipeline)
         if isinstance(self.life, EngineSupervisor):
             self.life.show_tracebacks()
         return pipeline
+
+    async def _ask_again(self, pipeline: Pipeline) -> None:
+        assert self.life is not None
+        await self.life.wait_ready(self._prepared.settings.engine_start_timeout)
+        try:
+            await self._ask(pipeline)
+        except EngineUnavailable:
+            if end := await self._end_of_engine():
+                raise lost(end) from None
+            raise
+
+    async def _ask(self, pipeline: Pipeline) -> None:
+        await self_check(
+            pipeline,
+            self._prepared.geometry,
+            self._prepared.served_name,
+            max_pixels=self._prepared.settings.max_image_pixels,
+            max_patches=self._prepared.plan.warm_up_patches,
+        )
+
+    async def _end_of_engine(self) -> End | None:
+        return await self.life.last_end(END_SECONDS) if isinstance(self.life, EngineSupervisor) else None
+
+
+def lost(end: End) -> ConfigurationError:
+    """An engine that ended at the first request: why, with a hint where there is one."""
+    hint = NO_OPERATION if MISSING in end.lines else ""
+    return ConfigurationError(f"the engine was ready, and at the first request {end}{hint}")

@@ -72,6 +72,22 @@ class Ended(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run of the engine ended."""
+
+    reason: EndReason
+    how: str
+    """Continues "the engine …"."""
+    lines: str = ""
+    """Its last log lines."""
+    ready_seconds: float = 0.0
+    """For how long it had been ready."""
+
+    def __str__(self) -> str:
+        return f"{self.how}. Its last log lines:\n{self.lines}"
+
+
 class EngineSupervisor:
     """Implements `domain.EngineLife`. `on_state` is called with each new state, in the event loop."""
 
@@ -107,7 +123,7 @@ class EngineSupervisor:
         self._child: Child | None = None
         self._tracebacks = False
         self._ended = asyncio.Event()
-        self._last_end = ""
+        self._last_end: End | None = None
 
     def start(self) -> None:
         """Starts the engine and keeps it alive in the background; returns at once."""
@@ -142,11 +158,8 @@ class EngineSupervisor:
         if self._child is not None:
             self._child.tracebacks = True
 
-    async def last_end(self, timeout: float) -> str | None:
-        """How the last run that ended did, and its last log lines; continues "the engine …".
-
-        None when none has ended after `timeout` seconds.
-        """
+    async def last_end(self, timeout: float) -> End | None:
+        """How the last run to have been ready ended; None when it has not, after `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._ended.wait()
@@ -190,19 +203,20 @@ class EngineSupervisor:
     async def _keep_alive(self) -> None:
         failures = 0
         while True:
-            how, lines, ready_seconds = await self._one_run()
-            self._last_end = f"{how}. Its last log lines:\n{lines}"
+            end = self._last_end = await self._one_run()
             self._ended.set()
-            failures = 1 if ready_seconds >= self._pace.stable else failures + 1
+            failures = 1 if end.ready_seconds >= self._pace.stable else failures + 1
             if not self._was_ready and failures >= self._pace.start_attempts:
                 self._enter(EngineState.FAILED)
                 raise ConfigurationError(
-                    f"the engine {how} and has never been ready. Its last log lines:\n{lines}"
+                    f"the engine {end.how} and has never been ready. Its last log lines:\n{end.lines}"
                 )
             backoff = self._backoff(failures)
             self._start_at = self._clock() + backoff
             self._enter(EngineState.DOWN)
-            log.error("the engine %s; restarting it in %g s. Its last log lines:\n%s", how, backoff, lines)
+            log.error(
+                "the engine %s; restarting it in %g s. Its last log lines:\n%s", end.how, backoff, end.lines
+            )
             await self._sleep(backoff)
             self.restarts += 1
 
@@ -212,37 +226,38 @@ class EngineSupervisor:
         # the exponent is limited too: 2.0 ** 1100 overflows
         return min(self._pace.most_backoff, self._pace.first_backoff * 2.0 ** min(failures - 2, 60))
 
-    async def _one_run(self) -> tuple[str, str, float]:
-        """From start to end: how it ended, its last log lines, and for how many seconds it had been ready."""
+    async def _one_run(self) -> End:
+        """From start to end."""
         self._start_at = self._clock()
         self._enter(EngineState.STARTING)
         try:
             child = await Child.start(self._launch, self._pace.grace)
         except OSError as error:
             self.ends[EndReason.NOT_STARTED] += 1
-            return f"could not be started ({error})", "", 0.0
+            return End(EndReason.NOT_STARTED, f"could not be started ({error})")
         self.session, self._child = child.session, child
         child.tracebacks = self._tracebacks
         exited = asyncio.create_task(child.wait())
         ready_at: float | None = None
-        how = ""
         try:
             await self._become_ready(exited)
             ready_at = self._clock()
             self._start_seconds = ready_at - self._start_at
             log.info("the engine is ready after %.0f s", self._start_seconds)
             self._was_ready = True
+            self._ended.clear()
             await self._stay_ready(exited)
-        except Ended as end:
-            how = str(end)
-            self.ends[end.reason] += 1
+        except Ended as ended:
+            reason, how = ended.reason, str(ended)
+            self.ends[reason] += 1
         finally:
             exited.cancel()
             # not ready any more while the processes are being stopped
             if self.state is EngineState.READY:
                 self._enter(EngineState.DOWN)
             await child.end()
-        return how, "\n".join(child.last_lines()), 0.0 if ready_at is None else self._clock() - ready_at
+        ready_seconds = 0.0 if ready_at is None else self._clock() - ready_at
+        return End(reason, how, "\n".join(child.last_lines()), ready_seconds)
 
     async def _become_ready(self, exited: asyncio.Task[int]) -> None:
         while not await unless(exited, self._health()):

@@ -195,9 +195,20 @@ async def test_how_a_run_ended_is_told_to_whoever_waits_for_it(make: Make) -> No
     await world.ready()
     assert await world.supervisor.last_end(timeout=0) is None
     await world.kill()
-    told = await world.supervisor.last_end(timeout=DEADLOCK)
-    assert told is not None and told.startswith("exited with status 7. Its last log lines:\n")
-    assert "one request failed" in told
+    end = await world.supervisor.last_end(timeout=DEADLOCK)
+    assert end is not None and end.reason is EndReason.EXIT
+    assert str(end).startswith("exited with status 7. Its last log lines:\n")
+    assert "one request failed" in end.lines
+
+
+async def test_a_run_that_is_ready_again_has_not_ended(make: Make) -> None:
+    world = make()
+    world.supervisor.start()
+    await world.ready()
+    await world.kill()
+    assert await world.supervisor.last_end(timeout=DEADLOCK) is not None
+    await world.ready()
+    assert await world.supervisor.last_end(timeout=0) is None
 
 
 async def test_a_start_that_takes_too_long_is_ended(make: Make) -> None:
