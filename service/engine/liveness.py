@@ -65,7 +65,7 @@ class Liveness:
         self.stalls = 0
         """How often the engine stopped making progress."""
         self._engine = engine
-        # two tokens: on a CPU, vLLM 0.32 dies of a prompt of one in models with gated-delta layers
+        # two tokens: on a CPU, a vLLM 0.32 without our plugin dies of a prompt of one in gated-delta layers
         self._payload = {
             "model": model,
             "prompt": [1, 1],

@@ -47,6 +47,7 @@ SERVED = (
     Served(others.write_qwen3_in_shards, quick=True),
     Served(others.write_quantised_phi3),
     Served(others.write_olmoe),
+    Served(others.write_qwen3_5_text),
     Served(others.write_qwen2_audio),
     Served(others.write_llava_next_video),
     Served(others.write_cohere2_vision, takes_images=True),
@@ -103,7 +104,11 @@ def test_it_is_served_by_pass_through(served: Served, server: Server) -> None:
     else:
         assert (seen.status_code, seen.json()["error"]["param"]) == (400, URL)
         assert seen.json()["error"]["message"] == "The model tiny takes no images."
+    shortest = httpx.post(f"{server.url}/v1/completions", json={"prompt": [1], "max_tokens": 2}, timeout=120)
+    assert shortest.status_code == 200, shortest.text
+    assert shortest.json()["usage"]["prompt_tokens"] == 1
     assert ask(server).status_code == 200
+    assert server.metric("patchbay_engine_restarts_total") == 0
 
 
 @pytest.mark.parametrize("refused", cases(REFUSED))

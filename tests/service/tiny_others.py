@@ -28,6 +28,8 @@ from transformers import (
     PreTrainedModel,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3ForCausalLM,
     WhisperConfig,
@@ -96,6 +98,19 @@ def write_olmoe(folder: Path) -> None:
     """A mixture of experts."""
     experts = {"num_experts": 4, "num_experts_per_tok": 2}
     _save_text(OlmoeForCausalLM(OlmoeConfig(**TEXT, **experts)), folder)
+
+
+def write_qwen3_5_text(folder: Path) -> None:
+    """Qwen3.5 without its tower: a layer of gated-delta attention, which holds a state and no keys, and one of
+    attention. vLLM's CPU build computes heads of 128, in bfloat16."""
+    config = Qwen3_5TextConfig(
+        **TEXT,
+        head_dim=32,
+        layer_types=["linear_attention", "full_attention"],
+        linear_num_key_heads=1,
+        linear_num_value_heads=2,
+    )
+    _save_text(Qwen3_5ForCausalLM(config).bfloat16(), folder)
 
 
 def write_mamba(folder: Path) -> None:

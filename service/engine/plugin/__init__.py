@@ -2,8 +2,8 @@
 
 One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
 `processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
-the rows, `media` closes the way on which tensors could come, `generators` keeps seeded requests from ending an engine
-on a CPU. Written against vLLM 0.32, whose internals it touches.
+the rows, `media` closes the way on which tensors could come, `generators` and `single_tokens` keep seeded requests and
+prompts of one token from ending an engine on a CPU. Written against vLLM 0.32, whose internals it touches.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def register() -> None:
     """
     if STARTED_FOR_PATCHBAY in os.environ:
         from service.engine.plugin.generators import make_rewindable
+        from service.engine.plugin.single_tokens import accept_single_tokens
 
         make_rewindable()
+        accept_single_tokens()
     if (text := os.environ.get(VARIABLE)) is None:
         return
     settings = PluginSettings.from_json(text)
