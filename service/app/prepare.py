@@ -184,6 +184,7 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         tile_pixel_bytes=max((3 * view.tile_width * view.tile_height for view in largest.views), default=3),
         tile_rows=max(1, largest.tower_rows // max(1, largest.tiles)),
         kv_bytes_per_token=round(checkpoint.kv_bytes_per_token * scale),
+        state_bytes=round(checkpoint.state_bytes * max(1, scale)),
         context=checkpoint.context,
         dtype=dtype,
         independent_tiles=geometry.facts.independent_tiles,

@@ -16,6 +16,7 @@ from typing import Any
 
 from service.checkpoint.files import read_json
 from service.checkpoint.kinds import must_be_a_model
+from service.checkpoint.layers import attention_layers, state_bytes
 from service.errors import ConfigurationError
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
@@ -41,6 +42,8 @@ class Checkpoint:
     """Bytes of tower and projector."""
     text_bytes: int
     kv_bytes_per_token: int
+    state_bytes: int
+    """What recurrent layers hold of one sequence, however long it is; 0 where every layer has keys and values."""
     chat_template: str | None
     """Jinja text, or None when the checkpoint has none."""
     text_config: Mapping[str, Any] = field(repr=False)
@@ -95,6 +98,7 @@ def read_checkpoint(
     )
     head = text.get("head_dim") or hidden // max(1, heads)
     kv_heads = text.get("num_key_value_heads") or heads
+    item = 4 if dtype == "float32" else 2
     return Checkpoint(
         path=path,
         name=name,
@@ -105,7 +109,8 @@ def read_checkpoint(
         context=number("max_position_embeddings"),
         vision_bytes=vision,
         text_bytes=rest,
-        kv_bytes_per_token=2 * layers * kv_heads * head * (4 if dtype == "float32" else 2),
+        kv_bytes_per_token=2 * attention_layers(text, layers) * kv_heads * head * item,
+        state_bytes=state_bytes(text, layers, item),
         chat_template=_chat_template(path),
         text_config=text,
         vision_config=vision_config,

@@ -3,7 +3,8 @@
 A lower bound, so that a time calculated from it is never too long. Of the tower it counts only the blocks; of the
 language model everything but the embedding tables (norms and biases, a thousandth of it, are included). Attention is
 counted in both, in the tower within a tile: for images at their own size, whose tiles attend to each other, that is
-too little. Calculated from the sizes in config.json; nothing is measured.
+too little; and of recurrent layers the products with weights alone, not the steps of their state. Calculated from the
+sizes in config.json; nothing is measured.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from service.checkpoint.layers import attention_layers
 from service.checkpoint.summary import Checkpoint
 from service.planning.plan import ITEM_BYTES, Need
 
@@ -57,7 +59,10 @@ def compute_of(checkpoint: Checkpoint, need: Need) -> Compute | None:
         token=2 * layers,
         head=2 * table,
         # scores and the weighted mean: two operations each per element of a head
-        look=4 * heads * (text.get("head_dim") or width // heads) * text["num_hidden_layers"],
+        look=4
+        * heads
+        * (text.get("head_dim") or width // heads)
+        * attention_layers(text, text["num_hidden_layers"]),
         # Qwen names a window even where it has none
         window=text.get("sliding_window") if text.get("use_sliding_window", True) else None,
         step_bytes=item * (layers + table),

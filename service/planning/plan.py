@@ -33,6 +33,8 @@ GPU_BATCH_PATCHES = 64 * 577
 """64 images of CLIP ViT-L/14-336: beyond that, the tower is compute-bound on an H200."""
 FEWEST_DECODERS = 2
 """Even on one core: one process is reserved for small images, and the system divides the time."""
+STATES = 2
+"""Of a running sequence, in vLLM 0.32 with prefix caching: the current one, and that at the end of a block."""
 ARENA_ITEMS = (8, 4096)
 """How many of the largest images the arena must hold, and how many are enough."""
 
@@ -57,6 +59,8 @@ class Need:
     kv_bytes_per_token: int
     context: int
     dtype: Literal["float32", "bfloat16", "float16"]
+    state_bytes: int = 0
+    """What recurrent layers hold of a sequence, however long it is."""
     independent_tiles: bool = True
     """Whether the tower computes each tile by itself, so that batches can be staged in chunks and captured."""
     tower_loaded_twice: bool = False
@@ -66,6 +70,10 @@ class Need:
     def engine_bytes(self) -> int:
         """Weights in the engine beside an encoder."""
         return self.text_bytes + (self.vision_bytes if self.tower_loaded_twice else 0)
+
+    def sequence_bytes(self, tokens: float) -> float:
+        """What a running sequence of so many tokens holds of the engine's KV cache."""
+        return tokens * self.kv_bytes_per_token + STATES * self.state_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +275,7 @@ def _gpu_split(
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
     left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
     share = overrides.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
-    least = need.engine_bytes + need.kv_bytes_per_token * 2048 + ENGINE_MINIMUM_BYTES
+    least = need.engine_bytes + int(need.sequence_bytes(2048)) + ENGINE_MINIMUM_BYTES
     if share * gpu.memory_bytes < least:
         raise ConfigurationError(
             f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
@@ -284,7 +292,7 @@ def _gpu_split(
 
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
     """A sixteenth of the memory, but at least two and at most 64 full contexts."""
-    context = length * need.kv_bytes_per_token
+    context = int(need.sequence_bytes(length))
     if not context:
         return machine.memory_bytes // 16
     return max(2 * context, min(64 * context, machine.memory_bytes // 16))

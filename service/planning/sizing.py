@@ -113,7 +113,7 @@ class Sizing:
     costs: tuple[KindCost, ...]
     mean: Mean
     kv_tokens: int
-    """Tokens that the engine's KV cache holds."""
+    """Tokens whose keys and values fill the engine's KV cache."""
     limits: tuple[Limit, ...]
     """Smallest first."""
     ceiling: Ceiling | None
@@ -144,10 +144,14 @@ def size(
     """
     costs = tuple(_cost(geometry, kind, work.images, plan.max_model_len) for kind in work.kinds)
     mean = _mean(costs, work)
-    kv_tokens = _kv_bytes(machine, need, plan, own_tower=arena is None) // need.kv_bytes_per_token
+    kv_bytes = _kv_bytes(machine, need, plan, own_tower=arena is None)
     sequences = max_sequences or _sequences(machine, plan)
     limits = [
-        Limit("KV cache", int(kv_tokens / mean.context), "a larger GPU, max_model_len, or shorter answers"),
+        Limit(
+            "KV cache",
+            int(kv_bytes / need.sequence_bytes(mean.context)),
+            "a larger GPU, max_model_len, or shorter answers",
+        ),
         Limit("requests in flight", max_inflight, "max_inflight"),
         Limit("sequences of the engine", sequences, "-- --max-num-seqs"),
     ]
@@ -158,7 +162,7 @@ def size(
     ceiling = None
     if peaks is not None and in_order[0].requests > 0:
         ceiling = _ceiling(peaks, need, costs, work, most=min(max_inflight, sequences))
-    return Sizing(costs, mean, kv_tokens, in_order, ceiling)
+    return Sizing(costs, mean, kv_bytes // need.kv_bytes_per_token, in_order, ceiling)
 
 
 def _cost(geometry: Geometry, kind: Kind, images: int, context: int) -> KindCost:

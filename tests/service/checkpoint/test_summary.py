@@ -49,6 +49,14 @@ def test_a_flat_configuration_and_its_weights(tmp_path: Path) -> None:
     assert found.kv_bytes_per_token == 2 * 2 * 2 * 16 * 2
 
 
+def test_recurrent_layers_hold_no_keys_but_a_state(tmp_path: Path) -> None:
+    tiny_others.write_qwen3_5_text(tmp_path)
+    found, _ = load_opaque(str(tmp_path), None, None, takes_images=False)
+    # one layer of two: one head of 32 numbers, two bytes each; a state of two heads of 128 × 128, and three inputs
+    assert found.kv_bytes_per_token == 2 * 1 * 1 * 32 * 2
+    assert found.state_bytes == 2 * (2 * 128 * 128 + 3 * (2 * 128 + 2 * 128))
+
+
 def test_weights_beside_those_of_the_index_are_not_counted(tmp_path: Path) -> None:
     """Mistral's checkpoints hold the same weights once more, in a format of their own."""
     (tmp_path / "config.json").write_text(json.dumps(FLAT))

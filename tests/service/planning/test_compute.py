@@ -87,6 +87,12 @@ def test_a_mixture_of_experts_is_not_reckoned() -> None:
     assert compute_of(changed(num_experts=128), NEED) is None
 
 
+def test_only_layers_of_attention_look_back() -> None:
+    layers = CHECKPOINT.text_config["num_hidden_layers"]
+    mixed = changed(layer_types=["linear_attention"] * (layers - 1) + ["full_attention"])
+    assert computed(checkpoint=mixed).look == computed().look / layers
+
+
 def test_a_window_bounds_how_far_a_token_looks() -> None:
     near = computed(checkpoint=changed(sliding_window=10, use_sliding_window=True))
     assert near.looks(8) == computed().looks(8) == 32

@@ -76,6 +76,14 @@ def test_on_a_cpu_the_engine_gets_a_sixteenth_of_the_memory_for_its_cache() -> N
     assert make_plan(H200, LLAVA_7B, Overrides()).kv_cache_bytes is None
 
 
+def test_a_state_of_each_sequence_is_room_beside_its_keys() -> None:
+    """Two of them: vLLM with prefix caching holds the one at the end of the last block as well."""
+    small = dataclasses.replace(LAPTOP, memory_bytes=8 * GIB)
+    recurrent = dataclasses.replace(DEMO, kv_bytes_per_token=64 * 1024, state_bytes=100 * MIB)
+    plan = make_plan(small, recurrent, Overrides())
+    assert plan.kv_cache_bytes == 2 * (4096 * 64 * 1024 + 2 * 100 * MIB)
+
+
 def test_a_tower_that_the_engine_loads_as_well_takes_memory_twice() -> None:
     twice = dataclasses.replace(DEMO, tower_loaded_twice=True, vision_bytes=GIB)
     once = dataclasses.replace(twice, tower_loaded_twice=False)

@@ -94,6 +94,17 @@ def test_the_kv_cache_is_what_the_engines_share_leaves() -> None:
     assert sized(on).kv_tokens == left // NEED.kv_bytes_per_token
 
 
+def test_a_state_of_each_sequence_takes_room_from_others() -> None:
+    plain, recurrent = (
+        sized(need=replace(NEED, state_bytes=size), inflight=10**6) for size in (0, 50 * 2**20)
+    )
+    (keys,) = (limit.requests for limit in plain.limits if limit.name == "KV cache")
+    (both,) = (limit.requests for limit in recurrent.limits if limit.name == "KV cache")
+    each = plain.mean.context * NEED.kv_bytes_per_token
+    assert both == pytest.approx(keys * each / (each + 2 * 50 * 2**20), abs=1)
+    assert both < keys
+
+
 def test_on_a_cpu_the_kv_cache_is_the_plans() -> None:
     on = machine(gpu=None)
     plan = make_plan(on, NEED, Overrides())
