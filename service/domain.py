@@ -201,6 +201,8 @@ class ImageJob:
     image: ImageBytes
     plan: ImagePlan
     path: str
+    reduced: bool = False
+    """Whether it gets fewer tiles than it would if the encoder had less to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,8 @@ class ImageUsage:
     """The level that was applied; `auto` has been decided."""
     cached: bool
     """True if the soft tokens were already cached."""
+    reduced: bool = False
+    """True if `auto` took fewer tiles because the encoder's queue was long."""
 
 
 @dataclass(slots=True)

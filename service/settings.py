@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of patches in one encoder batch. Default: from the resource plan.",
     )
+    auto_detail_backlog: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds of work before the encoder above which images with `detail: auto` get a quarter of their "
+        "tiles, though never fewer than with `low`, until the backlog is half as long. Images that are cached keep "
+        "theirs, and `low` and `high` stay as asked. 0: never.",
+    )
     encoder_threads: int | None = Field(
         None,
         ge=1,

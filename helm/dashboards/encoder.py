@@ -48,7 +48,14 @@ def dashboard() -> object:
                         decimals=0,
                     ),
                     number("Images", "Encoded per second.", Query(IMAGES), "suffix: images/s", decimals=1),
-                    number("Patches", "Encoded per second.", Query(PATCHES), "suffix: patches/s", decimals=0),
+                    number(
+                        "Reduced",
+                        "Images per second that got fewer tiles because the encoder was behind: see "
+                        "auto_detail_backlog.",
+                        Query("sum(rate(patchbay_images_reduced_total{@}[_]))"),
+                        "suffix: images/s",
+                        steps=((0.01, YELLOW),),
+                    ),
                     number(
                         "Waiting",
                         "Images waiting for the device.",
@@ -76,10 +83,10 @@ def dashboard() -> object:
                         "suffix: patches/s",
                     ),
                     chart(
-                        "Waiting",
-                        "Images waiting for the device.",
-                        [Query('sum(patchbay_queue_depth{@, stage="encode"})', "images")],
-                        "none",
+                        "Backlog",
+                        "Seconds of computing that all images need which the encoder has not given back, by instance.",
+                        [Query("patchbay_encoder_backlog_seconds{@}", "{{instance}}")],
+                        "s",
                     ),
                 ],
             ),

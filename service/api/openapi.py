@@ -196,8 +196,9 @@ def _details() -> Document:
             **image_sizes(),
             **image_cuts(),
             "cached": {"type": "boolean"},
+            "reduced": {"type": "boolean"},
         },
-        *(*image_sizes(), *image_cuts(), "cached"),
+        *(*image_sizes(), *image_cuts(), "cached", "reduced"),
     )
     return json_object(
         {

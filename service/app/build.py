@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,7 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     metrics.encoder(device=plan.device, kernels=encoder.choice.backend, body=encoder.choice.body)
     metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
+    metrics.watch_backlog(lambda: encoder.backlog)
     await encoder.warm_up(plan.warm_up_patches)
     probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
     ends.callback(probing.cancel)
@@ -155,6 +157,15 @@ def make_cache(
     metrics.watch_cache(lambda: arena.stats().used_bytes, lambda: arena.stats().entries)
     metrics.watch_cache_evictions(lambda: arena.stats().evictions)
     return cached
+
+
+def make_reduction(encoder: LocalEncoder, cached: CachedEncoder, bound: float) -> Callable[[str], bool]:
+    """Whether the image of a key is to be reduced: while the encoder has more than `bound` seconds of work, unless it
+    need not be encoded."""
+    from service.encoder.pressure import Pressure
+
+    pressure = Pressure(bound, lambda: encoder.backlog)
+    return lambda key: pressure.high and not cached.knows(key)
 
 
 async def _probe_while_unhealthy(encoder: LocalEncoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from service.app.build import make_ingest
@@ -22,7 +23,9 @@ def make_pipelines(
     engine: Engine,
     life: EngineLife,
     handover: ImageHandover,
+    reduces: Callable[[str], bool] | None = None,
 ) -> tuple[Pipeline, Tokens]:
+    """`reduces`: whether the image of a key is to get fewer tiles if its client leaves that open; None: never."""
     settings, geometry, context = prepared.settings, prepared.geometry, prepared.plan.max_model_len
     ingest = make_ingest(prepared, ends)
     suspects = Suspects(settings.block_seconds, on_blocked=metrics.blocked)
@@ -42,7 +45,7 @@ def make_pipelines(
         )
 
     fingerprint = f"{prepared.checkpoint.fingerprint}/{prepared.dtype}"
-    reader = ImageReader(ingest, geometry, context, fingerprint)
+    reader = ImageReader(ingest, geometry, context, fingerprint, reduces)
     answering = pipeline(reader, handover)
     if prepared.images == "passthrough":
         # only the engine can say what it makes of images that it encodes itself

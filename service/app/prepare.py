@@ -59,7 +59,7 @@ def prepare(settings: Settings) -> Prepared:
     _check_installed(settings)
     checkpoint, geometry = mode.checkpoint, mode.geometry
     if mode.images == "passthrough":
-        _must_pass_through(geometry)
+        _must_pass_through(settings, geometry)
     dtype = dtype_of(settings, checkpoint, geometry)
     adapters = read_adapters(settings.engine_args)
     if mode.images == "handles":
@@ -138,8 +138,13 @@ def served_name_of(settings: Settings, checkpoint: Checkpoint) -> str:
     return settings.served_model_name or (EMBEDDED_NAME if settings.embedded else checkpoint.name)
 
 
-def _must_pass_through(geometry: Geometry) -> None:
+def _must_pass_through(settings: Settings, geometry: Geometry) -> None:
     """Raises ConfigurationError if the engine's own tower cannot apply a setting that concerns all images."""
+    if settings.auto_detail_backlog:
+        raise ConfigurationError(
+            f"auto_detail_backlog={settings.auto_detail_backlog:g} is for images that Patchbay encodes, and here the "
+            "engine encodes them (images=passthrough): remove it"
+        )
     try:
         geometry.processor_options("high")
     except InvalidRequest as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from service.app.build import make_cache, make_encoder, make_engine
+from service.app.build import make_cache, make_encoder, make_engine, make_reduction
 from service.app.pipelines import make_pipelines
 from service.app.prepare import Prepared
 from service.app.selfcheck import self_check
@@ -45,6 +45,8 @@ class Start:
         self._admission = admission
         self._metrics = metrics
         self._say = say
+        self._reduces: Callable[[str], bool] | None = None
+        """Whether `detail: auto` is to be reduced for the image of that key."""
         self._ends = AsyncExitStack()
 
     async def run(self) -> None:
@@ -57,7 +59,9 @@ class Start:
         life = self.life = self._start_engine(client)
         handover = PassThrough(self._prepared.geometry) if arena is None else await self._encode_into(arena)
         await self._wait_for(life)
-        pipeline, tokens = make_pipelines(self._prepared, self._ends, self._metrics, client, life, handover)
+        pipeline, tokens = make_pipelines(
+            self._prepared, self._ends, self._metrics, client, life, handover, self._reduces
+        )
         self.pipeline, self.tokens = await self._checked(pipeline), tokens
 
     async def close(self) -> None:
@@ -86,6 +90,8 @@ class Start:
         self._say("loading the vision encoder")
         encoder = self.encoder = await make_encoder(self._prepared, self._ends, self._metrics)
         cached = make_cache(encoder, arena, self._ends, self._metrics)
+        if bound := self._prepared.settings.auto_detail_backlog:
+            self._reduces = make_reduction(encoder, cached, bound)
         kernels = f"kernels: {encoder.choice.backend}, blocks: {encoder.choice.body}"
         self._say(f"the encoder is ready on {self._prepared.plan.device}, {kernels}")
         return Handles(cached, self._admission, self._metrics, self._prepared.arena_spec.room)

@@ -114,6 +114,10 @@ class ArenaStore:
                 return None
             return self._lease(entry, cached=True)
 
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            return key in self._entries
+
     def put(self, key: str, rows: Bytes) -> ArenaLease:
         """Copies `rows` (uint8 [rows, row_bytes]) into pages and leases them; an entry that exists is kept.
 

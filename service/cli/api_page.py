@@ -67,7 +67,8 @@ Images are parts of type `image_url` in all messages but the assistant's (in a s
 template has a place for one there), as data URLs or http(s) URLs (JPEG, PNG, WebP, or the
 first frame of a GIF). `detail` is `low` (one tile; for a model that accepts any size, at most 512 × 512 pixels), `high`
 (as much as the model accepts) or `auto`, the default, which is `high` but reduced where the images would take more than
-half of the context; `original` is `high`. In place of the object, `image_url` may be the URL itself.
+half of the context, and where the operator allows it (`auto_detail_backlog`) while the encoder has too much to do;
+`original` is `high`. In place of the object, `image_url` may be the URL itself.
 
 `prompt_tokens_details` reports the level that was applied, the soft tokens of all images together (`image_tokens`;
 separators between them count as text), and each image as it was sent and as the model sees it: on a canvas of
@@ -109,7 +110,7 @@ pixel is decoded and nothing is encoded. Of an image at a URL, which is fetched 
 fetched as its header needs, and of a long data URL, whose number of bytes is known by its length, only the beginning
 is decoded; a PNG is read to its end, because it may be turned by what stands there. What a request is refused for by
 the rest of a file, by a remote file's number of bytes, or because the rest of a data URL is not base64, is therefore
-not known yet. `auto` is reduced as it would be for an answer, and `fits` says whether there is room for the prompt
+not known yet. `auto` is reduced as it would be for an answer while the encoder keeps up, and `fits` says whether there is room for the prompt
 and one token more. `openai_tokens` is OpenAI's tariff of 85 tokens for an image and 170 for each tile of 512 pixels,
 for comparison.
 

@@ -28,6 +28,9 @@ R = TypeVar("R")
 OnBatch = Callable[[int, int, float, list[float]], None]
 """Called on the device thread after each batch: items, cost, seconds, and the seconds each item waited."""
 
+SMOOTHING = 0.2
+"""Weight of the newest batch in the speed."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +39,8 @@ class BatcherStats:
     waiting: int
     """Items waiting for the device, including cancelled ones until the next batch is packed."""
     waiting_cost: int
+    speed: float
+    """Cost per second of the last batches, smoothed; 0 before the first."""
     running: int
     """Items of the batch on the device."""
     batches: int
@@ -74,6 +79,7 @@ class Batcher(Generic[T, R]):
         self._healthy = True
         self._running: list[Entry[T, R]] = []
         self._batches = self._cancelled = self._failed = 0
+        self._speed = 0.0
         self._thread = threading.Thread(target=self._device_task, name="encoder", daemon=True)
         self._thread.start()
 
@@ -103,6 +109,7 @@ class Batcher(Generic[T, R]):
             return BatcherStats(
                 waiting=len(self._waiting),
                 waiting_cost=sum(entry.cost for entry in self._waiting),
+                speed=self._speed,
                 running=len(self._running),
                 batches=self._batches,
                 cancelled=self._cancelled,
@@ -137,9 +144,11 @@ class Batcher(Generic[T, R]):
         began = self._clock()
         waited = [began - entry.queued for entry in batch]
         self._healthy = self._answer(batch) > 0
+        cost, seconds = sum(entry.cost for entry in batch), self._clock() - began
+        if seconds > 0:
+            self._speed += (SMOOTHING if self._speed else 1.0) * (cost / seconds - self._speed)
         if self._on_batch is not None:
-            cost = sum(entry.cost for entry in batch)
-            _guarded(self._on_batch, len(batch), cost, self._clock() - began, waited)
+            _guarded(self._on_batch, len(batch), cost, seconds, waited)
         return True
 
     def _next_batch(self) -> list[Entry[T, R]]:

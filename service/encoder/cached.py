@@ -89,6 +89,10 @@ class CachedEncoder:
             if strand is not None:
                 timings.add(*strand.spans(joined, self._clock()))  # what this request waited for
 
+    def knows(self, key: str) -> bool:
+        """Whether an image's soft tokens are in the arena, or on their way there: it would not be encoded again."""
+        return key in self._arena or key in self._calls
+
     def forget(self, key: str) -> None:
         """Drops an entry that the engine could not read, so that the next `encode` encodes the image again."""
         self._arena.forget(key)

@@ -68,6 +68,7 @@ class LocalEncoder:
         self._attention = attention
         self._decode = decode
         self._clock = clock
+        self._patches = 0
         self._batcher = Batcher[TiledImage, _Rows](
             self._forward,
             budget=budget,
@@ -78,6 +79,20 @@ class LocalEncoder:
 
     async def encode(self, job: ImageJob, strand: Strand) -> torch.Tensor:
         """[tokens, width] on the host. Raises InvalidImage (cannot be decoded), DecoderUnavailable, EncoderFailed."""
+        self._patches += job.plan.patches
+        try:
+            return await self._encode(job, strand)
+        finally:
+            self._patches -= job.plan.patches
+
+    @property
+    def backlog(self) -> float:
+        """Seconds of computing that all images need which are here, at the speed of the last batches: those that are
+        being decoded, that wait, and that are on the device. 0 until a batch has run."""
+        speed = self._batcher.stats().speed
+        return self._patches / speed if speed else 0.0
+
+    async def _encode(self, job: ImageJob, strand: Strand) -> torch.Tensor:
         plan = job.plan
         strand.enter("decode", self._clock())
         tiles = await self._decode.tiles(job.image, plan.views, job.path)

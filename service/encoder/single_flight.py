@@ -41,6 +41,10 @@ class SingleFlight(Generic[V]):
             if not call.waiters:
                 self._abandon(key, call)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether the work for `key` is running."""
+        return key in self._calls
+
     async def settled(self) -> None:
         """Waits until all running work has ended, one way or another."""
         await asyncio.gather(*(call.task for call in self._calls.values()), return_exceptions=True)

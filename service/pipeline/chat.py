@@ -91,6 +91,7 @@ class Pipeline:
                 detail=job.plan.detail,
                 pixels=job.image.width * job.image.height,
                 tokens=job.plan.tokens,
+                reduced=job.reduced,
             )
 
     async def _ask(

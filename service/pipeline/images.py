@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain import ChatRequest, ImageBytes, ImageJob, ImagePlan, ImageUsage, View
+from service.domain import ChatRequest, Detail, ImageBytes, ImageJob, ImagePlan, ImageRef, ImageUsage, View
 from service.errors import InvalidRequest
 from service.families.base import Geometry
 from service.families.fitting import as_near_as_can_be, fit
 from service.ingest import Ingest
 from service.ingest.keys import content_key
 from service.pipeline.scope import gather_or_cancel
+
+SHARE = 4
+"""An image that is reduced keeps one in so many of its tiles."""
 
 
 class Images(Protocol):
@@ -23,12 +26,15 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageReader:
-    """`fingerprint`, of checkpoint and number format, is part of every key; `context` is the model's, in tokens."""
+    """`fingerprint`, of checkpoint and number format, is part of every key; `context` is the model's, in tokens.
+    `reduces`: whether the image of a key, asked for with `auto`, is to be reduced because the encoder is behind.
+    """
 
     ingest: Ingest
     geometry: Geometry
     context: int
     fingerprint: str
+    reduces: Callable[[str], bool] | None = None
 
     async def jobs(self, request: ChatRequest) -> list[ImageJob]:
         """The images' bytes, their plans, and the names of what will come of them."""
@@ -40,9 +46,17 @@ class ImageReader:
         budget.check_pixels(images, [ref.path for ref in request.images])
         plans = fit(self.geometry, request.images, images, self.context)
         return [
-            ImageJob(self._key(request.caller.tenant, image, plan), image, plan, ref.path)
+            self._job(request.caller.tenant, ref, image, plan)
             for ref, image, plan in zip(request.images, images, plans, strict=True)
         ]
+
+    def _job(self, tenant: str, ref: ImageRef, image: ImageBytes, plan: ImagePlan) -> ImageJob:
+        key = self._key(tenant, image, plan)
+        if self.reduces is not None and ref.detail is Detail.AUTO and self.reduces(key):
+            fewer = reduced(self.geometry, image, plan)
+            if fewer.tiles < plan.tiles:
+                return ImageJob(self._key(tenant, image, fewer), image, fewer, ref.path, reduced=True)
+        return ImageJob(key, image, plan, ref.path)
 
     def _key(self, tenant: str, image: ImageBytes, plan: ImagePlan) -> str:
         return content_key(
@@ -73,6 +87,15 @@ class ImageSizer:
         ]
 
 
+def reduced(geometry: Geometry, image: ImageBytes, plan: ImagePlan) -> ImagePlan:
+    """A quarter of the plan's tiles, or as many as with `low` if those are more."""
+    least = geometry.plan(image.width, image.height, Detail.LOW).tiles
+    if least >= plan.tiles:
+        return plan
+    most = max(least, plan.tiles // SHARE)
+    return geometry.plan(image.width, image.height, Detail.AUTO, most)
+
+
 def _must_take_images(geometry: Geometry, request: ChatRequest) -> None:
     if not geometry.facts.takes_images:
         raise InvalidRequest(f"The model {request.model} takes no images.", param=request.images[0].path)
@@ -97,6 +120,7 @@ def _usage(job: ImageJob, cached: bool) -> ImageUsage:
         tokens=job.plan.tokens,
         detail=job.plan.detail,
         cached=cached,
+        reduced=job.reduced,
     )
 
 

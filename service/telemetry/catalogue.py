@@ -95,6 +95,11 @@ CATALOGUE = (
     ),
     Definition(
         "counter",
+        "images_reduced",
+        "Images that got fewer tiles because the encoder's backlog was longer than auto_detail_backlog.",
+    ),
+    Definition(
+        "counter",
         "image_tokens",
         "Soft tokens handed over to the engine.",
     ),
@@ -222,6 +227,12 @@ CATALOGUE = (
         "queue_depth",
         "Requests waiting for visual_tokens, and images waiting to encode.",
         labels=("stage",),
+    ),
+    Definition(
+        "gauge",
+        "encoder_backlog_seconds",
+        "Seconds that the encoder needs for all images that are being decoded, wait for it or are in it, at the speed "
+        "of its last batches.",
     ),
     Definition(
         "gauge",

@@ -129,8 +129,12 @@ class Metrics:
     def fetch_failed(self, cause: FetchCause) -> None:
         self._counters["fetch_failures"].labels(cause).inc()
 
-    def image(self, *, format: str, source: str, detail: str, pixels: int, tokens: int) -> None:
-        """One accepted image, with the level of detail applied."""
+    def image(
+        self, *, format: str, source: str, detail: str, pixels: int, tokens: int, reduced: bool = False
+    ) -> None:
+        """One accepted image, with the level of detail applied, and whether it was reduced under pressure."""
+        if reduced:
+            self._counters["images_reduced"].inc()
         self._counters["images"].labels(format, source, detail).inc()
         self._counters["image_tokens"].inc(tokens)
         self._histograms["image_pixels"].observe(pixels)
@@ -188,6 +192,9 @@ class Metrics:
 
     def watch_queue(self, stage: str, read: Callable[[], float]) -> None:
         self._gauges["queue_depth"].labels(stage).set_function(read)
+
+    def watch_backlog(self, seconds: Callable[[], float]) -> None:
+        self._gauges["encoder_backlog_seconds"].set_function(seconds)
 
     def watch_visual_tokens(self, read: Callable[[], float]) -> None:
         self._gauges["visual_tokens_reserved"].set_function(read)

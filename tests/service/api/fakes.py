@@ -26,7 +26,7 @@ LOW = ImageUsage(
 )
 HIGH = ImageUsage(
     **{"width": 640, "height": 480, "processed": (672, 672), "placement": (0, 84, 672, 504)},
-    **{"grid": (3, 3), "tiles": 10, "tokens": 160, "detail": "high", "cached": True},
+    **{"grid": (3, 3), "tiles": 10, "tokens": 160, "detail": "high", "cached": True, "reduced": True},
 )
 
 Step = bytes | BaseException | asyncio.Event

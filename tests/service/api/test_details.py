@@ -61,12 +61,12 @@ async def test_an_answer_in_one_piece_gets_a_member() -> None:
         {
             **{"width": 40, "height": 30, "processed": [224, 224], "placement": [0, 0, 224, 224]},
             **{"grid": [1, 1], "tiles": 1},
-            **{"tokens": 16, "detail": "low", "cached": False},
+            **{"tokens": 16, "detail": "low", "cached": False, "reduced": False},
         },
         {
             **{"width": 640, "height": 480, "processed": [672, 672], "placement": [0, 84, 672, 504]},
             **{"grid": [3, 3], "tiles": 10},
-            **{"tokens": 160, "detail": "high", "cached": True},
+            **{"tokens": 160, "detail": "high", "cached": True, "reduced": True},
         },
     ]
     assert completion["choices"] == ANSWER["choices"]

@@ -67,6 +67,11 @@ def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -
         assert load_geometry(path).facts.independent_tiles == isinstance(tower, TileTower)
 
 
+def test_nothing_is_reduced_where_the_engine_encodes() -> None:
+    with pytest.raises(ConfigurationError, match="auto_detail_backlog=2 is for images that Patchbay encodes"):
+        prepare(load({**ELSEWHERE, "auto_detail_backlog": 2}, {}))
+
+
 def test_what_the_engines_own_tower_cannot_apply_is_refused_at_the_start(tmp_path: Path) -> None:
     tiny_llava.write_checkpoint(tmp_path, anyres=True)
     asked = {**ELSEWHERE, "model": str(tmp_path)}

@@ -41,6 +41,13 @@ class Device:
         self.proceed.release(1000)
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
 def device() -> Device:
     return Device()
@@ -257,6 +264,28 @@ async def test_reports_each_batch_and_each_items_times(device: Device) -> None:
     assert await asyncio.to_thread(reported.acquire, timeout=DEADLOCK)
     assert reports == [(1, 3, 3.0, [1.0])]
     assert (await batcher.submit("b", 1)).value == "B"
+    await batcher.close()
+
+
+async def test_tells_how_fast_its_last_batches_were(device: Device) -> None:
+    clock = Clock()
+    batcher = Batcher[str, str](device.run, budget=4, clock=clock)
+    first = submit(batcher, "a", 4)
+    await device.busy()
+    rest = [submit(batcher, item, 4) for item in "bc"]
+    await queued(batcher, 2)
+    assert batcher.stats().speed == 0.0
+    clock.now = 2.0
+    device.proceed.release()
+    assert await first == "A"
+    await until(lambda: batcher.stats().waiting == 1)
+    assert batcher.stats().speed == 2.0
+    clock.now = 3.0  # twice as fast: a fifth of the way from 2 to 4
+    device.proceed.release()
+    await until(lambda: batcher.stats().waiting == 0)
+    assert batcher.stats().speed == pytest.approx(2.4)
+    device.open()
+    assert await asyncio.gather(*rest) == list("BC")
     await batcher.close()
 
 

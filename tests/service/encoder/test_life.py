@@ -12,7 +12,7 @@ from service.arena import ArenaSpec, ArenaStore
 from service.encoder.cached import CachedEncoder
 from service.encoder.local import LocalEncoder
 from service.errors import ConfigurationError, EncoderFailed
-from service.telemetry.timeline import StageTimings
+from service.telemetry.timeline import StageTimings, Strand
 from tests.service.encoder.fakes import BUDGET, WIDTH, FakeDecode, FakeTower, job, start
 from tests.waiting import until
 
@@ -92,3 +92,30 @@ async def test_an_arena_for_other_rows_is_refused(
     with pytest.raises(ConfigurationError, match=f"rows of {spec[0]} × {spec[1]} .* rows of 3 × float32"):
         CachedEncoder(local, arena)
     arena.close()
+
+
+async def test_the_backlog_is_all_that_has_not_come_back(decode: FakeDecode, tower: FakeTower) -> None:
+    now = [0.0]
+    encoder = LocalEncoder(tower, decode, budget=BUDGET, clock=lambda: now[0])
+    tower.hold()
+    first = asyncio.create_task(encoder.encode(job("a", tiles=2), Strand()))
+    await tower.busy()
+    assert encoder.backlog == 0.0  # how fast it is has not been seen yet
+    now[0] = 2.0  # for four patches
+    tower.release()
+    await first
+    await until(lambda: encoder.stats().speed == 2.0)
+    assert encoder.backlog == 0.0
+    decode.open.clear()
+    short, long = (
+        asyncio.create_task(encoder.encode(one, Strand())) for one in (job("b"), job("c", tiles=3))
+    )
+    await until(lambda: len(decode.decoded) == 3)
+    assert encoder.backlog == 4.0
+    long.cancel()
+    await asyncio.wait([long])
+    assert encoder.backlog == 1.0
+    decode.open.set()
+    await short
+    assert encoder.backlog == 0.0
+    await encoder.close()

@@ -39,6 +39,22 @@ async def test_what_was_forgotten_is_made_anew(encoder: CachedEncoder, decode: F
     assert decode.decoded == [b"a", b"a"]
 
 
+async def test_an_image_is_known_from_when_its_encoding_begins(
+    encoder: CachedEncoder, decode: FakeDecode
+) -> None:
+    key = job("a").key
+    assert not encoder.knows(key)
+    decode.open.clear()
+    task = start(encoder, job("a"))
+    await until(lambda: bool(decode.decoded))
+    assert encoder.knows(key) and not encoder.knows(job("b").key)
+    decode.open.set()
+    (await task).release()
+    assert encoder.knows(key)
+    encoder.forget(key)
+    assert not encoder.knows(key)
+
+
 async def test_requests_at_the_same_time_share_one_encoding(
     encoder: CachedEncoder, decode: FakeDecode, tower: FakeTower, arena: ArenaStore
 ) -> None:

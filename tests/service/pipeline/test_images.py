@@ -1,4 +1,4 @@
-"""Where an image is on the canvas that the model sees."""
+"""Where an image is on the canvas that the model sees, and images that are reduced under pressure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain import View
-from service.pipeline.images import placement
+from service.domain import Detail, ImageBytes, ImageFormat, ImageJob, View
+from service.families import load_geometry
+from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
+from service.pipeline.images import ImageReader, placement, reduced
+from service.settings import EMBEDDED_MODEL
+from tests.service.pipeline.test_chat import png, request
+
+GEOMETRY = load_geometry(EMBEDDED_MODEL)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +45,50 @@ def test_without_a_crop_the_corners_are_those_of_the_canvas(
 ) -> None:
     width, height = 28 * canvas[0], 28 * canvas[1]
     assert placement(View(width, height, 28, 28), *size) == (0, 0, width, height)
+
+
+async def read(detail: Detail, busy: set[bool], *sizes: tuple[int, int]) -> tuple[list[ImageJob], list[str]]:
+    """The jobs of one request, and the keys that were asked about."""
+    asked: list[str] = []
+
+    def reduces(key: str) -> bool:
+        asked.append(key)
+        return True in busy
+
+    ingest = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
+    reader = ImageReader(ingest, GEOMETRY, 4096, "model", reduces)
+    urls = [png(*size) for size in sizes]
+    return await reader.jobs(request(*urls, detail=detail)), asked
+
+
+@pytest.mark.anyio
+async def test_under_pressure_auto_keeps_a_quarter_of_its_tiles() -> None:
+    (calm,), (key,) = await read(Detail.AUTO, set(), (640, 480))
+    (pressed,), (asked,) = await read(Detail.AUTO, {True}, (640, 480))
+    assert asked == key == calm.key != pressed.key
+    assert (calm.reduced, pressed.reduced) == (False, True)
+    assert pressed.plan.tiles <= calm.plan.tiles // 4 < calm.plan.tiles
+    assert pressed.plan == reduced(GEOMETRY, calm.image, calm.plan)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("detail", [Detail.LOW, Detail.HIGH])
+async def test_what_a_client_asked_for_stays(detail: Detail) -> None:
+    (calm,), _ = await read(detail, set(), (640, 480))
+    (pressed,), asked = await read(detail, {True}, (640, 480))
+    assert pressed == calm and asked == []
+
+
+@pytest.mark.anyio
+async def test_an_image_of_one_tile_stays() -> None:
+    (job,), _ = await read(Detail.AUTO, {True}, (20, 20))
+    assert job.plan.tiles == 1 and not job.reduced
+
+
+@given(size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
+def test_no_image_takes_more_when_it_is_reduced_or_less_than_low(size: tuple[int, int]) -> None:
+    image = ImageBytes(b"", ImageFormat.PNG, *size, "data")
+    full, low = (GEOMETRY.plan(*size, detail) for detail in (Detail.AUTO, Detail.LOW))
+    fewer = reduced(GEOMETRY, image, full)
+    assert low.layout.positions <= fewer.layout.positions <= full.layout.positions
+    assert fewer.tiles <= max(low.tiles, full.tiles // 4)

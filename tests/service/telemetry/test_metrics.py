@@ -12,6 +12,7 @@ COUNTERS = {
     "rejections": {"reason"},
     "images": {"format", "source", "detail"},
     "image_tokens": set(),
+    "images_reduced": set(),
     "cache_requests": {"result"},
     "cache_evictions": set(),
     "encoder_failures": set(),
@@ -45,6 +46,7 @@ GAUGES = {
     "connections": {"state"},
     "connections_limit": set(),
     "queue_depth": {"stage"},
+    "encoder_backlog_seconds": set(),
     "visual_tokens_reserved": set(),
     "visual_tokens_limit": set(),
     "cache_bytes": set(),
@@ -108,6 +110,8 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("requests_total", route="/v1/chat/completions", model="demo", code="200") == 1
     assert harness.value("images_total", format="png", source="url", detail="high") == 1
     assert harness.value("image_tokens_total") == 160
+    assert harness.value("images_reduced_total") == 1
+    assert harness.value("encoder_backlog_seconds") == 1.5
     assert harness.value("image_pixels_sum") == 640 * 480
     assert harness.value("cache_requests_total", result="hit") == 1
     assert harness.value("encoder_batch_items_sum") == 3
