@@ -110,9 +110,9 @@ pixel is decoded and nothing is encoded. Of an image at a URL, which is fetched 
 fetched as its header needs, and of a long data URL, whose number of bytes is known by its length, only the beginning
 is decoded; a PNG is read to its end, because it may be turned by what stands there. What a request is refused for by
 the rest of a file, by a remote file's number of bytes, or because the rest of a data URL is not base64, is therefore
-not known yet. `auto` is reduced as it would be for an answer while the encoder keeps up, and `fits` says whether there is room for the prompt
-and one token more. `openai_tokens` is OpenAI's tariff of 85 tokens for an image and 170 for each tile of 512 pixels,
-for comparison.
+not known yet. `auto` is reduced as it would be for an answer while the encoder keeps up, and `fits` says whether there
+is room for the prompt and one token more. `openai_tokens` is OpenAI's tariff of 85 tokens for an image and 170 for each
+tile of 512 pixels, for comparison.
 
 Where the engine encodes images itself (`images=passthrough`), it reads them to count them, and for a family that
 Patchbay does not know the figures of single images are `null`.

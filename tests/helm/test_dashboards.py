@@ -116,7 +116,7 @@ def test_rates_of_tokens_images_and_patches_have_their_units() -> None:
         "Tokens": "tokens",
         "Prompt and answer": "tokens",
         "Patches per second": "patches",
-        "Patches": "patches",
+        "Reduced": "images",
         "Images": "images",
         "Lookups": "images",
         "Evictions": "images",
