@@ -45,7 +45,12 @@ def check(given: Mapping[str, Any]) -> int:
 
 def _machine(settings: Settings) -> list[str]:
     machine = inspect(settings.arena_dir)
-    gpu = f"{machine.gpu.name}, {machine.gpu.memory_bytes / 2**30:.0f} GiB" if machine.gpu else "none"
+    gpu = machine.gpu_fault or "none"
+    if machine.gpu:
+        free = (
+            f"{machine.gpu.memory_bytes / 2**30:.1f} GiB, {machine.gpu.free_bytes / 2**30:.1f} GiB of it free"
+        )
+        gpu = f"{machine.gpu.name}, {free}{', shared with the machine' if machine.gpu.unified else ''}"
     return [
         f"cores       {len(machine.cores)}",
         f"memory      {machine.memory_bytes / 2**30:.1f} GiB",

@@ -1,4 +1,4 @@
-"""GPUs by name, from NVIDIA's data sheets; the GPU in this machine is read by `machine.py`.
+"""GPUs by name, from NVIDIA's data sheets; the GPU in this machine is read by `visible_gpu.py`.
 
 Memory is what `nvidia-smi` reports as total. Peaks are dense bfloat16 on tensor cores, without sparsity, and memory
 bandwidth: physical limits, not what a model reaches.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.errors import ConfigurationError
-from service.planning.machine import GPU
+from service.planning.visible_gpu import GPU
 
 MIB = 1024**2
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class GPU:
-    name: str
-    memory_bytes: int
-    free_bytes: int
+from service.planning import nvml
+from service.planning.visible_gpu import GPU, UnusableGPU, visible_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +20,8 @@ class Machine:
     shared_memory_bytes: int
     """Free bytes in the arena's folder."""
     gpu: GPU | None
+    gpu_fault: str = ""
+    """Why no plan can be made with a GPU that is there, and what helps."""
 
 
 def inspect(arena_dir: Path) -> Machine:
@@ -33,11 +30,13 @@ def inspect(arena_dir: Path) -> Machine:
     Raises FileNotFoundError when `arena_dir` does not exist.
     """
     allowed = sorted(os.sched_getaffinity(0))
+    gpu, fault = _gpu()
     return Machine(
         cores=tuple(allowed[: _cgroup_cores(len(allowed))]),
         memory_bytes=min(_physical_memory(), _cgroup_memory()),
         shared_memory_bytes=shutil.disk_usage(arena_dir).free,
-        gpu=_first_gpu(),
+        gpu=gpu,
+        gpu_fault=fault,
     )
 
 
@@ -56,12 +55,9 @@ def _cgroup_cores(present: int, limit: Path = Path("/sys/fs/cgroup/cpu.max")) ->
     return min(present, max(1, int(quota) // int(period))) if quota.isdigit() else present
 
 
-def _first_gpu() -> GPU | None:
-    if shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    if answer.returncode != 0 or not answer.stdout.strip():
-        return None
-    name, total, free = (cell.strip() for cell in answer.stdout.splitlines()[0].split(","))
-    return GPU(name, int(total) * 1024**2, int(free) * 1024**2)
+def _gpu() -> tuple[GPU | None, str]:
+    """The GPU that this process sees, and what is wrong with it."""
+    try:
+        return visible_gpu(nvml.load(), os.environ), ""
+    except UnusableGPU as unusable:
+        return None, str(unusable)

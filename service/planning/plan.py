@@ -6,11 +6,13 @@ with an error that says what is missing and which setting helps.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
+from service.planning.visible_gpu import GPU
 
 GIB = 1024**3
 MIB = 1024**2
@@ -25,6 +27,8 @@ GRAPHS_BYTES = 128 * MIB
 """What some sixteen CUDA graphs of a tower take in addition to their tensors."""
 STAGED = (4, 4)
 """Staged copies: how many chunks a batch has, and of how many the device holds pixels and rows (ring and graphs)."""
+HOST_BYTES = 2 * GIB
+"""What Patchbay's and vLLM's processes hold of the machine's memory besides weights and caches."""
 ENGINE_MINIMUM_BYTES = 512 * MIB
 SMALL_MODEL_BYTES = 256 * MIB
 """A smaller language model gains nothing from a second CPU thread: synchronising costs more than its layers."""
@@ -141,7 +145,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
     encoder_gpu, share = (
-        _gpu_split(machine, need, overrides, batch, graphs) if device == "cuda" else (0, None)
+        _gpu_split(machine, need, overrides, batch, graphs, arena) if device == "cuda" else (0, None)
     )
     kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
     if kv_cache is not None and not overrides.gateway_alone:
@@ -195,9 +199,12 @@ def _context(need: Need, overrides: Overrides) -> int:
 
 
 def _device(machine: Machine, overrides: Overrides) -> Literal["cpu", "cuda"]:
+    if machine.gpu_fault and overrides.device != "cpu" and not overrides.gateway_alone:
+        raise ConfigurationError(f"{machine.gpu_fault}; or choose device=cpu")
     if overrides.device == "cuda" and machine.gpu is None:
         raise ConfigurationError(
-            "device=cuda, but nvidia-smi shows no GPU on this machine: choose device=cpu"
+            "device=cuda, but this process sees no NVIDIA GPU: choose device=cpu, or look at the driver, at the GPU "
+            "that the container was given, and at CUDA_VISIBLE_DEVICES"
         )
     if machine.gpu is not None and overrides.device != "cpu":
         return "cuda"
@@ -263,7 +270,7 @@ def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
 
 
 def _gpu_split(
-    machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int
+    machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int, arena: int
 ) -> tuple[int, float]:
     """(bytes for the encoder, fraction for vLLM): the encoder's need is known, and the engine gets the rest."""
     assert machine.gpu is not None
@@ -273,21 +280,43 @@ def _gpu_split(
         activations = _activation_bytes(need, batch)
         staging = graphs + _staging_bytes(need, overrides, batch)
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
-    left = gpu.memory_bytes - encoder - CUDA_CONTEXT_BYTES
-    share = overrides.gpu_memory_utilization or round(min(0.95, left / gpu.memory_bytes), 3)
+    room = _gpu_room(gpu, overrides, arena)
+    if encoder > min(room, gpu.free_bytes):
+        raise ConfigurationError(
+            f"{_gpu_words(gpu)}: the encoder alone takes {_size(encoder)}: end what else runs there, lower "
+            "encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
+        )
+    left = max(0, room - encoder - CUDA_CONTEXT_BYTES)
+    share = overrides.gpu_memory_utilization or math.floor(1000 * min(0.95, left / gpu.memory_bytes)) / 1000
     least = need.engine_bytes + int(need.sequence_bytes(2048)) + ENGINE_MINIMUM_BYTES
     if share * gpu.memory_bytes < least:
         raise ConfigurationError(
-            f"{gpu.name} has {_size(gpu.memory_bytes)}: the encoder takes {_size(encoder)}, which leaves the engine "
-            f"{_size(max(0, round(share * gpu.memory_bytes)))}, but it needs {_size(least)}: "
+            f"{_gpu_words(gpu)}: the encoder takes {_size(encoder)}, which leaves the engine "
+            f"{_size(round(share * gpu.memory_bytes))}, but it needs {_size(least)}: "
             "lower encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
         )
-    if share * gpu.memory_bytes + encoder > gpu.memory_bytes:
+    if share * gpu.memory_bytes + encoder > room:
         raise ConfigurationError(
-            f"gpu_memory_utilization ({share}) leaves the encoder less than the {_size(encoder)} that it needs: "
-            "lower gpu_memory_utilization or encoder_batch_patches"
+            f"gpu_memory_utilization ({share}) of {_gpu_words(gpu)} leaves the encoder less than the "
+            f"{_size(encoder)} that it needs: lower gpu_memory_utilization or encoder_batch_patches"
         )
     return encoder, share
+
+
+def _gpu_room(gpu: GPU, overrides: Overrides, arena: int) -> int:
+    """Bytes that encoder and engine may divide: what other processes do not hold. An engine that somebody else starts
+    may be one of those."""
+    room = gpu.memory_bytes if overrides.engine_elsewhere else gpu.free_bytes
+    return max(0, room - (arena + HOST_BYTES if gpu.unified else 0))
+
+
+def _gpu_words(gpu: GPU) -> str:
+    """The GPU, its memory, and how much of it others hold if that is noticeable."""
+    words = f"{gpu.name} has {_size(gpu.memory_bytes)}"
+    if gpu.unified:
+        return f"{words}, the machine's own, of which {_size(gpu.free_bytes)} are free"
+    held = gpu.memory_bytes - gpu.free_bytes
+    return f"{words}, of which other processes hold {_size(held)}" if held > gpu.memory_bytes // 20 else words
 
 
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
@@ -300,7 +329,7 @@ def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
 
 def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None:
     """Raises ConfigurationError when the caches, both models and a batch do not fit in memory."""
-    total = caches + need.engine_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + 2 * GIB
+    total = caches + need.engine_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + HOST_BYTES
     if total > machine.memory_bytes:
         raise ConfigurationError(
             f"serving this checkpoint takes about {_size(total)} of memory, but the machine has only "
@@ -326,6 +355,8 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Over
     ]
     lines += encoder if overrides.images == "handles" else ["encoder     the engine's own"]
     if plan.device == "cuda":
+        assert machine.gpu is not None
+        lines.insert(1, f"GPU memory  {_gpu_words(machine.gpu)}")
         lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of the GPU's memory")
     else:
         lines.append(

@@ -9,8 +9,9 @@ import pytest
 from service.app import prepare as preparation
 from service.app.prepare import prepare
 from service.engine.flags import check_flags
-from service.planning.machine import GPU, Machine
+from service.planning.machine import Machine
 from service.planning.plan import FEWEST_DECODERS
+from service.planning.visible_gpu import GPU
 from service.settings import EMBEDDED_MODEL, load
 from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables
 

@@ -4,7 +4,9 @@ import pytest
 
 from service.cli.check import check
 from service.errors import ConfigurationError
+from service.planning.machine import Machine
 from service.planning.plan import MIB
+from service.planning.visible_gpu import GPU
 from tests.service import tiny_gemma3
 from tests.service.planning.test_plan import H200
 from tests.service.tiny_qwen_vl import write_checkpoint
@@ -81,3 +83,30 @@ def test_it_tells_how_batches_reach_the_device(
     assert "batches     staged in chunks of up to 145 tiles, CUDA graphs for 1, 2" in told
     assert "attention   flash" in told
     assert "at most 20 MiB of it for CUDA graphs" in told
+
+
+@pytest.mark.parametrize(
+    ("gpu", "fault", "line"),
+    [
+        (GPU("NVIDIA L40S", 45 * 2**30, 3 * 2**30), "", "NVIDIA L40S, 45.0 GiB, 3.0 GiB of it free"),
+        (
+            GPU("NVIDIA GB10", 120 * 2**30, 2**30, unified=True),
+            "",
+            "1.0 GiB of it free, shared with the machine",
+        ),
+        (None, "it says nothing", "GPU         it says nothing"),
+        (None, "", "GPU         none"),
+    ],
+)
+def test_it_tells_how_much_of_the_gpu_is_free(
+    gpu: GPU | None,
+    fault: str,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "service.cli.check.inspect", lambda _: Machine((0,), 2**33, 2**32, gpu=gpu, gpu_fault=fault)
+    )
+    assert check({"device": "cpu"}) == 0
+    assert line in capsys.readouterr().out

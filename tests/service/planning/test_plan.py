@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ConfigurationError
-from service.planning.machine import GPU, Machine
+from service.planning.machine import Machine
 from service.planning.plan import GIB, MIB, Need, Overrides, make_plan
+from service.planning.visible_gpu import GPU
 
 DEMO = Need(
     vision_bytes=6 * MIB,
@@ -41,6 +42,18 @@ LLAVA_7B = Need(
 LAPTOP = Machine(cores=(0, 1), memory_bytes=24 * GIB, shared_memory_bytes=12 * GIB, gpu=None)
 H200 = Machine(tuple(range(16)), 128 * GIB, 64 * GIB, GPU("NVIDIA H200", 140 * GIB, 139 * GIB))
 T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 * GIB))
+BROKEN = dataclasses.replace(LAPTOP, gpu_fault="its memory cannot be read")
+
+
+def held(gibibytes: int) -> Machine:
+    """The same card, of which other processes hold so much."""
+    return dataclasses.replace(H200, gpu=GPU("NVIDIA H200", 140 * GIB, (140 - gibibytes) * GIB))
+
+
+def unified(free: int) -> Machine:
+    """GPU and processes share 120 GiB, of which so many are free."""
+    gpu = GPU("NVIDIA GB10", 120 * GIB, free * GIB, unified=True)
+    return Machine(tuple(range(20)), 120 * GIB, 60 * GIB, gpu)
 
 
 def test_two_cores_serve_the_embedded_model() -> None:
@@ -63,11 +76,41 @@ def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
     assert plan.encoder_gpu_bytes > LLAVA_7B.vision_bytes
     # a CUDA context each, weights, and a batch's activations; all the rest is the engine's, up to 95 %
     assert plan.encoder_gpu_bytes > (700 + 650) * MIB
-    left = 140 * GIB - plan.encoder_gpu_bytes - 700 * MIB
+    left = 139 * GIB - plan.encoder_gpu_bytes - 700 * MIB
     assert plan.gpu_memory_utilization == pytest.approx(min(0.95, left / (140 * GIB)), abs=0.001)
     small = make_plan(dataclasses.replace(H200, gpu=GPU("a GPU", 24 * GIB, 24 * GIB)), LLAVA_7B, Overrides())
     left = 24 * GIB - small.encoder_gpu_bytes - 700 * MIB
     assert small.gpu_memory_utilization == pytest.approx(left / (24 * GIB), abs=0.001)
+
+
+def test_what_other_processes_hold_of_a_gpu_is_not_given_out() -> None:
+    plan = make_plan(held(60), LLAVA_7B, Overrides())
+    left = 80 * GIB - plan.encoder_gpu_bytes - 700 * MIB
+    assert plan.gpu_memory_utilization == pytest.approx(left / (140 * GIB), abs=0.001)
+    assert "140.0 GiB, of which other processes hold 60.0 GiB" in "\n".join(plan.lines)
+    # what a driver keeps for itself is not worth a word
+    assert "other processes" not in "\n".join(make_plan(H200, LLAVA_7B, Overrides()).lines)
+
+
+def test_an_engine_that_somebody_else_starts_may_hold_the_card_already() -> None:
+    asked = Overrides(engine_elsewhere=True)
+    assert (
+        make_plan(held(120), LLAVA_7B, asked).gpu_memory_utilization
+        == make_plan(held(0), LLAVA_7B, asked).gpu_memory_utilization
+    )
+
+
+def test_on_unified_memory_the_arena_and_the_processes_take_their_part_of_it() -> None:
+    plan = make_plan(unified(100), LLAVA_7B, Overrides())
+    left = 100 * GIB - plan.arena_bytes - 2 * GIB - plan.encoder_gpu_bytes - 700 * MIB
+    assert plan.gpu_memory_utilization == pytest.approx(left / (120 * GIB), abs=0.001)
+    assert "120.0 GiB, the machine's own, of which 100.0 GiB are free" in "\n".join(plan.lines)
+
+
+def test_a_gpu_that_no_plan_can_be_made_with_is_in_nobodys_way_on_a_cpu() -> None:
+    assert make_plan(BROKEN, DEMO, Overrides(device="cpu")).device == "cpu"
+    gateway = Overrides(images="passthrough", engine_elsewhere=True)
+    assert make_plan(BROKEN, DEMO, gateway).device == "cpu"
 
 
 def test_on_a_cpu_the_engine_gets_a_sixteenth_of_the_memory_for_its_cache() -> None:
@@ -140,7 +183,7 @@ def test_one_that_is_not_alone_does(overrides: Overrides) -> None:
 @pytest.mark.parametrize(
     ("machine", "need", "overrides", "words"),
     [
-        (LAPTOP, DEMO, Overrides(device="cuda"), ["device=cuda", "no GPU"]),
+        (LAPTOP, DEMO, Overrides(device="cuda"), ["device=cuda", "no NVIDIA GPU"]),
         (LAPTOP, DEMO, Overrides(encoder_batch_patches=639), ["encoder_batch_patches (639)", "640"]),
         (LAPTOP, DEMO, Overrides(max_model_len=162), ["max_model_len (162)", "162 tokens"]),
         (LAPTOP, DEMO, Overrides(max_model_len=5000), ["max_model_len (5000)", "4096"]),
@@ -148,6 +191,18 @@ def test_one_that_is_not_alone_does(overrides: Overrides) -> None:
         (LAPTOP, DEMO, Overrides(arena_bytes=13 * GIB), ["shared memory", "arena_dir"]),
         (T4, LLAVA_7B, Overrides(), ["Tesla T4", "larger GPU"]),
         (H200, LLAVA_7B, Overrides(gpu_memory_utilization=0.99), ["gpu_memory_utilization (0.99)"]),
+        (held(138), LLAVA_7B, Overrides(), ["other processes hold 138.0 GiB", "the encoder alone"]),
+        (held(124), LLAVA_7B, Overrides(), ["other processes hold 124.0 GiB", "leaves the engine"]),
+        (
+            held(60),
+            LLAVA_7B,
+            Overrides(gpu_memory_utilization=0.9),
+            ["gpu_memory_utilization (0.9)", "other processes hold 60.0 GiB"],
+        ),
+        (held(138), LLAVA_7B, Overrides(engine_elsewhere=True), ["the encoder alone"]),
+        (BROKEN, LLAVA_7B, Overrides(), ["its memory cannot be read", "device=cpu"]),
+        (BROKEN, LLAVA_7B, Overrides(device="cuda"), ["its memory cannot be read"]),
+        (unified(16), LLAVA_7B, Overrides(), ["the machine's own", "16.0 GiB are free", "engine"]),
         (LAPTOP, dataclasses.replace(DEMO, text_bytes=40 * GIB), Overrides(), ["of memory", "arena_bytes"]),
     ],
 )
@@ -163,12 +218,14 @@ def test_a_plan_that_cannot_work_names_the_knob(
     cores=st.integers(1, 64),
     memory=st.integers(4, 512),
     gpu=st.none() | st.integers(16, 192),
+    free=st.integers(0, 100),
+    is_unified=st.booleans(),
     need=st.sampled_from([DEMO, LLAVA_7B]),
 )
 def test_a_plan_never_gives_out_more_than_there_is(
-    cores: int, memory: int, gpu: int | None, need: Need
+    cores: int, memory: int, gpu: int | None, free: int, is_unified: bool, need: Need
 ) -> None:
-    card = None if gpu is None else GPU("card", gpu * GIB, gpu * GIB)
+    card = None if gpu is None else GPU("card", gpu * GIB, gpu * GIB * free // 100, is_unified)
     machine = Machine(tuple(range(cores)), memory * GIB, memory * GIB // 2, card)
     try:
         plan = make_plan(machine, need, Overrides())
@@ -179,9 +236,8 @@ def test_a_plan_never_gives_out_more_than_there_is(
     assert plan.arena_bytes <= machine.shared_memory_bytes
     assert plan.arena_bytes + (plan.kv_cache_bytes or 0) <= machine.memory_bytes
     if card:
-        assert (
-            plan.gpu_memory_utilization or 0
-        ) * card.memory_bytes + plan.encoder_gpu_bytes <= card.memory_bytes
+        taken = (plan.gpu_memory_utilization or 0) * card.memory_bytes + plan.encoder_gpu_bytes
+        assert taken + (plan.arena_bytes if is_unified else 0) <= card.free_bytes
 
 
 def test_the_plan_is_told_in_words() -> None:

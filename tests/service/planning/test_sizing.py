@@ -14,9 +14,10 @@ from service.errors import ContextLengthExceeded
 from service.families import load_geometry
 from service.planning.compute import Compute
 from service.planning.gpus import DATA_SHEETS
-from service.planning.machine import GPU, Machine
+from service.planning.machine import Machine
 from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Overrides, make_plan
 from service.planning.sizing import Kind, Peaks, Sizing, Workload, size
+from service.planning.visible_gpu import GPU
 
 GEOMETRY = load_geometry("demo/model")
 NEED = Need(
