@@ -70,6 +70,7 @@ def prepare(settings: Settings) -> Prepared:
     plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings, mode.images))
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
+    _must_compute_gated_delta(settings, checkpoint, dtype, plan.device)
     arena_path = str(settings.arena_dir / arena_name(settings.port))
     width = max(1, row_width(checkpoint, geometry))
     spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, max(1, geometry.max_tokens))
@@ -171,6 +172,15 @@ def dtype_of(settings: Settings, checkpoint: Checkpoint, geometry: Geometry) -> 
             f"{', '.join(allowed)}"
         )
     return cast(Dtype, dtype)
+
+
+def _must_compute_gated_delta(settings: Settings, checkpoint: Checkpoint, dtype: Dtype, device: str) -> None:
+    """Raises ConfigurationError where the first request would end the engine: vLLM's CPU build asserts bfloat16."""
+    if checkpoint.gated_delta and settings.engine_url is None and device == "cpu" and dtype != "bfloat16":
+        given = f"auto, which is the checkpoint's {dtype}" if settings.dtype == "auto" else dtype
+        raise ConfigurationError(
+            f"dtype: got {given}; on a CPU vLLM computes gated-delta attention in bfloat16 alone: choose bfloat16"
+        )
 
 
 def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:

@@ -16,7 +16,7 @@ from typing import Any
 
 from service.checkpoint.files import read_json
 from service.checkpoint.kinds import must_be_a_model
-from service.checkpoint.layers import attention_layers, state_bytes
+from service.checkpoint.layers import attention_layers, has_gated_delta, state_bytes
 from service.errors import ConfigurationError
 
 SMALL_FILES = ["*.json", "*.jinja", "*.txt"]
@@ -44,6 +44,8 @@ class Checkpoint:
     kv_bytes_per_token: int
     state_bytes: int
     """What recurrent layers hold of one sequence, however long it is; 0 where every layer has keys and values."""
+    gated_delta: bool
+    """Whether some of the language model's layers are of gated-delta attention."""
     chat_template: str | None
     """Jinja text, or None when the checkpoint has none."""
     text_config: Mapping[str, Any] = field(repr=False)
@@ -111,6 +113,7 @@ def read_checkpoint(
         text_bytes=rest,
         kv_bytes_per_token=2 * attention_layers(text, layers) * kv_heads * head * item,
         state_bytes=state_bytes(text, layers, item),
+        gated_delta=has_gated_delta(text, layers),
         chat_template=_chat_template(path),
         text_config=text,
         vision_config=vision_config,

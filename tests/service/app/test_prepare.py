@@ -10,7 +10,7 @@ from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
 from service.families.towers import TileTower
 from service.settings import EMBEDDED_MODEL, load
-from tests.service import tiny_llava
+from tests.service import tiny_llava, tiny_qwen3_5, tiny_qwen3_vl
 from tests.service.families.checkpoints import tower_of
 from tests.service.tiny_qwen_vl import write_checkpoint
 
@@ -48,6 +48,19 @@ def test_keys_make_the_engine_schedule_by_priority_unless_the_operator_chooses(t
     assert not by_priority()
     assert by_priority(api_keys="a,b") and by_priority(api_keys_file=tmp_path / "keys")
     assert not by_priority(api_keys="a,b", engine_args=("--scheduling-policy", "fcfs"))
+
+
+def test_gated_delta_attention_is_bfloat16_on_a_cpu(tmp_path: Path) -> None:
+    given = {"model": str(tmp_path), "device": "cpu"}
+    tiny_qwen3_5.write_checkpoint(tmp_path, tokenizer=True)
+    for dtype in ("auto", "float32", "float16"):
+        with pytest.raises(ConfigurationError, match=f"dtype: got {dtype}.* in bfloat16 alone"):
+            prepare(load({**given, "dtype": dtype}, {}))
+    assert prepare(load({**given, "dtype": "bfloat16"}, {})).engine.dtype == "bfloat16"
+    elsewhere = {"dtype": "float32", "engine_url": "http://engine:8000"}
+    assert prepare(load(given | elsewhere, {})).dtype == "float32"
+    tiny_qwen3_vl.write_checkpoint(tmp_path, tokenizer=True)
+    assert prepare(load({**given, "dtype": "float32"}, {})).engine.dtype == "float32"
 
 
 def test_what_cells_ask_for(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from service.cli.check import check
 from service.cli.main import main
-from tests.service import tiny_glm4v, tiny_pixtral, tiny_qwen3_vl
+from tests.service import tiny_glm4v, tiny_pixtral, tiny_qwen3_5, tiny_qwen3_vl
 
 FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "mistral3": (
@@ -31,6 +32,16 @@ FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "glm4v_moe": (
         partial(tiny_glm4v.write_checkpoint, experts=True),
         "glm4v (Glm4vMoeForConditionalGeneration)",
+        "up to 113 soft tokens",
+    ),
+    "qwen3_5": (
+        partial(tiny_qwen3_5.write_checkpoint, tokenizer=True, dtype=torch.bfloat16),
+        "qwen3_5 (Qwen3_5ForConditionalGeneration)",
+        "up to 113 soft tokens",
+    ),
+    "qwen3_5_moe": (
+        partial(tiny_qwen3_5.write_checkpoint, experts=True, tokenizer=True, dtype=torch.bfloat16),
+        "qwen3_5 (Qwen3_5MoeForConditionalGeneration)",
         "up to 113 soft tokens",
     ),
     "qwen3_vl": (

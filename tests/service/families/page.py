@@ -31,6 +31,7 @@ from tests.service.families.native import hub as qwen_vl
 from tests.service.families.paligemma import hub as paligemma
 from tests.service.families.pixtral import hub as pixtral
 from tests.service.families.qwen2_vl import test_files as qwen2_vl
+from tests.service.families.qwen3_5 import hub as qwen3_5
 from tests.service.families.qwen3_vl import hub as qwen3_vl
 
 SIZES = ((640, 480), (1920, 1080))
@@ -41,6 +42,11 @@ TOLD = (
 )
 GREEDY = f"{TOLD} and of the engine's own tower"
 AT_LENGTH = f"24 {TOLD} (`make families`)"
+IN_BFLOAT16 = (
+    "24 greedy requests of none to three images, on a tiny random checkpoint in bfloat16, which vLLM requires on a "
+    "CPU: prompt, every token and log probabilities within 0.1 of transformers' `generate` in float32, except for "
+    "answers that part where two words are nearly as likely (`make families`)"
+)
 OF_EIGHT = f"{AT_LENGTH}; 8 also of the engine's own tower (`make test`)"
 
 
@@ -151,6 +157,20 @@ EXAMPLES = {
     ),
     "qwen2_5_vl": Example(
         "Qwen/Qwen2.5-VL-7B-Instruct", qwen_vl.CONFIG, qwen_vl.PROCESSOR, qwen_vl.TOKENIZER, f"24 {GREEDY}"
+    ),
+    "qwen3_5": Example(
+        "Qwen/Qwen3.5-27B",
+        qwen3_5.CONFIG,
+        qwen3_5.PROCESSOR,
+        qwen3_5.TOKENIZER,
+        f"{IN_BFLOAT16}; 8 without such words also of the engine's own tower (`make test`)",
+    ),
+    "qwen3_5_moe": Example(
+        "Qwen/Qwen3.5-35B-A3B",
+        qwen3_5.MOE_CONFIG,
+        qwen3_5.PROCESSOR,
+        qwen3_5.TOKENIZER,
+        IN_BFLOAT16,
     ),
     "qwen3_vl": Example(
         "Qwen/Qwen3-VL-8B-Instruct",

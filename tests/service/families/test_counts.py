@@ -28,6 +28,7 @@ from tests.service import (
     tiny_paligemma,
     tiny_pixtral,
     tiny_qwen2_vl,
+    tiny_qwen3_5,
     tiny_qwen3_vl,
     tiny_qwen_vl,
 )
@@ -48,6 +49,7 @@ CHECKPOINTS: dict[str, Callable[[Path], object]] = {
     "paligemma": tiny_paligemma.write_checkpoint,
     "pixtral": partial(tiny_pixtral.write_checkpoint, merges=False),
     "qwen2_vl": partial(tiny_qwen2_vl.write_checkpoint, tokenizer=True),
+    "qwen3_5": partial(tiny_qwen3_5.write_checkpoint, tokenizer=True),
     "qwen3_vl": partial(tiny_qwen3_vl.write_checkpoint, tokenizer=True),
     "qwen_vl": partial(tiny_qwen_vl.write_checkpoint, tokenizer=True),
 }

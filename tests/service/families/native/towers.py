@@ -16,7 +16,7 @@ from service.decode.tiling import cut
 from service.domain import View
 from service.families.native.resize import smart_resize
 from service.families.towers import TiledImage, Tower
-from tests.service import tiny_qwen2_vl, tiny_qwen3_vl, tiny_qwen_vl
+from tests.service import tiny_qwen2_vl, tiny_qwen3_5, tiny_qwen3_vl, tiny_qwen_vl
 from tests.service.families.checkpoints import tower_of
 
 
@@ -57,6 +57,8 @@ class Tiny:
 TINY = {
     "qwen_vl": Tiny(tiny_qwen_vl.write_checkpoint),
     "qwen2_vl": Tiny(tiny_qwen2_vl.write_checkpoint),
+    "qwen3_5": Tiny(tiny_qwen3_5.write_checkpoint, norm="norm", patch=16),
+    "qwen3_5_moe": Tiny(partial(tiny_qwen3_5.write_checkpoint, experts=True), norm="norm", patch=16),
     "qwen3_vl": Tiny(tiny_qwen3_vl.write_checkpoint, norm="norm", patch=16),
     "qwen3_vl_moe": Tiny(partial(tiny_qwen3_vl.write_checkpoint, experts=True), norm="norm", patch=16),
 }
