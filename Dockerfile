@@ -38,7 +38,7 @@ COPY pyproject.toml README.md LICENSE /
 COPY service/__init__.py /service/
 COPY kernels/__init__.py /kernels/
 COPY deploy/constraints/ /deploy/constraints/
-COPY deploy/install.sh deploy/torchvision_shim.py deploy/patchbay_torchvision_schemas.py /deploy/
+COPY deploy/install.sh deploy/cpu_torch.sh deploy/torchvision_shim.py deploy/patchbay_torchvision_schemas.py /deploy/
 
 # the code as everybody may read it and nobody may write it
 FROM base AS code

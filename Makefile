@@ -6,7 +6,7 @@
 
 VENV := .venv/bin
 # one more than there are cores: many tests wait for child processes
-TESTERS := $(shell expr $$(nproc) + 1)
+TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 URL ?= http://127.0.0.1:8000
 LOAD = $(VENV)/python -m loadtests --url $(URL)
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Installs Patchbay from this folder into a Python environment, on a machine (setup.sh) as in an image (Dockerfile):
 #   deploy/install.sh PYTHON gateway|cpu|cuda [EXTRA]
-# gateway: neither torch nor vLLM. EXTRA is one more extra of pyproject.toml, such as dev. TORCH_INDEX names a package
-# index that has PyTorch's CPU build, for machines whose pip does not find it by itself (unset by default).
+# gateway: neither torch nor vLLM. EXTRA is one more extra of pyproject.toml, such as dev. TORCH_INDEX: see cpu_torch.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,9 +21,9 @@ case $build in
 esac
 
 if [ "$build" = cpu ]; then
-  say "installing PyTorch's CPU build (about 200 MB)"
-  "${pip[@]}" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "torch==2.13.0+cpu" ||
-    fail "pip found no CPU build of PyTorch 2.13.0. Set TORCH_INDEX to PyTorch's CPU package index and run again (now: '${TORCH_INDEX:-unset}')."
+  # shellcheck source=deploy/cpu_torch.sh
+  . deploy/cpu_torch.sh
+  install_cpu_torch
 fi
 if [ "$build" = gateway ]; then
   say "installing Patchbay's gateway"

@@ -11,8 +11,9 @@ began=$SECONDS
 say() { printf '[setup %3ds] %s\n' $((SECONDS - began)) "$*"; }
 fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
 
-"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null ||
-  fail "Python 3.11 or 3.12 is needed; '$python' is $("$python" --version 2>&1 || echo missing). Set PYTHON=/path/to/python3.11."
+command -v "$python" >/dev/null ||
+  fail "there is no '$python' here. Python 3.11 to 3.14 is needed: set PYTHON=/path/to/python3.12."
+"$python" deploy/supported.py || exit 1
 
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then build=cuda; else build=cpu; fi
 extra=demo
@@ -20,7 +21,7 @@ extra=demo
 
 # what is installed is named by what it was made from, so that a changed pyproject.toml installs again; an environment
 # that can test can serve
-wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/setup.sh deploy/install.sh deploy/*torchvision*.py | sha256sum | cut -c1-16)
+wanted=$(printf '%s\n' "$build" "$PWD" "$("$python" --version)" | cat - pyproject.toml deploy/setup.sh deploy/install.sh deploy/*torch* | sha256sum | cut -c1-16)
 for done in .venv/.ready-*; do
   case $done in
     .venv/.ready-test-"$wanted" | .venv/.ready-"$purpose"-"$wanted") exit 0 ;;

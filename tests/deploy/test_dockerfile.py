@@ -128,7 +128,7 @@ def test_each_image_is_made_with_its_constraints(target: str, build: str) -> Non
 
 def test_the_cpu_build_of_torch_is_the_one_the_project_names() -> None:
     (named,) = [r.specifier for r in direct("cpu") if r.name == "torch"]
-    (installed,) = re.findall(r'"torch(==[\d.]+)\+cpu"', (ROOT / "deploy" / "install.sh").read_text())
+    (installed,) = re.findall(r'"torch(==[\d.]+)\+cpu"', (ROOT / "deploy" / "cpu_torch.sh").read_text())
     assert str(named) == installed
 
 
