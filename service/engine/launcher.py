@@ -28,6 +28,9 @@ because with vLLM's own choice the first request would decide it for all that fo
 HUGGING_FACE = {"config-format": "hf", "tokenizer-mode": "hf", "load-format": "safetensors"}
 """Geometry and encoder read these files. Mistral's checkpoints hold others beside them, which vLLM would take first: of
 another model class, with another tokenizer."""
+CALL_FORMATS = {"<function=": "qwen3_coder", "<arg_key>": "glm45"}
+"""What templates of Qwen3.5 and Qwen3-Coder, and of GLM from 4.5 on, write within `<tool_call>`, where Qwen2.5 and
+Qwen3 write JSON: vLLM's name of the parser."""
 MODALITIES = ("image", "video", "audio")
 NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
 """Patchbay's own settings contain secrets; and if vLLM found an API key, it would require it of Patchbay."""
@@ -133,10 +136,15 @@ def describe(spec: EngineSpec) -> str:
 def tool_call_parser(template: str | None) -> str | None:
     """The parser for a checkpoint's chat template, or None if only the operator can know it.
 
-    `hermes` if the template writes `<tool_call>`, as Qwen's templates do, and also if it does not mention tools: then
-    the model calls a tool only if a request forces it, and the parser that forces the call is the one that reads it.
+    If the template writes `<tool_call>`, what is within tells the format. `hermes` also if it does not mention tools:
+    then the model calls a tool only if a request forces it, and the parser that forces the call is the one that reads
+    it.
     """
-    return "hermes" if template is None or "<tool_call>" in template or "tools" not in template else None
+    if template is None or "tools" not in template:
+        return "hermes"
+    if "<tool_call>" not in template:
+        return None
+    return next((parser for within, parser in CALL_FORMATS.items() if within in template), "hermes")
 
 
 def _flags(spec: EngineSpec) -> list[str]:

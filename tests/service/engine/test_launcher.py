@@ -186,6 +186,9 @@ def test_the_tool_call_parser_can_be_the_operators() -> None:
         (None, "hermes"),
         ("{{ messages }}", "hermes"),
         ("{% if tools %}<tool_call>{% endif %}", "hermes"),
+        ("{% if tools %}<tool_call>{{ '<function=' + name + '>' }}{% endif %}", "qwen3_coder"),
+        ("{% if tools %}<tool_call>{{ name }}<arg_key>{{ key }}</arg_key>{% endif %}", "glm45"),
+        ("{% if tools %}{{ '<function=' + name + '>' }}{% endif %}", None),
         ("{% if tools %}<|python_tag|>{% endif %}", None),
     ],
 )
