@@ -71,7 +71,11 @@ def test_images_are_of_one_version(name: str) -> None:
     service = SERVICES[name]
     repository, _, tag = service["image"].partition(":")
     assert re.search(r"\d+\.\d+\.\d+", tag), f"{service['image']} names no version"
-    if name in OURS:
+    if name not in OURS:
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", tag), (
+            f"{name}: a tag can be moved, a digest cannot"
+        )
+    else:
         target = service["build"]["target"]
         assert target in TARGETS
         assert (repository, tag) == ("patchbay", f"{__version__}-{target}")
