@@ -78,6 +78,51 @@ annotations of four of them. Others are told elsewhere: Traefik has no limit on 
 entry points (`respondingTimeouts`); GKE's load balancer takes `timeoutSec` from a BackendConfig, which `extraObjects`
 can install and `service.annotations` can name (`cloud.google.com/backend-config`); a Gateway takes `httpRoute.timeout`.
 
+## Several replicas behind a Gateway
+
+Each replica has its own arena and prefix cache, so that with a Service, which chooses at random, a conversation finds
+its images again in one of N turns. The Gateway API's InferencePool asks an endpoint picker (EPP) for the best pod:
+[`examples/inference-pool.yaml`](examples/inference-pool.yaml) makes the pool and a route to it
+(`httpRoute.inferencePool`). The picker has an installation of its own, for instance the chart `inferencepool` of the
+Gateway API Inference Extension, or llm-d's router. It has to be told where vLLM's metrics are, which Patchbay passes on
+under their own names:
+
+```
+--pool-name=patchbay --pool-namespace=NAMESPACE
+--model-server-metrics-port=9090 --model-server-metrics-path=/metrics/engine
+```
+
+The port is `adminPort`; newer pickers call these two flags deprecated, but have no other place for a port. Where they
+read metrics by a plugin (`metrics-data-source`), its parameter `path` is `/metrics/engine` too. Of the scorers, the one
+of prefixes matters most: it compares the beginnings of requests, so that the next turn of a conversation goes where its
+images are. `networkPolicy.monitoring` must let the picker in. None of this has run on a cluster.
+
+## Autoscaling
+
+KEDA asks Prometheus, without credentials unless `autoscaling.authentication` names a TriggerAuthentication and
+`autoscaling.triggerMetadata.authModes` says how it is used. Thanos on OpenShift, with one made by `extraObjects`:
+
+```yaml
+autoscaling:
+  prometheusAddress: https://thanos-querier.openshift-monitoring.svc:9092
+  authentication:
+    name: patchbay-prometheus
+  triggerMetadata:
+    authModes: bearer
+    namespace: vision
+extraObjects:
+  - apiVersion: keda.sh/v1alpha1
+    kind: TriggerAuthentication
+    metadata:
+      name: patchbay-prometheus
+    spec:
+      boundServiceAccountToken:
+        - parameter: bearerToken
+          serviceAccountName: prometheus-reader
+```
+
+While Prometheus does not answer, the number of pods stays as it is.
+
 ## Values
 
 Keys that are not listed are refused. Patchbay's own settings go under `settings`, by their names in

@@ -17,7 +17,7 @@ from tests.helm.api_server import REFUSALS
 from tests.helm.charts import CHART, documents, objects, over, pod, server, variables
 
 EXAMPLES = {file.stem: file for file in sorted((CHART / "examples").glob("*.yaml"))}
-FOREIGN = {"ServiceMonitor", "PrometheusRule", "Route"}
+FOREIGN = {"ServiceMonitor", "PrometheusRule", "Route", "HTTPRoute", "InferencePool"}
 COMMAND = re.compile(r"^# helm install (\w+) helm/patchbay((?: -f helm/patchbay/\S+)+)$", re.M)
 
 
@@ -36,6 +36,7 @@ VALUES = {name: installed(file)[1] for name, file in EXAMPLES.items()}
 def test_the_examples_are_those_that_people_ask_for() -> None:
     assert set(EXAMPLES) == {
         "external-engine",
+        "inference-pool",
         "mig-slice",
         "no-prometheus-operator",
         "openshift",
@@ -110,3 +111,40 @@ def test_nothing_of_the_operator_is_installed() -> None:
     notes = made["deployment.yaml"]["spec"]["template"]["metadata"]["annotations"]
     ports = {port["name"]: port["containerPort"] for port in server(made)["ports"]}
     assert notes["prometheus.io/port"] == str(ports["admin"])
+
+
+def test_the_pool_has_the_pods_and_the_route_goes_to_it() -> None:
+    values = VALUES["inference-pool"]
+    made = documents(values)
+    (pool,) = [entry for entry in made if entry["kind"] == "InferencePool"]
+    template = objects(values)["deployment.yaml"]["spec"]["template"]
+    assert pool["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    for entry in made:  # no pod of a test or a Job
+        other = entry["metadata"]["labels"] if entry["kind"] == "Pod" else {}
+        assert not pool["spec"]["selector"]["matchLabels"].items() <= other.items()
+    ports = {port["name"]: port["containerPort"] for port in server(objects(values))["ports"]}
+    assert pool["spec"]["targetPorts"] == [{"number": ports["http"]}]
+    (rule,) = objects(values)["httproute.yaml"]["spec"]["rules"]
+    assert rule["backendRefs"] == [
+        {
+            "group": pool["apiVersion"].partition("/")[0],
+            "kind": pool["kind"],
+            "name": pool["metadata"]["name"],
+        }
+    ]
+    picker = pool["spec"]["endpointPickerRef"]
+    (peers,) = [rule["from"] for rule in objects(values)["networkpolicy-monitoring.yaml"]["spec"]["ingress"]]
+    assert {"podSelector": {"matchLabels": {"app": picker["name"]}}} in peers
+
+
+def test_the_picker_is_told_where_the_engines_metrics_are() -> None:
+    """What the README gives it is the admin port of the example, and a path that Patchbay answers."""
+    text = (CHART / "README.md").read_text()
+    ports = {
+        port["name"]: port["containerPort"] for port in server(objects(VALUES["inference-pool"]))["ports"]
+    }
+    (flags,) = re.findall(r"^--pool-name=[^`]+", text, re.M)
+    assert f"--model-server-metrics-port={ports['admin']}" in flags
+    (path,) = re.findall(r"--model-server-metrics-path=(\S+)", flags)
+    monitored = objects({"serviceMonitor": {"enabled": True}})["servicemonitor.yaml"]["spec"]["endpoints"]
+    assert path == monitored[1]["path"]

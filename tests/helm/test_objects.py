@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from service.ingest.addresses import may_contact
 from service.telemetry.catalogue import STAGES
 from service.telemetry.metrics import Metrics
-from tests.helm.charts import CHART, EVERYTHING, objects, policies, server
+from tests.helm.charts import CHART, EVERYTHING, REMOTE, objects, policies, server
 
 BY_DEFAULT = {
     "deployment.yaml",
@@ -134,6 +134,33 @@ def test_targets_are_values() -> None:
     assert [entry["threshold"] for entry in made.values()] == ["0.5", "1", "2", "0.9"]
 
 
+def test_an_engine_that_encodes_itself_is_the_only_one_to_scale_by() -> None:
+    made = triggers({"autoscaling": {"enabled": True}, "settings": {"images": "passthrough"}})
+    assert set(made) == {"engine-waiting", "kv-cache"}
+
+
+def test_prometheus_is_asked_as_it_wants_to_be() -> None:
+    plain = objects({"autoscaling": {"enabled": True}})["scaledobject.yaml"]["spec"]["triggers"]
+    assert not any("authenticationRef" in trigger or "authModes" in trigger["metadata"] for trigger in plain)
+    asked = {
+        "enabled": True,
+        "prometheusAddress": "https://thanos:9092",
+        "authentication": {"name": "reader", "kind": "ClusterTriggerAuthentication"},
+        "triggerMetadata": {"authModes": "bearer", "namespace": "vision", "customHeaders": "X-Scope-OrgID=a"},
+    }
+    made = objects({"autoscaling": asked})["scaledobject.yaml"]["spec"]["triggers"]
+    assert len(made) == len(plain)
+    for trigger, before in zip(made, plain, strict=True):
+        assert trigger["authenticationRef"] == {"name": "reader", "kind": "ClusterTriggerAuthentication"}
+        assert trigger["metadata"] == {
+            **before["metadata"],
+            "serverAddress": "https://thanos:9092",
+            "authModes": "bearer",
+            "namespace": "vision",
+            "customHeaders": "X-Scope-OrgID=a",
+        }
+
+
 def test_the_autoscaler_owns_the_number_of_pods() -> None:
     assert objects({"replicas": 3})["deployment.yaml"]["spec"]["replicas"] == 3
     made = objects({"autoscaling": {"enabled": True, "maxReplicas": 7}})
@@ -156,7 +183,10 @@ def test_prometheus_finds_the_admin_port_and_nobody_elses() -> None:
             "port": "admin",
             "path": path,
             "interval": "15s",
-            "relabelings": [{"targetLabel": "job", "replacement": job}],
+            "relabelings": [
+                {"targetLabel": "job", "replacement": job},
+                {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"},
+            ],
         }
         for job, path in (("patchbay", "/metrics"), ("vllm", "/metrics/engine"))
     ]
@@ -165,6 +195,12 @@ def test_prometheus_finds_the_admin_port_and_nobody_elses() -> None:
     assert [port["targetPort"] for port in api["spec"]["ports"]] == ["http"]
     ports = {port["name"]: port["containerPort"] for port in server(made)["ports"]}
     assert ports == {"http": 8000, "admin": 9191}
+
+
+def test_an_engine_elsewhere_is_not_scraped_through_the_gateway() -> None:
+    """Each of several gateways would count it again."""
+    made = objects({**REMOTE, "serviceMonitor": {"enabled": True}})
+    assert [entry["path"] for entry in made["servicemonitor.yaml"]["spec"]["endpoints"]] == ["/metrics"]
 
 
 def test_traffic_from_outside_reaches_the_api() -> None:

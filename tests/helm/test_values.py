@@ -13,7 +13,7 @@ import yaml
 
 from helm import document
 from service.settings import Settings
-from tests.helm.charts import CHART, objects
+from tests.helm.charts import CHART, REMOTE, objects
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -40,6 +40,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tolerations": [{"operator": "Exist"}]}, "at '/tolerations/0/operator': value must be one of"),
     ({"networkPolicy": {"dns": []}}, "at '/networkPolicy/dns': minItems: got 0, want 1"),
     ({"autoscaling": {"targets": {"cpu": 0.8}}}, "additional properties 'cpu' not allowed"),
+    ({"autoscaling": {"triggerMetadata": {"query": "up"}}}, "invalid propertyName 'query'"),
+    ({"autoscaling": {"triggerMetadata": {"unsafeSsl": True}}}, "got boolean, want string"),
+    ({"autoscaling": {"authentication": {"kind": "Secret"}}}, "at '/autoscaling/authentication/kind'"),
+    (
+        {"httpRoute": {"inferencePool": "A pool"}},
+        "at '/httpRoute/inferencePool': 'A pool' does not match pattern",
+    ),
+    (
+        {"autoscaling": {"authentication": {"name": "reader"}}},
+        "authentication.name is reader, and KEDA ignores it unless autoscaling.triggerMetadata.authModes",
+    ),
+    (
+        {"autoscaling": {"triggerMetadata": {"authModes": "bearer"}}},
+        "autoscaling.authentication.name is empty",
+    ),
+    (
+        {**REMOTE, "autoscaling": {"enabled": True}},
+        "engine.placement is remote: scale the engines instead",
+    ),
     ({"engine": {"placement": "remote"}}, "engine.placement is remote and engine.url is empty"),
     ({"engine": {"url": "http://a:1"}}, "engine.url names an engine elsewhere and engine.placement is child"),
     (

@@ -212,6 +212,17 @@ alb.ingress.kubernetes.io/healthcheck-path: /readyz
 {{- if and (eq .Values.image.variant "gateway") (not $remote) -}}
 {{- fail (printf "image.variant is gateway, which holds neither encoder nor engine, and engine.placement is %s: choose cpu or cuda" $engine.placement) -}}
 {{- end -}}
+{{- with .Values.autoscaling -}}
+{{- if and .enabled $remote -}}
+{{- fail "autoscaling follows the encoder and the engine in each pod, and engine.placement is remote: scale the engines instead" -}}
+{{- end -}}
+{{- if and .authentication.name (not .triggerMetadata.authModes) -}}
+{{- fail (printf "autoscaling.authentication.name is %s, and KEDA ignores it unless autoscaling.triggerMetadata.authModes says how it is used: bearer, basic, tls or custom" .authentication.name) -}}
+{{- end -}}
+{{- if and .triggerMetadata.authModes (not .authentication.name) -}}
+{{- fail (printf "autoscaling.triggerMetadata.authModes is %s and autoscaling.authentication.name is empty: name the object with the credentials" .triggerMetadata.authModes) -}}
+{{- end -}}
+{{- end -}}
 {{- $ports := list 8000 (int .Values.adminPort) (int $engine.port) -}}
 {{- if ne (len (uniq $ports)) 3 -}}
 {{- fail (printf "the API's port (8000), adminPort (%d) and engine.port (%d) must differ" (index $ports 1) (index $ports 2)) -}}
