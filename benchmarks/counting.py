@@ -4,10 +4,10 @@
     python -m benchmarks.counting --url http://127.0.0.1:8000 --n 200
 
 Draws n requests of none to four images of random sizes and details and asks for each twice: `/v1/tokenize`, and an
-answer of one token, whose `prompt_tokens` must be the same. Then times the gateway: from the bytes of a request with
-one image as a data URL to the request for the engine, and from the engine's answer to the bytes of the count; the
-engine itself is a stand-in that answers at once. A calibration, BLAKE3 over a fixed buffer, tells what the machine is
-like meanwhile. No times are reported, and the exit status is 1, where a count is wrong.
+answer of one token, whose `usage` must say the same of the prompt and of each image. Then times the gateway: from the
+bytes of a request with one image as a data URL to the request for the engine, and from the engine's answer to the
+bytes of the count; the engine itself is a stand-in that answers at once. A calibration, BLAKE3 over a fixed buffer,
+tells what the machine is like meanwhile. No times are reported, and the exit status is 1, where a count is wrong.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from blake3 import blake3
@@ -44,6 +44,8 @@ from service.pipeline.tokens import Tokens
 from service.settings import EMBEDDED_MODEL
 from service.telemetry.metrics import Metrics
 
+OF_AN_IMAGE = ("width", "height", "processed", "placement", "tokens")
+"""What both a count and the `usage` of an answer tell of each image."""
 DETAILS = ("low", "high", "auto")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WORDS = [
@@ -64,14 +66,15 @@ WORDS = [
 PHOTOGRAPHS = ((640, 480), (1024, 768), (1920, 1080), (4000, 3000))
 
 
-def draw_requests(count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Chat requests for one token: images of random sizes, shapes, formats and details, among texts and turns."""
+def draw_requests(count: int, *, seed: int, images: int = 4) -> list[dict[str, Any]]:
+    """Chat requests for one token: at most `images` images of random sizes, shapes, formats and details, among texts
+    and turns."""
     rng = random.Random(seed)
-    return [_request(rng) for _ in range(count)]
+    return [_request(rng, images) for _ in range(count)]
 
 
-def _request(rng: random.Random) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = [_part(rng) for _ in range(rng.randint(0, 4))]
+def _request(rng: random.Random, images: int) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [_part(rng) for _ in range(rng.randint(0, images))]
     parts.insert(rng.randint(0, len(parts)), {"type": "text", "text": _words(rng)})
     turns: list[dict[str, Any]] = [{"role": "user", "content": parts}]
     if rng.random() < 0.3:
@@ -95,13 +98,33 @@ def _words(rng: random.Random) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(1, 40)))
 
 
-def compared(url: str, request: Mapping[str, Any]) -> tuple[int, int]:
-    """(counted, answered): prompt tokens of one request. Raises RuntimeError for an answer other than 200."""
-    counted = _post(url, "/v1/tokenize", request)["prompt_tokens"]
-    return counted, _post(url, "/v1/chat/completions", request)["usage"]["prompt_tokens"]
+class Count(NamedTuple):
+    prompt: int
+    """Tokens."""
+    images: list[dict[str, Any]]
+    """`OF_AN_IMAGE` of each."""
 
 
-def _post(url: str, path: str, request: Mapping[str, Any]) -> Any:
+def compared(url: str, request: Mapping[str, Any]) -> tuple[Count, Count]:
+    """What was counted of one request, and what was answered. Raises RuntimeError for an answer other than 200."""
+    return counted(post(url, "/v1/tokenize", request)), answered(post(url, "/v1/chat/completions", request))
+
+
+def counted(told: Mapping[str, Any]) -> Count:
+    return Count(told["prompt_tokens"], _images(told["images"]))
+
+
+def answered(answer: Mapping[str, Any]) -> Count:
+    details = answer["usage"]["prompt_tokens_details"] or {}
+    return Count(answer["usage"]["prompt_tokens"], _images(details.get("images", [])))
+
+
+def _images(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: image[name] for name in OF_AN_IMAGE} for image in told]
+
+
+def post(url: str, path: str, request: Mapping[str, Any]) -> Any:
+    """Raises RuntimeError for an answer other than 200."""
     reply = httpx.post(url + path, json=request, timeout=300)
     if reply.status_code != 200:
         raise RuntimeError(f"{path}: {reply.status_code} {reply.text[:300]}")
@@ -205,8 +228,8 @@ async def timed(size: tuple[int, int], rounds: int) -> Times:
 def check(url: str, count: int, seed: int) -> bool:
     """Prints what was compared; whether every count was right."""
     pairs = [compared(url, request) for request in draw_requests(count, seed=seed)]
-    wrong = sum(counted != answered for counted, answered in pairs)
-    prompts = [answered for _, answered in pairs]
+    wrong = sum(before != after for before, after in pairs)
+    prompts = [after.prompt for _, after in pairs]
     print(f"{count} requests of {min(prompts)} to {max(prompts)} prompt tokens: {wrong} counted wrongly")
     return not wrong
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.e2e import test_blip2, test_gemma3
@@ -26,18 +24,7 @@ from tests.e2e.comparison import (
     told,
 )
 from tests.e2e.server import Server, serving
-from tests.service import (
-    tiny_blip2,
-    tiny_gemma3,
-    tiny_gemma4,
-    tiny_glm4v,
-    tiny_idefics3,
-    tiny_llava_onevision,
-    tiny_pixtral,
-    tiny_qwen2_vl,
-    tiny_qwen3_5,
-    tiny_qwen3_vl,
-)
+from tests.service.checkpoints import CHECKPOINTS
 
 pytestmark = pytest.mark.families
 
@@ -49,7 +36,6 @@ NEAR_TIE = 0.02
 
 @dataclass(frozen=True)
 class Candidate:
-    write: Callable[[Path], object]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """How transformers is asked, see `by_transformers`."""
     images: tuple[int, int] = (0, 3)
@@ -65,41 +51,40 @@ class Candidate:
         return [images for images in drawn if len(images) >= fewest][:requests]
 
 
-def _qwen(tiny: Any, **options: Any) -> Candidate:
-    return Candidate(partial(tiny.write_checkpoint, tokenizer=True, max_pixels=600 * tiny.CELL**2, **options))
-
-
-def _in_bfloat16(candidate: Candidate) -> Candidate:
-    """Of an engine that has no other number format: every logit is rounded to one part in 256."""
-    return replace(candidate, tolerance=BFLOAT16_TOLERANCE, near_tie=0.05, ties=8)
-
-
+IN_BFLOAT16 = Candidate(tolerance=BFLOAT16_TOLERANCE, near_tie=0.05, ties=8)
+"""Of an engine that has no other number format: every logit is rounded to one part in 256."""
 CANDIDATES = {
-    "blip-2": Candidate(tiny_blip2.write_checkpoint, {"prepare": test_blip2.inputs}, (1, 1)),
-    "gemma3": Candidate(tiny_gemma3.write_checkpoint, {"without": test_gemma3.CAUSAL}),
-    "gemma4": Candidate(tiny_gemma4.write_checkpoint),
-    "glm4v": Candidate(partial(tiny_glm4v.write_checkpoint, max_pixels=600 * tiny_glm4v.CELL**2)),
-    "idefics3": Candidate(tiny_idefics3.write_checkpoint),
-    "llava_onevision": Candidate(tiny_llava_onevision.write_checkpoint, {"prepare": one_by_one}),
-    "mistral3": Candidate(partial(tiny_pixtral.write_checkpoint, edge=616)),
-    "pixtral": Candidate(partial(tiny_pixtral.write_checkpoint, merges=False, edge=320)),
-    "qwen2_vl": _qwen(tiny_qwen2_vl),
-    "qwen3_5": _in_bfloat16(_qwen(tiny_qwen3_5, dtype=torch.bfloat16)),
-    "qwen3_5_moe": _in_bfloat16(_qwen(tiny_qwen3_5, dtype=torch.bfloat16, experts=True)),
-    "qwen3_vl": _qwen(tiny_qwen3_vl),
+    "blip-2": Candidate({"prepare": test_blip2.inputs}, (1, 1)),
+    "gemma3": Candidate({"without": test_gemma3.CAUSAL}),
+    "gemma4": Candidate(),
+    "glm4v": Candidate(),
+    "idefics3": Candidate(),
+    "llava+pixtral": Candidate(),
+    "llava_onevision": Candidate({"prepare": one_by_one}),
+    "mistral3": Candidate(),
+    "qwen2_vl": Candidate(),
+    "qwen3_5": IN_BFLOAT16,
+    "qwen3_5_moe": IN_BFLOAT16,
+    "qwen3_vl": Candidate(),
 }
+"""By the family's name in the registry."""
 
 
 @pytest.fixture(scope="module", params=CANDIDATES)
-def candidate(request: pytest.FixtureRequest) -> Candidate:
-    return CANDIDATES[request.param]
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def candidate(family: str) -> Candidate:
+    return CANDIDATES[family]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("family") / "tiny"
     folder.mkdir()
-    candidate.write(folder)
+    CHECKPOINTS[family](folder)
     return folder
 
 

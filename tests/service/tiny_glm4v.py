@@ -72,6 +72,8 @@ TEXT = {
     "pad_token_id": TOKENS["<|endoftext|>"],
 }
 EXPERTS = {
+    "head_dim": 32,  # vLLM asks for these two where there are experts
+    "use_qk_norm": False,
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 32,
