@@ -41,12 +41,14 @@ e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30
 
 clients: setup-test  ## the clients that people use, as they install them, each asking about a picture: one table
-	@test -x .venv/clients/bin/python || $(VENV)/python -m venv .venv/clients
-	@$(VENV)/uv pip install --quiet --python .venv/clients/bin/python --upgrade \
-	  --requirement tests/e2e/clients/requirements.txt
+	@set -e; for list in tests/e2e/clients/requirements/*.txt; do \
+	  own=.venv/clients/$$(basename $$list .txt); \
+	  test -x $$own/bin/python || $(VENV)/python -m venv $$own; \
+	  $(VENV)/uv pip install --quiet --python $$own/bin/python --upgrade --requirement $$list; \
+	done
 	@mkdir -p .venv/clients/node && cp tests/e2e/clients/node/* .venv/clients/node
 	@! command -v npm > /dev/null || npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/clients/node
-	$(VENV)/pytest -q -m clients
+	CLIENTS_PAGE=1 $(VENV)/pytest -q -m clients
 
 fuzz: setup-test  ## requests made from the API's document, then ten thousand hostile ones against a real engine
 	$(VENV)/python -m tests.service.api.conformance

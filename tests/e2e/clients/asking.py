@@ -30,6 +30,8 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 COLOURS = ("red", "blue")
+PAINTED = "Painted."
+"""The result of the tool."""
 
 GREEDY = {"temperature": 0}
 VOCABULARY = json.loads((Path(__file__).parents[3] / "demo" / "model" / "tokenizer.json").read_text())
@@ -39,8 +41,8 @@ them."""
 
 THINGS = ("image", "stream", "turns", "tool", "structured", "error", "abort")
 """What a client can be asked: about an image; the same as a stream; a second question, behind its own answer as the
-client returned it; a call of a tool; an answer by a schema; a broken image, which is refused in the client's own type
-with its path; and to leave a stream at its first event and ask again."""
+client returned it; a call of a tool, and words behind its result; an answer by a schema; a broken image, which is
+refused in the client's own type with its path; and to leave a stream at its first event and ask again."""
 
 
 class Wrong(AssertionError):
@@ -53,6 +55,8 @@ class Ask(NamedTuple):
     run: Callable[[str], None]
     things: tuple[str, ...]
     """Those of `THINGS` that `run` does."""
+    environment: str = "most"
+    """The list in `requirements/` by which it is installed."""
 
 
 done: list[str] = []
@@ -64,6 +68,14 @@ def did(thing: str, answer: object = None, *expected: str) -> None:
     if expected and plain(answer) not in expected:
         raise Wrong(f"{thing}: {answer!r}, where {' or '.join(expected)} was expected")
     done.append(thing)
+
+
+def painted(answer: object, arguments: object = None) -> None:
+    """The result of a call was answered in words, and its arguments, unless they may be any JSON, were as the schema
+    says: then a tool is done. Raises Wrong."""
+    if not plain(answer):
+        raise Wrong("tool: no word behind its result")
+    did("tool", *(() if arguments is None else (colour_of(arguments), *COLOURS)))
 
 
 def plain(answer: object) -> str:

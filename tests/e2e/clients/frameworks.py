@@ -12,6 +12,7 @@ from tests.e2e.clients.asking import (
     JPEG,
     MODEL,
     NO_BLANKS,
+    PAINTED,
     QUESTION,
     RED,
     SCHEMA,
@@ -21,11 +22,15 @@ from tests.e2e.clients.asking import (
     did,
     in_chat,
     in_responses,
+    painted,
     refused,
     user,
 )
 
-PAINT = {"type": "function", "function": {"name": "paint", "parameters": SCHEMA, "strict": True}}
+PAINT: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "paint", "parameters": SCHEMA, "strict": True},
+}
 FORCED: dict[str, Any] = {
     "tools": [PAINT],
     "tool_choice": {"type": "function", "function": {"name": "paint"}},
@@ -42,9 +47,11 @@ def _litellm(ask: dict[str, Any], strict: bool) -> None:
     did("stream", litellm.stream_chunk_builder(pieces).choices[0].message.content, RED)
     answer = litellm.completion(messages=[*in_chat(), first, *user(FOLLOWING)], **ask)
     did("turns", answer.choices[0].message.content, YES)
-    if strict:
-        called = litellm.completion(messages=in_chat(), **FORCED, **ask).choices[0].message
-        did("tool", colour_of(called.tool_calls[0].function.arguments), *COLOURS)
+    called = litellm.completion(messages=in_chat(), **FORCED, **ask).choices[0].message
+    (call,) = called.tool_calls
+    result = {"role": "tool", "tool_call_id": call.id, "content": PAINTED}
+    answer = litellm.completion(messages=[*in_chat(), called, result], tools=[PAINT], **ask)
+    painted(answer.choices[0].message.content, call.function.arguments if strict else None)
     form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": SCHEMA, "strict": True}}
     shaped = litellm.completion(messages=in_chat(), response_format=form, **ask)
     did("structured", colour_of(shaped.choices[0].message.content), *COLOURS)
@@ -76,6 +83,16 @@ def litellm_anthropic(url: str) -> None:
     did("stream", litellm.stream_chunk_builder(pieces).choices[0].message.content, RED)
     answer = litellm.completion(messages=[*in_chat(), first, *user(FOLLOWING)], **ask)
     did("turns", answer.choices[0].message.content, YES)
+    # a call as if it had made one: no field of this API keeps the embedded model from endless blanks
+    call = {
+        "id": "call-1",
+        "type": "function",
+        "function": {"name": "paint", "arguments": '{"colour": "red"}'},
+    }
+    called = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "call-1", "content": PAINTED}
+    answer = litellm.completion(messages=[*in_chat(), called, result], tools=[PAINT], **ask)
+    painted(answer.choices[0].message.content)
     with refused(litellm.BadRequestError, "messages[0].content[0].source"):
         litellm.completion(messages=in_chat(BROKEN), **ask)
 
@@ -92,11 +109,22 @@ def litellm_responses(url: str) -> None:
     sent_back = [item.model_dump() for item in first.output]
     answer = litellm.responses(input=[*in_responses(), *sent_back, *user(FOLLOWING)], **ask)
     did("turns", answer.output[0].content[0].text, YES)
+    tool = {"type": "function", **PAINT["function"]}
+    chosen = {"type": "function", "name": "paint"}
+    biased = {"logit_bias": NO_BLANKS}
+    forced = {"tools": [tool], "tool_choice": chosen, "extra_body": biased, "max_output_tokens": SHORT}
+    called = litellm.responses(input=in_responses(), **forced, **ask).output
+    (call,) = (item for item in called if item.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": PAINTED}
+    sent_back = [item.model_dump() for item in called]
+    answer = litellm.responses(input=[*in_responses(), *sent_back, result], tools=[tool], **ask)
+    painted(answer.output[0].content[0].text, call.arguments)
     with refused(litellm.BadRequestError, "input[0].content[0].image_url"):
         litellm.responses(input=in_responses(BROKEN), **ask)
 
 
 def _langchain(url: str, responses: bool) -> None:
+    from langchain_core.messages import ToolMessage
     from langchain_openai import ChatOpenAI
     from openai import BadRequestError
     from pydantic import BaseModel, ConfigDict
@@ -122,7 +150,10 @@ def _langchain(url: str, responses: bool) -> None:
     did("turns", model.invoke([*in_chat(), first, *user(FOLLOWING)]).text, YES)
     biased: Any = {"extra_body": {"logit_bias": NO_BLANKS}}
     called = model.bind_tools([Colour], tool_choice="Colour", strict=True, **biased).invoke(in_chat())
-    did("tool", colour_of(called.tool_calls[0]["args"]), *COLOURS)
+    (call,) = called.tool_calls
+    result = ToolMessage(PAINTED, tool_call_id=call["id"])
+    told = model.bind_tools([Colour]).invoke([*in_chat(), called, result])
+    painted(told.text, call["args"])
     shaped = model.with_structured_output(Colour, method="json_schema").invoke(in_chat())
     did("structured", shaped.colour, *COLOURS)
     with refused(BadRequestError, "content[0].image_url"):
@@ -142,10 +173,16 @@ def langchain_responses(url: str) -> None:
 def _pydantic_ai(model: Any) -> None:
     from pydantic import BaseModel
     from pydantic_ai import Agent, BinaryContent, NativeOutput
+    from pydantic_ai.capabilities import AbstractCapability
     from pydantic_ai.exceptions import ModelHTTPError
 
     class Colour(BaseModel):
         colour: Literal["red", "blue"]
+
+    class FirstPaints(AbstractCapability[Any]):
+        def get_model_settings(self) -> Any:
+            forced = {"tool_choice": ["paint"], "extra_body": {"logit_bias": NO_BLANKS}}
+            return lambda run: forced if run.run_step == 1 else {}
 
     settings: Any = {"temperature": 0, "max_tokens": SHORT}
     agent = Agent(model, model_settings=settings)
@@ -157,14 +194,18 @@ def _pydantic_ai(model: Any) -> None:
         async with agent.run_stream(asked) as streamed:
             did("stream", await streamed.get_output(), RED)
         did("turns", (await agent.run(FOLLOWING, message_history=first.all_messages())).output, YES)
-        offering = Agent(model, model_settings=settings)
+        painting = Agent(model, model_settings=settings, capabilities=[FirstPaints()])
+        calls = []
 
-        @offering.tool_plain
-        def paint(colour: str) -> str:
+        @painting.tool_plain(strict=True)
+        def paint(colour: Literal["red", "blue"]) -> str:
             """Paints the wall."""
-            return colour
+            calls.append({"colour": colour})
+            return PAINTED
 
-        assert (await offering.run(asked)).output
+        told = (await painting.run(asked)).output
+        (call,) = calls
+        painted(told, call)
         shaped = await Agent(model, output_type=NativeOutput(Colour), model_settings=settings).run(asked)
         did("structured", shaped.output.colour, *COLOURS)
         with refused(ModelHTTPError, "content[0].image_url"):
@@ -208,19 +249,24 @@ def _agents(url: str, responses: bool) -> None:
     class Colour(BaseModel):
         colour: Literal["red", "blue"]
 
+    calls = []
+
     @function_tool
-    def paint(colour: str) -> str:
+    def paint(colour: Literal["red", "blue"]) -> str:
         """Paints the wall."""
-        return colour
+        calls.append({"colour": colour})
+        return PAINTED
 
     set_tracing_disabled(True)
     client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     kind = OpenAIResponsesModel if responses else OpenAIChatCompletionsModel
-    settings: Any = {
-        "model": kind(model=MODEL, openai_client=client),
-        "model_settings": ModelSettings(temperature=0, max_tokens=SHORT),
-    }
+    model = kind(model=MODEL, openai_client=client)
+    plainly: Any = {"temperature": 0, "max_tokens": SHORT}
+    settings: Any = {"model": model, "model_settings": ModelSettings(**plainly)}
     agent = Agent(name="Painter", tools=[paint], **settings)
+    # what is forced is forced once: the agent resets it behind a call
+    forced = ModelSettings(tool_choice="paint", extra_body={"logit_bias": NO_BLANKS}, **plainly)
+    painting = Agent(name="Painter", tools=[paint], model=model, model_settings=forced)
 
     async def ask_all() -> None:
         first = await Runner.run(agent, in_responses())
@@ -231,6 +277,9 @@ def _agents(url: str, responses: bool) -> None:
         did("stream", streamed.final_output, RED)
         second = await Runner.run(agent, [*first.to_input_list(), *user(FOLLOWING)])
         did("turns", second.final_output, YES)
+        told = (await Runner.run(painting, in_responses())).final_output
+        (call,) = calls
+        painted(told, call)
         shaped = await Runner.run(Agent(name="Shaper", output_type=Colour, **settings), in_responses())
         did("structured", shaped.final_output.colour, *COLOURS)
         with refused(BadRequestError, "content[0].image_url"):
@@ -249,6 +298,7 @@ def agents_responses(url: str) -> None:
 
 def instructor_schema(url: str) -> None:
     import instructor
+    from instructor.core import InstructorRetryException
     from openai import OpenAI
     from pydantic import BaseModel
 
@@ -262,5 +312,13 @@ def instructor_schema(url: str) -> None:
     did("structured", client.chat.completions.create(messages=in_chat(), **ask).colour, *COLOURS)
     *_, last = client.chat.completions.create_partial(messages=in_chat(), **ask)
     did("stream", last.colour, *COLOURS)
+    # without `strict`, which it leaves out, arguments are wrong here, and go back with the reason as the call's result
+    caller = instructor.from_openai(plain, mode=instructor.Mode.TOOLS)
+    twice = {**ask, "logit_bias": NO_BLANKS, "max_tokens": SHORT}
+    try:
+        caller.chat.completions.create(messages=in_chat(), **twice)
+    except InstructorRetryException as error:
+        calls = [attempt.completion.choices[0].message.tool_calls for attempt in error.failed_attempts]
+        did("tool", len([call for (call,) in calls if call.function.name == "Colour"]), "2")
     with refused(Exception, "messages[0].content[0].image_url.url"):
         client.chat.completions.create(messages=in_chat(BROKEN), **ask)

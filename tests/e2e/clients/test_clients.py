@@ -13,27 +13,30 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.asking import THINGS
-from tests.e2e.clients.asks import ASKS
+from tests.e2e.clients.asks import ASKS, BUT_ABORT
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.clients
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
-"""Made by `make clients`."""
-NODE = ROOT / ".venv" / "clients" / "node"
-"""The same; holds a copy of `node/` beside the clients of Node."""
+ENVIRONMENTS = ROOT / ".venv" / "clients"
+"""Made by `make clients`: one for each list in `requirements/`, by its name, and one of Node."""
+NODE = ENVIRONMENTS / "node"
+"""Holds a copy of `node/` beside the clients of Node."""
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.S)
 
-NO_TOOL = tuple(thing for thing in THINGS if thing != "tool")
 OF_NODE = {
     "openai_chat": ("openai (Node)", "chat", THINGS),
-    "openai_responses": ("openai (Node)", "Responses", ("image", "stream", "turns", "structured", "error")),
-    "ai_default": ("@ai-sdk/openai", "Responses", NO_TOOL),
-    "ai_compatible": ("@ai-sdk/openai-compatible", "chat", NO_TOOL),
+    "openai_responses": ("openai (Node)", "Responses", BUT_ABORT),
+    "ai_default": ("@ai-sdk/openai", "Responses", THINGS),
+    "ai_compatible": ("@ai-sdk/openai-compatible", "chat", THINGS),
 }
 
 Record = Callable[[str, object], None]
+
+
+def python(environment: str = "most") -> Path:
+    return ENVIRONMENTS / environment / "bin" / "python"
 
 
 def run(record: Record, command: Sequence[str | Path], things: Sequence[str]) -> None:
@@ -61,7 +64,11 @@ def test_a_client_in_python(name: str, patchbay: Server, record_property: Record
     ask = ASKS[name]
     record_property("client", ask.package)
     record_property("api", ask.api)
-    run(record_property, [PYTHON, "-m", "tests.e2e.clients.asks", name, patchbay.url], ask.things)
+    run(
+        record_property,
+        [python(ask.environment), "-m", "tests.e2e.clients.asks", name, patchbay.url],
+        ask.things,
+    )
 
 
 @pytest.mark.parametrize("name", OF_NODE)
@@ -79,6 +86,6 @@ def test_a_client_in_node(name: str, patchbay: Server, record_property: Record) 
 def test_the_snippets_of_the_page_work(code: str, patchbay: Server) -> None:
     code = code.replace("http://127.0.0.1:8000", patchbay.url)
     done = subprocess.run(
-        [PYTHON, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
+        [python(), "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
     )
     assert done.returncode == 0 and done.stdout.strip(), done.stderr

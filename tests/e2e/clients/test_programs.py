@@ -19,21 +19,25 @@ from benchmarks.processes import free_port, serving
 from service.settings import EMBEDDED_MODEL
 from tests.e2e.clients.asking import (
     BROKEN,
+    COLOURS,
     FOLLOWING,
     MODEL,
+    PAINTED,
     QUESTION,
     RED,
+    colour_of,
     in_chat,
     in_messages,
     in_responses,
     plain,
 )
+from tests.e2e.clients.frameworks import FORCED, PAINT
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.clients
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-BIN = ROOT / ".venv" / "clients" / "bin"
+BIN = ROOT / ".venv" / "clients" / "most" / "bin"
 """Made by `make clients`."""
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
@@ -130,5 +134,11 @@ def test_litellms_proxy(patchbay: Server, tmp_path: Path, record_property: Recor
             assert plain(message["content"][0]["text"]) == RED
             # a client's mistake must not keep the deployment from others
             assert post("/v1/chat/completions", messages=in_chat(BROKEN)).status_code == 400
-    record_property("image", "yes")
-    record_property("error", "yes")
+        called = post("/v1/chat/completions", messages=in_chat(), **FORCED).json()["choices"][0]["message"]
+        (call,) = called["tool_calls"]
+        result = {"role": "tool", "tool_call_id": call["id"], "content": PAINTED}
+        told = post("/v1/chat/completions", messages=[*in_chat(), called, result], tools=[PAINT]).json()
+        assert colour_of(call["function"]["arguments"]) in COLOURS
+        assert plain(told["choices"][0]["message"]["content"])
+    for thing in ("image", "tool", "error"):
+        record_property(thing, "yes")

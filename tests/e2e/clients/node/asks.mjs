@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateObject, generateText, streamText, tool } from "ai";
+import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import OpenAI, { BadRequestError } from "openai";
 import { z } from "zod";
 
@@ -13,6 +13,7 @@ const JPEG = readFileSync(new URL("demo/scenes/shapes.jpg", ROOT));
 const DATA_URL = `data:image/jpeg;base64,${JPEG.toString("base64")}`;
 const BROKEN = "data:image/png;base64,AAAA";
 const [QUESTION, FOLLOWING] = ["What colour is the star?", "Is there a blue circle?"];
+const PAINTED = "Painted.";
 const TOKENS = 128;
 const VOCABULARY = JSON.parse(readFileSync(new URL("demo/model/tokenizer.json", ROOT))).model.vocab;
 // the embedded model knows no JSON: where the grammar of a call allows blanks it writes no end of them
@@ -31,6 +32,11 @@ function did(thing, answer, ...expected) {
   const said = String(answer).trim().replace(/\.$/, "").toLowerCase();
   if (expected.length && !expected.includes(said)) throw new Error(`${thing}: ${answer}, not ${expected}`);
   done.push(thing);
+}
+
+function painted(colour, answer) {
+  if (!String(answer).trim()) throw new Error("tool: no word behind its result");
+  did("tool", colour, "red", "blue");
 }
 
 async function refused(ask, holds) {
@@ -58,8 +64,11 @@ async function openaiChat(url) {
   }
   const paint = { type: "function", function: { name: "paint", parameters: SCHEMA, strict: true } };
   const chosen = { type: "function", function: { name: "paint" } };
-  const called = await create({ tools: [paint], tool_choice: chosen, logit_bias: NO_BLANKS });
-  did("tool", JSON.parse(called.choices[0].message.tool_calls[0].function.arguments).colour, "red", "blue");
+  const called = (await create({ tools: [paint], tool_choice: chosen, logit_bias: NO_BLANKS })).choices[0].message;
+  const [call] = called.tool_calls;
+  const result = { role: "tool", tool_call_id: call.id, content: PAINTED };
+  const told = await create({ messages: [...ask.messages, called, result], tools: [paint] });
+  painted(JSON.parse(call.function.arguments).colour, told.choices[0].message.content);
   const format = { type: "json_schema", json_schema: { name: "colour", schema: SCHEMA, strict: true } };
   const parsed = await client.chat.completions.parse({ ...ask, response_format: format });
   did("structured", parsed.choices[0].message.parsed.colour, "red", "blue");
@@ -87,6 +96,13 @@ async function openaiResponses(url) {
   const following = { role: "user", content: FOLLOWING };
   const second = await client.responses.create({ ...ask, input: [...ask.input, ...streamed.output, following] });
   did("turns", second.output_text, "yes");
+  const paint = { type: "function", name: "paint", parameters: SCHEMA, strict: true };
+  const forced = { tools: [paint], tool_choice: { type: "function", name: "paint" }, max_output_tokens: TOKENS };
+  const { output } = await client.responses.create({ ...ask, ...forced, logit_bias: NO_BLANKS });
+  const call = output.find((item) => item.type === "function_call");
+  const result = { type: "function_call_output", call_id: call.call_id, output: PAINTED };
+  const told = await client.responses.create({ ...ask, tools: [paint], input: [...ask.input, ...output, result] });
+  painted(JSON.parse(call.arguments).colour, told.output_text);
   const text = { format: { type: "json_schema", name: "colour", schema: SCHEMA, strict: true } };
   const shaped = await client.responses.create({ ...ask, text });
   did("structured", JSON.parse(shaped.output_text).colour, "red", "blue");
@@ -109,8 +125,22 @@ async function sdk(model, options = {}) {
   did("stream", await streamText(ask).text, "red");
   const messages = [...ask.messages, ...first.response.messages, { role: "user", content: FOLLOWING }];
   did("turns", (await generateText({ ...ask, messages, providerOptions: options })).text, "yes");
-  const paint = tool({ description: "Paints the wall.", inputSchema: z.object({ colour: z.string() }) });
-  await generateText({ ...ask, tools: { paint } });
+  let colour;
+  const paint = tool({
+    description: "Paints the wall.",
+    inputSchema: z.object({ colour: z.enum(["red", "blue"]) }),
+    strict: true,
+    execute: (called) => ((colour = called.colour), PAINTED),
+  });
+  const toolChoice = { type: "tool", toolName: "paint" };
+  const { text } = await generateText({
+    ...ask,
+    tools: { paint },
+    providerOptions: options,
+    stopWhen: stepCountIs(2),
+    prepareStep: ({ stepNumber }) => (stepNumber ? {} : { toolChoice }),
+  });
+  painted(colour, text);
   const schema = z.object({ colour: z.enum(["red", "blue"]) });
   did("structured", (await generateObject({ ...ask, schema })).object.colour, "red", "blue");
   await refused(
@@ -122,11 +152,17 @@ async function sdk(model, options = {}) {
   did("abort", (await generateText(ask)).text, "red");
 }
 
+// the SDK has no such field for every API
+const fetchBiased = (url, init) => {
+  const body = JSON.parse(init.body);
+  return fetch(url, { ...init, body: JSON.stringify(body.tools ? { ...body, logit_bias: NO_BLANKS } : body) });
+};
+const SERVED = { apiKey: "none", fetch: fetchBiased };
+
 // without `store: false` a second turn names the first answer instead of sending it
-const aiDefault = (url) =>
-  sdk(createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" })(MODEL), { openai: { store: false } });
-const aiCompatible = (url) =>
-  sdk(createOpenAICompatible({ name: "patchbay", baseURL: `${url}/v1`, supportsStructuredOutputs: true })(MODEL));
+const aiDefault = (url) => sdk(createOpenAI({ baseURL: `${url}/v1`, ...SERVED })(MODEL), { openai: { store: false } });
+const compatible = { name: "patchbay", supportsStructuredOutputs: true, ...SERVED };
+const aiCompatible = (url) => sdk(createOpenAICompatible({ baseURL: `${url}/v1`, ...compatible })(MODEL));
 
 const ASKS = {
   openai_chat: ["openai", openaiChat],

@@ -1,0 +1,35 @@
+"""What each client did, as the table in docs/clients.md. `make clients` writes it when every client was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.e2e.clients.asking import THINGS
+
+PAGE = Path(__file__).parents[3] / "docs" / "clients.md"
+COLUMNS = ("client", "version", "api", *THINGS)
+TABLE = re.compile(r"^\| client \| version \|.*\n(?:\|.*\n)*", re.M)
+
+Row = Sequence[str]
+"""Of each of `COLUMNS`; `yes` where something was done, else nothing."""
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *sorted(rows, key=lambda row: [cell.lower() for cell in row])]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def replaced(page: str, rows: Sequence[Row]) -> str:
+    """The page with these rows in the place of those that it has. Raises ValueError where it has no such table."""
+    page, found = TABLE.subn(lambda _: markdown(rows), page)
+    if found != 1:
+        raise ValueError(f"the page has {found} tables that begin with a client and its version")
+    return page
+
+
+def rows_of(page: str) -> list[Row]:
+    """Those of the page's table, without its head."""
+    (table,) = TABLE.findall(page)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
