@@ -14,70 +14,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
-import os
-import statistics
 import sys
 import tempfile
-import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.gateway.clients import Heard, Load, run
+from benchmarks.gateway.clients import Load
 from benchmarks.gateway.engine import Engine
-from benchmarks.processes import free_port, serving
-from benchmarks.servers import PATCHBAY
-from service.settings import EMBEDDED_MODEL
+from benchmarks.gateway.gateways import Cost, measure, spread, started
 
 SHORT, LONG = Load("short", 40, 4), Load("long", 8, 132)
 LOADS = (Load("whole", 40, 4, stream=False), SHORT, LONG)
 WARM_UP = Load("warm-up", 5, 16)
-SERVED = "demo/model"
-COUNTED = 'patchbay_requests_total{code="200",model="'
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A running gateway, by the tree that it comes from."""
-
-    tree: str
-    url: str
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """Processor time of its main process since it started."""
-        clock = ctypes.c_int()
-        if error := ctypes.CDLL(None).clock_getcpuclockid(self.pid, ctypes.byref(clock)):
-            raise OSError(error, os.strerror(error))
-        return time.clock_gettime(clock.value)
-
-    def answered(self) -> int:
-        """Requests to the model that it says it has answered with status 200."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as page:
-            lines = page.read().decode().splitlines()
-        ours = [line for line in lines if line.startswith(COUNTED) and 'model=""' not in line]
-        return int(sum(float(line.rpartition(" ")[2]) for line in ours))
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """One load on one gateway: milliseconds of processor time a request, and events to a write."""
-
-    request: float
-    together: float
-
-
-async def measure(
-    gateway: Gateway, engine: Engine, load: Load, clients: int, turn: str
-) -> tuple[Cost, Heard]:
-    before = gateway.cpu_seconds()
-    heard = await run(gateway.url, SERVED, engine, load, clients, turn)
-    spent = gateway.cpu_seconds() - before
-    return Cost(1000 * spent / heard.answers, heard.events / heard.writes if heard.writes else 0.0), heard
 
 
 async def compare(
@@ -88,35 +38,18 @@ async def compare(
     with ExitStack() as servers:
         gateways = [
             await asyncio.to_thread(servers.enter_context, starting)
-            for starting in (_start(tree, engine, options.logs) for tree in trees)
+            for starting in (started(tree, engine, options.logs) for tree in trees)
         ]
         for number in range(options.rounds + 1):
             # who begins changes from round to round
             for gateway in gateways[:: -1 if number % 2 else 1]:
                 costs: dict[str, Cost] = {}
                 for load in LOADS if number else (WARM_UP,):
-                    before, turn = await asyncio.to_thread(gateway.answered), f"{number}{load.name}"
-                    costs[load.name], heard = await measure(gateway, engine, load, options.clients, turn)
-                    counted = await asyncio.to_thread(gateway.answered) - before
-                    if heard.faults or counted != heard.answers:
-                        missed = f"{heard.answers} answers, of which the gateway counted {counted}"
-                        raise RuntimeError("\n".join([missed, *heard.faults[:5]]))
+                    turn = f"{number}{load.name}"
+                    costs[load.name], _ = await measure(gateway, engine, load, options.clients, turn)
                 if number:
                     found[gateway.tree].append(costs)
     return found
-
-
-@contextmanager
-def _start(tree: Path, engine: Engine, logs: Path) -> Iterator[Gateway]:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    # images passed through: no vision encoder is needed for text
-    argv = (*PATCHBAY, "serve", EMBEDDED_MODEL, "--served-model-name", SERVED, "--port", str(port))
-    further = ("--images", "passthrough", "--engine-url", engine.url)
-    tree = tree.resolve()
-    source = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
-    log = logs / f"gateway, {tree.name}.log"
-    with serving((*argv, *further), os.environ | source, log, f"{url}/readyz") as process:
-        yield Gateway(tree.name, url, process.pid)
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, Cost]]]) -> str:
@@ -133,14 +66,9 @@ def table(found: Mapping[str, Sequence[Mapping[str, Cost]]]) -> str:
             for costs in rounds
         ]
         together = [costs[LONG.name].together for costs in rounds]
-        cells = (_spread(whole, 2), _spread(short, 2), _spread(slope, 0), _spread(together, 2))
+        cells = (spread(whole, 2), spread(short, 2), spread(slope, 0), spread(together, 2))
         rows.append(f"| {tree} | {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    middle, least, most = statistics.median(values), min(values), max(values)
-    return f"{middle:.{digits}f} ({least:.{digits}f}–{most:.{digits}f})"
 
 
 def arguments() -> argparse.Namespace:

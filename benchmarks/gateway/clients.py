@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httptools
 
 from benchmarks.gateway.engine import Engine, answer
+from benchmarks.gateway.wires import END, WIRES
 
-END = b"\n\n"
+ALL = sys.maxsize
+FIRST = 2
+"""The event of the engine's that brings the first token; the role is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Load:
     requests: int
     tokens: int
     stream: bool = True
+    api: str = "chat completions"
 
 
 @dataclass(slots=True)
@@ -32,6 +38,8 @@ class Heard:
     events: int
     writes: int
     faults: list[str]
+    firsts: list[float]
+    """Of each streamed answer, seconds to its first token."""
 
 
 class _Connection(asyncio.Protocol):
@@ -45,13 +53,15 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def ask(self, question: str, load: Load, model: str) -> asyncio.Future[None]:
-        self.body, self.writes, self._events, self._question = b"", 0, 0, question
+        self.body, self.writes, self.first, self._question = b"", 0, 0.0, question
+        self._wire = WIRES[load.api]
         self._parser = httptools.HttpResponseParser(self)
         self._done = asyncio.get_running_loop().create_future()
-        asked = {"model": model, "max_tokens": load.tokens, "stream": load.stream, "temperature": 0}
-        body = json.dumps(asked | {"messages": [{"role": "user", "content": question}]}).encode()
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
-        self._transport.write(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        asked = {"model": model, "stream": load.stream, "temperature": 0}
+        body = json.dumps(asked | self._wire.asked(question, load.tokens)).encode()
+        head = f"POST {self._wire.path} HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
+        self._began = time.perf_counter()
+        self._transport.write(head.encode() + b"content-length: %d\r\n\r\n%b" % (len(body), body))
         return self._done
 
     def data_received(self, data: bytes) -> None:
@@ -66,10 +76,13 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self.body += body
-        self._events += body.count(END)
-        self._engine.heard(self._question, self._events)
+        heard = self._wire.heard(self.body)
+        if heard >= FIRST and not self.first:
+            self.first = time.perf_counter() - self._began
+        self._engine.heard(self._question, heard)
 
     def on_message_complete(self) -> None:
+        self._engine.heard(self._question, ALL)
         if not self._done.done():
             self._done.set_result(None)
 
@@ -80,7 +93,7 @@ class _Connection(asyncio.Protocol):
 
 async def run(url: str, model: str, engine: Engine, load: Load, clients: int, turn: str) -> Heard:
     """`turn` makes the questions of this run unlike those of any other."""
-    heard = Heard(0, 0, 0, [])
+    heard = Heard(0, 0, 0, [], [])
     address, loop = urlsplit(url), asyncio.get_running_loop()
 
     async def client(number: int) -> None:
@@ -93,6 +106,7 @@ async def run(url: str, model: str, engine: Engine, load: Load, clients: int, tu
             heard.answers += 1
             heard.events += connection.body.count(END)
             heard.writes += max(0, connection.writes - 1)
+            heard.firsts.append(connection.first)
             if connection.status != 200 or not _right(connection.body, question, load):
                 heard.faults.append(f"{question}: {connection.status} {connection.body[-400:]!r}")
         transport.close()
@@ -105,16 +119,12 @@ def _right(body: bytes, question: str, load: Load) -> bool:
     """Whether it is what the engine said: every token in its place, how it ended, and nothing missing at the end."""
     try:
         return _says(body, answer(question, load.tokens), load)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return False
 
 
 def _says(body: bytes, said: str, load: Load) -> bool:
-    if not load.stream:
-        (choice,) = json.loads(body)["choices"]
-        return bool(choice["message"]["content"] == said and choice["finish_reason"] == "length")
-    *frames, done, rest = body.split(END)
-    choices = [choice for frame in frames for choice in json.loads(frame.removeprefix(b"data: "))["choices"]]
-    told = "".join(choice["delta"]["content"] for choice in choices)
-    ends = [reason for choice in choices if (reason := choice.get("finish_reason"))]
-    return (told, ends, done, rest) == (said, ["length"], b"data: [DONE]", b"")
+    if load.stream:
+        return WIRES[load.api].says(body, said)
+    (choice,) = json.loads(body)["choices"]
+    return bool(choice["message"]["content"] == said and choice["finish_reason"] == "length")

@@ -86,7 +86,7 @@ class Engine:
 
     def begin(self, asked: dict[str, Any], transport: asyncio.Transport) -> None:
         question = str(asked["messages"][-1]["content"])
-        self._streams[question] = Stream(transport, _events(question, asked))
+        self._streams[question] = Stream(transport, events_of(question, asked))
         self._began.set()
 
     async def _run(self) -> None:
@@ -140,6 +140,10 @@ class _Connection(asyncio.Protocol):
         self._transport.write(HEAD + head + body)
 
 
+def _tokens(asked: dict[str, Any]) -> int:
+    return int(asked.get("max_completion_tokens") or asked["max_tokens"])
+
+
 def _usage(prompt: int, tokens: int) -> dict[str, Any]:
     counts = {"prompt_tokens": prompt, "total_tokens": prompt + tokens, "completion_tokens": tokens}
     return {**counts, "prompt_tokens_details": None}
@@ -147,7 +151,7 @@ def _usage(prompt: int, tokens: int) -> dict[str, Any]:
 
 def _whole(asked: dict[str, Any]) -> dict[str, Any]:
     """An answer to a question, to one about a picture, or to the gateway's, whether anything is generated at all."""
-    tokens, content = asked["max_tokens"], asked.get("messages", [{"content": ""}])[-1]["content"]
+    tokens, content = _tokens(asked), asked.get("messages", [{"content": ""}])[-1]["content"]
     words = isinstance(content, str)
     message = {
         "role": "assistant",
@@ -168,7 +172,7 @@ def _whole(asked: dict[str, Any]) -> dict[str, Any]:
     return {**envelope, "choices": [choice], "usage": usage, "kv_transfer_params": None}
 
 
-def _events(question: str, asked: dict[str, Any]) -> Iterator[tuple[list[bytes], bool]]:
+def events_of(question: str, asked: dict[str, Any]) -> Iterator[tuple[list[bytes], bool]]:
     """What vLLM writes, by steps, and whether it is the last: a role and the first token, then a token each, then
     how it ended."""
     envelope = {
@@ -178,18 +182,23 @@ def _events(question: str, asked: dict[str, Any]) -> Iterator[tuple[list[bytes],
         "model": asked["model"],
     }
 
-    def chunk(delta: dict[str, Any], **end: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} | end
-        return _frame({**envelope, "choices": [choice]})
+    told = asked.get("stream_options") or {}
 
-    tokens = asked["max_tokens"]
-    role = {**envelope, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
-    yield [_frame(role), chunk({"content": word(question, 0)}, token_ids=None)], False
+    def chunk(number: int, **end: Any) -> bytes:
+        delta = {"content": word(question, number)}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **end}
+        return _frame({**envelope, "choices": [choice], **usage(number + 1)})
+
+    def usage(so_far: int) -> dict[str, Any]:
+        return {"usage": _usage(TEXT_TOKENS, so_far)} if told.get("continuous_usage_stats") else {}
+
+    tokens = _tokens(asked)
+    role = {**envelope, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], **usage(0)}
+    yield [_frame(role), chunk(0, token_ids=None)], False
     for number in range(1, tokens - 1):
-        yield [chunk({"content": word(question, number)}, token_ids=None)], False
-    end = {"finish_reason": "length", "stop_reason": None, "token_ids": None}
-    last = [chunk({"content": word(question, tokens - 1)}, **end)]
-    if (asked.get("stream_options") or {}).get("include_usage"):
+        yield [chunk(number, token_ids=None)], False
+    last = [chunk(tokens - 1, finish_reason="length", stop_reason=None, token_ids=None)]
+    if told.get("include_usage"):
         last.append(_frame({**envelope, "choices": [], "usage": _usage(TEXT_TOKENS, tokens)}))
     yield [*last, b"data: [DONE]\n\n"], True
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from benchmarks.gateway.__main__ import Cost, Gateway, table
+from benchmarks.gateway.__main__ import table
 from benchmarks.gateway.clients import Load, run
 from benchmarks.gateway.engine import Engine
+from benchmarks.gateway.gateways import Cost, Gateway
 
 pytestmark = pytest.mark.anyio
 LOADS = [Load("whole", 3, 4, stream=False), Load("short", 3, 2), Load("long", 2, 40)]
