@@ -23,20 +23,24 @@ class Measured:
     rate: float
     """Requests/s that one replica sustained."""
     source: str
+    at_least: bool = False
+    """Whether it may sustain more: the test offered no more, as every shape but steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
     count: int
     rate: float
-    """Requests/s that are required."""
+    """Requests/s that are expected."""
+    headroom: float
+    """What they bear on top, as a share of it."""
     measured: Measured
 
     @classmethod
-    def of(cls, rate: float, measured: Measured) -> Replicas:
+    def of(cls, rate: float, headroom: float, measured: Measured) -> Replicas:
         """Capacity adds up: nothing is shared between replicas."""
         # a quotient of decimals can miss a whole number by its last bit
-        return cls(math.ceil(rate / measured.rate * (1 - 1e-12)), rate, measured)
+        return cls(math.ceil(rate * (1 + headroom) / measured.rate * (1 - 1e-12)), rate, headroom, measured)
 
 
 def read_measured(given: str) -> Measured:
@@ -73,7 +77,7 @@ def _of_summary(path: Path) -> Measured:
         raise ConfigurationError(
             f"measured: {file} contains no rate at which the objectives were met: find one with `make load`"
         )
-    return Measured(rate, source)
+    return Measured(rate, source, at_least=shape != "steps")
 
 
 def _rate(summary: dict[str, Any]) -> float:

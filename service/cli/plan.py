@@ -15,7 +15,7 @@ from typing import Any, Literal
 from service.app.prepare import dtype_of, need_of, overrides_of, row_width, served_name_of
 from service.arena import ArenaSpec
 from service.cli.measured import Replicas, read_measured
-from service.cli.plan_options import check_options, imagined, max_sequences
+from service.cli.plan_options import check_options, imagined, left_for_a_pod, max_sequences
 from service.cli.plan_report import as_json, as_text
 from service.cli.values import as_yaml, helm_values
 from service.domain import Detail
@@ -39,9 +39,12 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     check_options(options)
     settings = load(given)
     work = _workload(options, settings)
-    replicas = Replicas.of(options.rate, read_measured(options.measured)) if options.measured else None
+    replicas = None
+    if options.measured:
+        replicas = Replicas.of(options.rate, options.headroom, read_measured(options.measured))
     sheet = data_sheet(options.gpu) if options.gpu else None
-    machine = imagined(sheet, options.cores, options.memory, options.shared_memory)
+    described = imagined(sheet, options.cores, options.memory, options.shared_memory)
+    machine = left_for_a_pod(described) if options.values else described
     checkpoint = load_checkpoint(settings.model, settings.revision, weights=False)
     geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
     _check_kinds(work.kinds, geometry)
@@ -70,7 +73,7 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
         peaks=peaks,
     )
     if options.values:
-        print(as_yaml(helm_values(settings, machine, planned, need, replicas)), end="")
+        print(as_yaml(helm_values(settings, machine, planned, need, replicas), described), end="")
     elif options.json:
         print(json.dumps(as_json(planned, need, sizing, replicas), indent=2))
     else:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from service.errors import ConfigurationError
 from service.planning.gpus import DATA_SHEETS, DataSheet
 from service.planning.machine import Machine
-from service.planning.plan import GIB
+from service.planning.plan import GIB, MIB
 
 LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens": 1}
 
@@ -18,7 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu", metavar="NAME", help="one of " + ", ".join(DATA_SHEETS) + " (default: none, a CPU)"
     )
-    parser.add_argument("--cores", type=int, default=16, metavar="N", help="CPU cores (default %(default)s)")
+    parser.add_argument(
+        "--cores", type=int, default=16, metavar="N", help="CPU cores of the machine (default %(default)s)"
+    )
     parser.add_argument(
         "--memory", type=float, default=64, metavar="GIB", help="main memory (default %(default)g)"
     )
@@ -59,9 +62,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="R|FILE",
         help="requests/s that one such machine sustains, or the summary.json of the load test that measured it",
     )
+    parser.add_argument(
+        "--headroom",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="what the replicas bear on top of the rate, for bursts and for one that is down (default %(default)g)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--values", action="store_true", help="print Helm values that reproduce the plan")
+    form.add_argument("--values", action="store_true", help="print Helm values for a pod on such a node")
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -73,6 +83,8 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise ConfigurationError(f"{name.replace('_', '-')}: got {value:g}; allowed is more than 0{unit}")
+    if not 0 <= options.headroom < math.inf:
+        raise ConfigurationError(f"headroom: got {options.headroom:g}; allowed is 0 or more")
     if (options.rate is None) is not (options.measured is None):
         raise ConfigurationError(
             "rate and measured go together: the rate to serve, and the rate that one machine was measured to sustain"
@@ -86,6 +98,32 @@ def imagined(sheet: DataSheet | None, cores: int, memory: float, shared: float |
         memory_bytes=int(memory * GIB),
         shared_memory_bytes=int((memory / 2 if shared is None else shared) * GIB),
         gpu=sheet.gpu if sheet else None,
+    )
+
+
+def left_for_a_pod(node: Machine) -> Machine:
+    """What a pod can request of a node, where the system and the cluster's own pods take their part.
+
+    One core, and of the memory the share that GKE and AKS reserve: a quarter of the first 4 GiB, a fifth of the next 4,
+    a tenth of the next 8, 6 % of the next 112 and 2 % beyond, and 1 GiB for pods that run on every node. EKS takes
+    less. Raises ConfigurationError where nothing is left.
+    """
+    reserved, left = 1.0 * GIB, float(node.memory_bytes)
+    for size, share in ((4, 0.25), (4, 0.2), (8, 0.1), (112, 0.06), (math.inf, 0.02)):
+        part = min(left, size * GIB)
+        reserved, left = reserved + share * part, left - part
+    memory, cores = node.memory_bytes - math.ceil(reserved), len(node.cores) - 1
+    if memory < GIB or not cores:
+        raise ConfigurationError(
+            f"values: a node of {len(node.cores)} cores and {node.memory_bytes / GIB:g} GiB leaves a pod "
+            f"{max(0, cores)} and {max(0, memory) / GIB:.1f} GiB: describe a larger one with cores and memory"
+        )
+    # whole MiB, as the values are written
+    return replace(
+        node,
+        cores=node.cores[:cores],
+        memory_bytes=memory // MIB * MIB,
+        shared_memory_bytes=min(node.shared_memory_bytes, memory // 2),
     )
 
 

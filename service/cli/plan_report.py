@@ -110,11 +110,13 @@ def _ceiling(planned: ResourcePlan, sizing: Sizing) -> list[str]:
 def _replicas(sizing: Sizing, replicas: Replicas | None) -> list[str]:
     if replicas is None:
         return []
+    measured = replicas.measured
+    sustains = f"{'at least ' if measured.at_least else ''}{measured.rate:g}"
     lines = [
         "",
         "replicas",
-        f"  {replicas.count:>8,}  for {replicas.rate:g} requests/s, where one sustains {replicas.measured.rate:g} "
-        f"({replicas.measured.source})",
+        f"  {replicas.count:>8,}  for {replicas.rate:g} requests/s and {replicas.headroom:.0%} on top, where one "
+        f"sustains {sustains} ({measured.source})",
         f"  {replicas.count + 1:>8,}  so that one can be down: an upgrade, a lost node",
     ]
     ceiling = sizing.ceiling

@@ -68,10 +68,12 @@ def helm_values(
     return values
 
 
-def as_yaml(values: Mapping[str, Any]) -> str:
-    """A values file for Helm, with the command that uses it at the top."""
+def as_yaml(values: Mapping[str, Any], node: Machine) -> str:
+    """A values file for Helm, with the command that uses it at the top, and the node that was described."""
     profile = "-f helm/patchbay/profiles/one-gpu.yaml " if values["image"]["variant"] == "cuda" else ""
     head = f"# helm install patchbay helm/patchbay {profile}-f THIS --set image.repository=YOUR.REGISTRY/patchbay\n"
+    memory = f"{node.memory_bytes / GIB:g} GiB"
+    head += f"# For nodes of {len(node.cores)} cores and {memory}, which keep a part for themselves.\n"
     if values["model"]["name"].startswith("/models/"):
         head += f"# The checkpoint's folder is expected at {values['model']['name']}, on the volume of modelCache;\n"
         head += "# modelDownload puts it there from the hub or from an archive.\n"

@@ -56,7 +56,11 @@ def test_steps_tell_a_capacity(tmp_path: Path) -> None:
 
 
 def test_other_shapes_tell_what_was_answered_while_objectives_were_met(tmp_path: Path) -> None:
-    assert read_measured(str(written(tmp_path, "soak"))).rate == pytest.approx(3)
+    measured = read_measured(str(written(tmp_path, "soak")))
+    assert measured.rate == pytest.approx(3)
+    assert measured.at_least  # nobody offered more
+    assert not read_measured(str(written(tmp_path, "steps", capacity=2.5))).at_least
+    assert not read_measured("3").at_least
 
 
 @pytest.mark.parametrize(
@@ -92,5 +96,6 @@ def test_a_rate_that_is_none_is_refused(text: str) -> None:
 @given(st.decimals("0.01", "1000", places=2), st.integers(1, 500))
 def test_whole_numbers_of_replicas_stay_whole(rate: Any, count: int) -> None:
     measured = Measured(float(rate), "")
-    assert Replicas.of(float(rate * count), measured).count == count
-    assert Replicas.of(float(rate * count) * 1.001, measured).count == count + 1
+    assert Replicas.of(float(rate * count), 0, measured).count == count
+    assert Replicas.of(float(rate * count) * 1.001, 0, measured).count == count + 1
+    assert Replicas.of(float(rate * count), 1, measured).count == 2 * count

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from service.app.prepare import dtype_of, need_of, overrides_of
 from service.cli.main import main
+from service.cli.measured import Measured, Replicas
 from service.cli.plan import parse_kinds
+from service.cli.plan_report import _replicas
 from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
@@ -166,11 +169,25 @@ def test_demo_is_the_embedded_model_wherever_one_stands(
 def test_replicas_follow_from_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ["--rate", "100", "--measured", "12.5"]
     out = told(capsys, *HD, "--gpu", "l4", *wanted)
-    assert "8  for 100 requests/s, where one sustains 12.5 (as given)" in out
-    assert "9  so that one can be down" in out
+    assert "12  for 100 requests/s and 50% on top, where one sustains 12.5 (as given)" in out
+    assert "13  so that one can be down" in out
+    bare = told(capsys, *HD, *wanted, "--headroom", "0")
+    assert "8  for 100 requests/s and 0% on top" in bare
     assert "above the ceiling" not in out
     found = json.loads(told(capsys, *HD, *wanted, "--json"))["replicas"]
-    assert found == {"count": 8, "rate": 100, "measured": {"rate": 12.5, "source": "as given"}}
+    assert found == {
+        "count": 12,
+        "rate": 100,
+        "headroom": 0.5,
+        "measured": {"rate": 12.5, "source": "as given", "at_least": False},
+    }
+
+
+def test_a_rate_that_a_test_did_not_exceed_is_told_as_such() -> None:
+    """Such as the calm of a spike."""
+    replicas = Replicas.of(100, 0.5, Measured(12.5, "a soak", at_least=True))
+    sizing = SimpleNamespace(ceiling=None)
+    assert "where one sustains at least 12.5 (a soak)" in "\n".join(_replicas(sizing, replicas))  # type: ignore[arg-type]
 
 
 def test_a_measured_rate_above_the_ceiling_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.app.prepare import dtype_of, need_of, overrides_of
 from service.cli.main import main
+from service.cli.plan_options import imagined, left_for_a_pod
 from service.cli.values import OWN
 from service.families import load_checkpoint, load_geometry
 from service.planning.gpus import DATA_SHEETS
@@ -59,10 +62,12 @@ def test_a_pod_of_the_chart_makes_the_plan_that_was_printed(
     memory = number(container["resources"]["limits"]["memory"])
     # the node has more cores than were asked for, and the pod sees them all
     there = plan_of(settings, Machine(tuple(range(96)), memory, int(shm["sizeLimit"]), sheet))
-    here = plan_of(load({}, {}), Machine(tuple(range(6)), 24 * GIB, 4 * GIB, sheet))
+    here = plan_of(load({}, {}), Machine(tuple(range(5)), memory, 4 * GIB, sheet))
     assert settings.max_images == 3 and settings.embedded
     assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if gpu else None)
-    assert container["resources"]["requests"]["cpu"] == "6"
+    # less than the node has: 1 core, and of 24 GiB a quarter of 4, a fifth of 4, a tenth of 8, 6 % of 8, and 1 GiB
+    assert container["resources"]["requests"]["cpu"] == "5"
+    assert 24 * GIB - memory == pytest.approx((1 + 0.8 + 0.8 + 0.48 + 1) * GIB, abs=MIB)
     for name in (
         *("device", "decode_workers", "encoder_threads", "encoder_batch_patches"),
         *("encoder_gpu_bytes", "gpu_memory_utilization", "kv_cache_bytes", "max_model_len"),
@@ -101,13 +106,13 @@ def test_replicas_and_flags_are_passed_on(capsys: pytest.CaptureFixture[str]) ->
         *("--engine-start-timeout", "1200", "--", "--max-num-seqs", "64"),
     )
     made = objects(over(profile("one-gpu"), values))
-    assert made["deployment.yaml"]["spec"]["replicas"] == 3
+    assert made["deployment.yaml"]["spec"]["replicas"] == 4  # 30 and a half on top, by 12.5
     assert server(made)["args"] == ["--", "--max-num-seqs", "64"]
     found = variables(server(made))
     assert found["PATCHBAY_MODEL"] == "/models/model"
     assert (found["PATCHBAY_DRAIN_TIMEOUT"], found["PATCHBAY_ADMIN_PORT"]) == ("90", "9100")
     assert found["PATCHBAY_ENGINE_START_TIMEOUT"] == "1200"
-    # three pods, one claim
+    # several pods, one claim
     assert made["persistentvolumeclaim.yaml"]["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
@@ -123,10 +128,26 @@ def test_how_it_is_used_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         "# helm install patchbay helm/patchbay -f helm/patchbay/profiles/one-gpu.yaml -f THIS --set image."
     )
     assert "# The checkpoint's folder is expected at /models/model" in out
+    assert "# For nodes of 16 cores and 64 GiB, which keep a part for themselves.\n" in out
 
 
 def test_what_the_chart_has_under_other_names_is_known() -> None:
     assert set(Settings.model_fields) - set(SCHEMA["$defs"]["settings"]["properties"]) == OWN
+
+
+def test_a_node_that_leaves_nothing_for_a_pod_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for little in (["--cores", "1"], ["--memory", "2"]):
+        assert main(["plan", "--image", "8x8", "--values", *little]) == 1
+        assert "describe a larger one with cores and memory" in capsys.readouterr().err
+
+
+@given(st.floats(2.7, 4096), st.floats(0, 64))
+def test_a_larger_node_never_leaves_less(memory: float, more: float) -> None:
+    small, large = (
+        left_for_a_pod(imagined(None, 8, gibibytes, None)).memory_bytes
+        for gibibytes in (memory, memory + more)
+    )
+    assert 0.25 * GIB < small <= large < (memory + more) * GIB
 
 
 def test_a_mix_that_cannot_be_served_gets_no_values(capsys: pytest.CaptureFixture[str]) -> None:
