@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -52,6 +53,7 @@ EXPERTS = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 48,
     "decoder_sparse_step": 1,
+    "norm_topk_prob": True,  # transformers always does, and vLLM asks
     "mlp_only_layers": [],
 }
 
@@ -77,8 +79,17 @@ def write_checkpoint(
     )
     qwen.randomise(model.eval())
     model.save_pretrained(folder, max_shard_size=max_shard_size)
+    for file in folder.glob("*.safetensors"):
+        _turn_experts(file)
     write_files(folder, max_pixels=max_pixels, tokenizer=tokenizer)
     return model
+
+
+def _turn_experts(file: Path) -> None:
+    """The hub has their weights as [experts, in, out]; transformers turns them when it reads them, and not back."""
+    stored = load_file(file)
+    turned = {name: w.mT.contiguous() if ".mlp.experts." in name else w for name, w in stored.items()}
+    save_file(turned, file, metadata={"format": "pt"})
 
 
 def write_files(folder: Path, *, max_pixels: int, tokenizer: bool) -> None:

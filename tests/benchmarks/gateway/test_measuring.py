@@ -10,7 +10,7 @@ import pytest
 from benchmarks.gateway.__main__ import table
 from benchmarks.gateway.clients import Load, run
 from benchmarks.gateway.engine import Engine
-from benchmarks.gateway.gateways import Cost, Gateway
+from benchmarks.gateway.gateways import Cost, Gateway, measure
 
 pytestmark = pytest.mark.anyio
 LOADS = [Load("whole", 3, 4, stream=False), Load("short", 3, 2), Load("long", 2, 40)]
@@ -49,6 +49,27 @@ async def test_an_answer_that_breaks_off_is_an_error(engine: Engine) -> None:
     with pytest.raises(ConnectionError):
         await run(url, "a model", engine, LOADS[1], clients=1, turn="t")
     server.close()
+
+
+class Forgetful(Gateway):
+    def answered(self) -> int:
+        return 0
+
+
+async def test_requests_that_the_gateway_does_not_count_are_an_error(engine: Engine) -> None:
+    gateway = Forgetful("tree", engine.url, os.getpid())
+    with pytest.raises(RuntimeError, match="6 answers, of which the gateway counted 0"):
+        await measure(gateway, engine, Load("short", 3, 2), clients=2, turn="t")
+
+
+async def test_a_wrong_answer_is_an_error(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter((0, 1))
+    monkeypatch.setattr(Gateway, "answered", lambda self: next(counts))
+    monkeypatch.setattr("benchmarks.gateway.clients.answer", lambda question, tokens: "something else")
+    with pytest.raises(RuntimeError, match="counted 1\nt-0-0: 200"):
+        await measure(
+            Gateway("tree", engine.url, os.getpid()), engine, Load("short", 1, 2), clients=1, turn="t"
+        )
 
 
 def test_processor_time_is_that_of_the_process() -> None:
