@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Lifespan
 
+from service.api.anthropic.routes import messages_routes
 from service.api.auth import Authentication
 from service.api.directions import where_to_go
 from service.api.errors import error_response, explain, http_error_response
@@ -20,9 +21,9 @@ from service.api.generation import Generation
 from service.api.limits import RequestLimits
 from service.api.middleware import Exchanges
 from service.api.ports import Backend
+from service.api.responses.routes import responses_routes
 from service.api.routes import (
     about_routes,
-    anthropic_routes,
     health_routes,
     metrics_routes,
     openai_routes,
@@ -56,9 +57,10 @@ def build_api(
     authenticate = Authentication(keys or KeyStore())
     generation = Generation(backend.chat, backend.permits, backend.models, limits, metrics, keepalive_seconds)
     api.include_router(openai_routes(generation, backend.models, authenticate))
+    api.include_router(responses_routes(generation, authenticate))
     tokenization = Tokenization(backend.tokens, backend.permits, backend.models, limits, metrics)
     api.include_router(token_routes(tokenization, authenticate))
-    api.include_router(anthropic_routes(generation, tokenization, authenticate))
+    api.include_router(messages_routes(generation, tokenization, authenticate))
     api.include_router(health_routes(backend.readiness))
     api.include_router(about_routes())
     if show_metrics:

@@ -1,6 +1,8 @@
 """Routes whose endpoints take nothing: what guards them is called, then they are.
 
-FastAPI resolves a route's dependencies anew for each request, which costs more than reading a short question does.
+FastAPI resolves a route's dependencies anew for each request, which costs more than reading a short question does. A
+route here calls the guards of its own router and no others: whether FastAPI adds those of a router around it depends on
+its version. So routers of guarded routes are made by `guarded_router`, with every guard, and contain no routers.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +35,25 @@ class GuardedRoute(APIRoute):
             return answer
 
         return handle
+
+
+class GuardedRouter(APIRouter):
+    """Refuses to be taken for the guard of another router's routes."""
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        raise TypeError(
+            "guards of a router around another are not called: make both with guarded_router, side by side"
+        )
+
+
+def guarded_router(prefix: str, *guards: Callable[[Request], Coroutine[Any, Any, Any]]) -> APIRouter:
+    """Its routes, all below `prefix`, call the guards in their order."""
+    return GuardedRouter(
+        prefix=prefix,
+        dependencies=[Depends(guard) for guard in guards],
+        route_class=GuardedRoute,
+        redirect_slashes=False,
+    )
 
 
 def _takes_a_request(guard: Callable[..., Any] | None) -> bool:

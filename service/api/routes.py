@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service import __version__
-from service.api.anthropic.routes import messages_routes
 from service.api.auth import Authentication
 from service.api.chat.dialect import ChatCompletions
 from service.api.chat.schema import may_use
 from service.api.completions.dialect import TextCompletions
 from service.api.exchange import exchange_of
 from service.api.generation import GeneratedResponse, Generation
-from service.api.guarded import GuardedRoute
+from service.api.guarded import guarded_router
 from service.api.openapi import document
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
-from service.api.responses.routes import responses_routes
 from service.api.sentences import describe
 from service.api.tokenize.route import Tokenization, counted, detokenized, tokenized
 from service.errors import EngineUnavailable, ModelNotFound
@@ -32,7 +30,7 @@ from service.telemetry.metrics import Metrics
 
 
 def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Authentication) -> APIRouter:
-    router = _guarded("/v1", authenticate)
+    router = guarded_router("/v1", authenticate)
 
     @router.post("/chat/completions")
     async def chat_completions() -> Response:
@@ -41,8 +39,6 @@ def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Au
     @router.post("/completions")
     async def completions() -> Response:
         return GeneratedResponse(generation, TextCompletions())
-
-    router.include_router(responses_routes(generation))
 
     @router.get("/models")
     async def list_models(request: Request) -> Response:
@@ -62,17 +58,9 @@ def openai_routes(generation: Generation, models: ModelCatalog, authenticate: Au
     return router
 
 
-def anthropic_routes(
-    generation: Generation, tokenization: Tokenization, authenticate: Authentication
-) -> APIRouter:
-    router = _guarded("/v1", authenticate)
-    router.include_router(messages_routes(generation, tokenization))
-    return router
-
-
 def token_routes(tokenization: Tokenization, authenticate: Authentication) -> APIRouter:
     """Ours under /v1, and vLLM's where vLLM has them."""
-    router = _guarded("", authenticate)
+    router = guarded_router("", authenticate)
 
     @router.post("/v1/tokenize")
     async def count() -> Response:
@@ -87,15 +75,6 @@ def token_routes(tokenization: Tokenization, authenticate: Authentication) -> AP
         return detokenized(tokenization)
 
     return router
-
-
-def _guarded(prefix: str, authenticate: Authentication) -> APIRouter:
-    return APIRouter(
-        prefix=prefix,
-        dependencies=[Depends(authenticate)],
-        route_class=GuardedRoute,
-        redirect_slashes=False,
-    )
 
 
 def health_routes(readiness: Readiness) -> APIRouter:

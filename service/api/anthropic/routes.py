@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.anthropic.count import CountTokensResponse
 from service.api.anthropic.dialect import Messages
+from service.api.auth import Authentication
 from service.api.generation import GeneratedResponse, Generation
-from service.api.guarded import GuardedRoute
+from service.api.guarded import guarded_router
 from service.api.sentences import describe
 from service.api.tokenize.route import Tokenization
 from service.errors import InvalidRequest
@@ -20,10 +21,10 @@ HEADER, OLDEST = "anthropic-version", "2023-06-01"
 VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def messages_routes(generation: Generation, tokenization: Tokenization) -> APIRouter:
-    router = APIRouter(
-        dependencies=[Depends(check_version)], route_class=GuardedRoute, redirect_slashes=False
-    )
+def messages_routes(
+    generation: Generation, tokenization: Tokenization, authenticate: Authentication
+) -> APIRouter:
+    router = guarded_router("/v1", authenticate, check_version)
 
     @router.post("/messages")
     async def messages() -> Response:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from service.api.auth import Authentication
 from service.api.generation import GeneratedResponse, Generation
-from service.api.guarded import GuardedRoute
+from service.api.guarded import guarded_router
 from service.api.responses.dialect import Responses
 from service.api.sentences import describe
 from service.errors import NotStored
 
 
-def responses_routes(generation: Generation) -> APIRouter:
-    router = APIRouter(route_class=GuardedRoute, redirect_slashes=False)
+def responses_routes(generation: Generation, authenticate: Authentication) -> APIRouter:
+    router = guarded_router("/v1", authenticate)
 
     @router.post("/responses")
     async def responses() -> Response:

@@ -1,14 +1,17 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.api.openapi import document
 from service.keys import KeyStore
 from service.keys.entry import of_key
 from tests.service.api.fakes import Call, Harness, chat
 
 pytestmark = pytest.mark.anyio
 KEYS = ("sk-one", "sk-two")
+SPEC = document()
 
 
 async def test_a_key_opens_and_salts() -> None:
@@ -48,6 +51,18 @@ async def test_the_operator_s_routes_need_no_key() -> None:
     harness = Harness(api_keys=KEYS)
     for path in ("/livez", "/readyz", "/metrics"):
         assert (await Call(harness.api, path, method="GET").run()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "operation"),
+    [(path, method, entry) for path, entries in SPEC["paths"].items() for method, entry in entries.items()],
+)
+async def test_every_other_route_needs_one(path: str, method: str, operation: dict[str, Any]) -> None:
+    """As the API's document has it; nobody is called, and no body is read."""
+    harness = Harness(api_keys=KEYS)
+    call = await Call(harness.api, path.replace("{", "").replace("}", ""), b"{}", method=method.upper()).run()
+    assert (call.status == 401) is (operation.get("security") != [])
+    assert harness.service.asked == []
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.api.guarded import GuardedRoute
+from service.api.guarded import guarded_router
 
 pytestmark = pytest.mark.anyio
 
@@ -35,21 +35,19 @@ async def dependency_with_a_query(limit: int) -> None:
 
 
 def application(guards: Guards, *further: Callable[..., Any]) -> FastAPI:
-    inner = APIRouter(dependencies=[Depends(guards.second), *map(Depends, further)], route_class=GuardedRoute)
+    router = guarded_router("", guards, guards.second, *further)
 
-    @inner.post("/plain")
+    @router.post("/plain")
     async def plain() -> Response:
         guards.called.append("endpoint")
         return JSONResponse("plain")
 
-    @inner.get("/named/{name}")
+    @router.get("/named/{name}")
     async def named(name: str) -> Response:
         return JSONResponse(name)
 
-    outer = APIRouter(dependencies=[Depends(guards)], route_class=GuardedRoute)
-    outer.include_router(inner)
     api = FastAPI()
-    api.include_router(outer)
+    api.include_router(router)
 
     @api.exception_handler(PermissionError)
     async def refuse(request: Request, error: PermissionError) -> Response:
@@ -96,3 +94,10 @@ def test_the_routes_to_the_model_are_called_without_fastapi() -> None:
 
     assert _takes_a_request(Authentication(KeyStore()))
     assert inspect.iscoroutinefunction(Guards().second) and _takes_a_request(Guards().second)
+
+
+def test_a_router_around_another_is_refused_as_a_guard() -> None:
+    """Newer versions of FastAPI do not hand its dependencies to the routes inside."""
+    outer, inner = guarded_router("/v1", Guards()), guarded_router("", Guards().second)
+    with pytest.raises(TypeError, match="side by side"):
+        outer.include_router(inner)
