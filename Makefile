@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e clients fuzz drills check format docs bench image lock sbom release clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm drills check format docs bench image lock sbom release clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -53,6 +53,10 @@ clients: setup-test  ## the clients that people use, as they install them, each 
 fuzz: setup-test  ## requests made from the API's document, then ten thousand hostile ones against a real engine
 	$(VENV)/python -m tests.service.api.conformance
 	$(VENV)/python -m tests.fuzz $(ARGS)
+
+next-vllm: setup-test  ## the engine's tests with a newer vLLM's Python over the CPU build: VERSION=0.34.0
+	@test -n "$(VERSION)" || { echo "make next-vllm VERSION=0.34.0: which version of vLLM?" >&2; exit 2; }
+	$(VENV)/python -m tests.next_vllm $(VERSION) $(ARGS)
 
 drills: setup-test  ## what breaks in production, one after another: what clients see, and how long it takes to heal
 	$(VENV)/python -m tests.faults $(ARGS)

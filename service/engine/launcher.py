@@ -234,6 +234,8 @@ def _contract(spec: EngineSpec) -> dict[str, str]:
     variables = {
         "PYTHONSAFEPATH": "1",  # a folder named torch in the working directory must not become the engine's torch
         "PYTHONUNBUFFERED": "1",
+        # vLLM's server in Rust would take requests past our processor
+        "VLLM_USE_RUST_FRONTEND": "0",
         "PATCHBAY_ENGINE": "1",  # asks our plugin for its mends of vLLM
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",

@@ -3,16 +3,19 @@
 One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
 `processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
 the rows, `media` closes the way on which tensors could come, `generators` and `single_tokens` keep seeded requests and
-prompts of one token from ending an engine on a CPU. Written against vLLM 0.32, whose internals it touches.
+prompts of one token from ending an engine on a CPU. It touches vLLM's internals, and was proved with the versions in
+`PROVED`.
 """
 
 from __future__ import annotations
 
 import os
 
-from service.engine.plugin.contract import STARTED_FOR_PATCHBAY, VARIABLE, PluginSettings
+from service.engine.plugin.contract import STARTED_FOR_PATCHBAY, UNPROVED, VARIABLE, PluginSettings
 
-VLLM = "0.32."
+PROVED = ("0.32", "0.33")
+"""Minor versions of vLLM with which the engine's tests passed: 0.32 with its own CPU build, 0.33 with its Python over
+that build (`make next-vllm`)."""
 
 
 def register() -> None:
@@ -33,8 +36,12 @@ def register() -> None:
     settings = PluginSettings.from_json(text)
     import vllm
 
-    if not vllm.__version__.startswith(VLLM):
-        raise ValueError(f"Patchbay's plugin was written for vLLM {VLLM}x; this is {vllm.__version__}")
+    minor = ".".join(vllm.__version__.split(".")[:2])
+    if minor not in PROVED and UNPROVED not in os.environ:
+        raise ValueError(
+            f"Patchbay's plugin is proved with vLLM {' and '.join(PROVED)}; this is {vllm.__version__}. "
+            f"{UNPROVED}=1 in the engine's environment lets it try"
+        )
     from service.engine.plugin.model import put_in_front
 
     put_in_front(settings.architecture)

@@ -17,6 +17,8 @@ from service.engine.handles import PLUGIN_VERSION
 
 VARIABLE = "PATCHBAY_PLUGIN"
 STARTED_FOR_PATCHBAY = "PATCHBAY_ENGINE"
+UNPROVED = "ACCEPT_UNPROVED_VLLM"
+"""Set by whoever tries another version of vLLM. Inherited by the engine, as it does not begin with PATCHBAY_."""
 REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
 OPTIONAL = frozenset({"soft_joins", "soft_ending", "image_grid_thw"})
 FIELDS = REQUIRED | OPTIONAL

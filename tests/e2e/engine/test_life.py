@@ -254,7 +254,10 @@ def as_fields(spec: EngineSpec) -> dict[str, Any]:
 
 
 KNOWN = """
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
+try:
+    from vllm.entrypoints.common.cli_args import make_arg_parser  # since 0.33
+except ImportError:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 print(*make_arg_parser(FlexibleArgumentParser())._option_string_actions)
 """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine.launcher import EngineSpec, HandlesSpec, describe, launch, tool_call_parser
-from service.engine.plugin.contract import PluginSettings
+from service.engine.plugin.contract import UNPROVED, PluginSettings
 from service.errors import ConfigurationError
 
 HANDLES = HandlesSpec("/dev/shm/a.arena", 192, 160, "InternVLForConditionalGeneration")
@@ -156,8 +156,17 @@ def test_the_operators_flags_come_last_and_unchanged() -> None:
 
 
 def test_the_operators_environment_wins_over_defaults_but_not_over_the_contract() -> None:
-    inherited = {"PATH": "/bin", "OMP_NUM_THREADS": "7", "VLLM_NO_USAGE_STATS": "0", "PATCHBAY_PLUGIN": "{}"}
+    inherited = {
+        "PATH": "/bin",
+        "OMP_NUM_THREADS": "7",
+        "VLLM_NO_USAGE_STATS": "0",
+        "VLLM_USE_RUST_FRONTEND": "1",
+        "PATCHBAY_PLUGIN": "{}",
+        UNPROVED: "1",
+    }
     environment = launch(spec(), inherited).environment
+    assert environment["VLLM_USE_RUST_FRONTEND"] == "0"
+    assert environment[UNPROVED] == "1"
     assert (environment["PATH"], environment["OMP_NUM_THREADS"]) == ("/bin", "7")
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
     assert json.loads(environment["PATCHBAY_PLUGIN"])["max_tokens"] == 160
