@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from deploy.engine_health import ANSWER_SECONDS
 from service.app.server import make_server
 from service.engine.child import Child
 from service.engine.supervisor import Pace
@@ -17,7 +18,7 @@ from service.pipeline.admission import Admission
 from service.server import ConnectionLimits
 from service.settings import ENV_PREFIX, Settings
 from service.telemetry.metrics import Metrics
-from tests.helm.charts import Object, containers, pod, policies, server, variables
+from tests.helm.charts import ROOT, Object, containers, pod, policies, server, variables
 
 Made = Mapping[str, Object]
 
@@ -109,7 +110,14 @@ def a_sidecars_liveness_waits_for_its_weights(made: Made) -> None:
         # with a startup probe the server would be started only when the engine is up
         assert "startupProbe" not in container and "readinessProbe" not in container
         wait = int(variables(container)["PATCHBAY_ENGINE_START_TIMEOUT"] or 0)
-        assert container["livenessProbe"]["initialDelaySeconds"] >= wait
+        probe = container["livenessProbe"]
+        script, port, patience = probe["exec"]["command"][-3:]
+        assert port == variables(container)["PATCHBAY_ENGINE_PORT"] and int(patience) >= wait
+        assert (ROOT / script.removeprefix("/opt/patchbay/")).is_file()
+        assert probe["timeoutSeconds"] > ANSWER_SECONDS
+        # it hangs for minutes before it is restarted, not for as long as a start may take
+        assert "initialDelaySeconds" not in probe
+        assert 60 <= probe["periodSeconds"] * probe["failureThreshold"] <= 300
 
 
 def the_grace_outlasts_the_drain(made: Made) -> None:

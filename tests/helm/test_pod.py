@@ -161,6 +161,7 @@ def test_what_kubernetes_schedules_by_is_passed_on() -> None:
     assert spec["imagePullSecrets"] == made["tests/ask.yaml"]["spec"]["imagePullSecrets"]
     (spread,) = spec["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"].items() <= metadata["labels"].items()
+    assert spread["matchLabelKeys"] == ["pod-template-hash"]
 
 
 def test_models_lie_in_a_claim_or_go_with_the_pod() -> None:

@@ -83,3 +83,15 @@ def test_the_notes_end_with_commands_that_fit() -> None:
     assert "There is no authentication" in notes
     closed = files(EVERYTHING)["NOTES.txt"]
     assert "Everybody" not in closed and "http://a.example/v1" in closed
+
+
+def test_traces_that_a_policy_may_hold_back_are_pointed_out() -> None:
+    sent = {"settings": {"otlp_endpoint": "http://collector:4318"}}
+    assert "networkPolicy.extraEgress lists it" in files(sent)["NOTES.txt"]
+    egress = [{"to": [{"podSelector": {"matchLabels": {"app": "collector"}}}]}]
+    for values in (
+        {**sent, "networkPolicy": {"extraEgress": egress}},
+        {**sent, "networkPolicy": {"enabled": False}},
+        {},
+    ):
+        assert "extraEgress" not in files(values)["NOTES.txt"]
