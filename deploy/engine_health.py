@@ -2,8 +2,8 @@
 
     python deploy/engine_health.py PORT SECONDS
 
-Exit status 0 when the engine's /health answers 200, and for SECONDS after the container's start as long as it never has;
-else 1. So a start may take its time, and an engine that hangs is not spared for as long. Standard library only.
+Exit status 0 when the engine's /health answers 200, and for SECONDS after the container's start as long as it never
+has; else 1. So a start may take its time, and an engine that hangs is not spared for as long. Standard library only.
 """
 
 import http.client
