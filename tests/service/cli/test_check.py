@@ -110,3 +110,21 @@ def test_it_tells_how_much_of_the_gpu_is_free(
     )
     assert check({"device": "cpu"}) == 0
     assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "started by serve:"),
+        ({"engine_url": "http://127.0.0.1:9000"}, "start it yourself, before or after"),
+        (
+            {"engine_url": "http://gpu-7.example:9000", "images": "passthrough"},
+            "start it on gpu-7.example, with Python and the model as they are called there",
+        ),
+    ],
+)
+def test_it_tells_who_starts_the_engine_and_where(
+    settings: dict[str, str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check({"device": "cpu", **settings}) == 0
+    assert words in capsys.readouterr().out
