@@ -164,6 +164,19 @@ def test_what_kubernetes_schedules_by_is_passed_on() -> None:
     assert spread["matchLabelKeys"] == ["pod-template-hash"]
 
 
+def test_compiled_kernels_may_outlive_the_pod() -> None:
+    def volume(values: dict[str, Any]) -> Any:
+        return next(entry for entry in pod(objects(values))["volumes"] if entry["name"] == "cache")
+
+    assert volume({}) == {"name": "cache", "emptyDir": {"sizeLimit": "10Gi"}}
+    kept = {"scratch": {"cacheClaim": "compiled"}}
+    assert volume(kept) == {"name": "cache", "persistentVolumeClaim": {"claimName": "compiled"}}
+    (home,) = [
+        entry["mountPath"] for entry in server(objects(kept))["volumeMounts"] if entry["name"] == "cache"
+    ]
+    assert home == "/var/cache/patchbay"
+
+
 def test_models_lie_in_a_claim_or_go_with_the_pod() -> None:
     def volume(values: dict[str, Any]) -> Any:
         return next(entry for entry in pod(objects(values))["volumes"] if entry["name"] == "models")
