@@ -298,11 +298,31 @@ class Settings(BaseSettings):
         description="Seconds for which a request is refused that was in progress when the engine died, twice in a "
         "row. 0: it is never refused.",
     )
+    tensor_parallel_size: int = Field(
+        1,
+        ge=1,
+        description="Number of GPUs among which each layer of the language model is divided, as vLLM does it. The "
+        "model's attention heads must be divisible by it. Times pipeline_parallel_size: the GPUs of one engine, all in "
+        "this machine.",
+    )
+    pipeline_parallel_size: int = Field(
+        1,
+        ge=1,
+        description="Number of stages into which the language model's layers are divided, each on "
+        "tensor_parallel_size GPUs of its own.",
+    )
+    encoder_gpu: Literal["shared", "own"] = Field(
+        "shared",
+        description="shared: the vision encoder is on the engine's first GPU, which the resource plan divides. own: it "
+        "has a GPU of its own, the first that this process sees; an engine that Patchbay starts gets those after it, "
+        "and `patchbay engine` all that it sees.",
+    )
     gpu_memory_utilization: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Fraction of the GPU's memory for the engine. Default: from the resource plan.",
+        description="Fraction of the GPU's memory for the engine, of each GPU where it has several. Default: from the "
+        "resource plan.",
     )
     max_model_len: int | None = Field(
         None,
@@ -402,6 +422,7 @@ class Settings(BaseSettings):
             "encoder_copies=staged": self.encoder_copies == "staged",
             f"encoder_graph_bytes={self.encoder_graph_bytes}": bool(self.encoder_graph_bytes),
             f"encoder_attention={self.encoder_attention}": self.encoder_attention != "auto",
+            "encoder_gpu=own": self.encoder_gpu == "own",
         }
         for setting, given in wanted.items():
             if given and self.device == "cpu":

@@ -47,7 +47,7 @@ def test_settings_and_metrics_that_operators_read_of_exist() -> None:
 def test_flags_that_operators_read_of_exist() -> None:
     commands = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     flags = {flag for command in commands.values() for flag in command._option_string_actions}  # type: ignore[union-attr]
-    of_other_programs = {"--set", "--logs", "--max-num-seqs"}
+    of_other_programs = {"--set", "--logs", "--max-num-seqs", "--data-parallel-size", "--nnodes"}
     assert set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", OPERATING)) - flags - of_other_programs == set()
 
 

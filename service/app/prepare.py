@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from service.errors import ConfigurationError, InvalidRequest
 from service.families import family_of
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
+from service.planning.parallel import Division, check_division
 from service.planning.plan import ITEM_BYTES, Need, Overrides, ResourcePlan, make_plan
 from service.settings import Settings
 from service.telemetry.tracing import check_installed, traces_url
@@ -52,8 +53,11 @@ class Prepared:
     """True when somebody else starts the engine."""
 
 
-def prepare(settings: Settings) -> Prepared:
-    """Raises ConfigurationError for whatever cannot work, in a sentence."""
+def prepare(settings: Settings, *, encoder_elsewhere: bool = False) -> Prepared:
+    """`encoder_elsewhere`: this process becomes the engine, and another encodes.
+
+    Raises ConfigurationError for whatever cannot work, in a sentence.
+    """
     check_installed(settings.otlp_endpoint)
     mode = choose_mode(settings, resolve(settings.model, settings.revision))
     _check_installed(settings)
@@ -67,7 +71,9 @@ def prepare(settings: Settings) -> Prepared:
     if not settings.arena_dir.is_dir():
         raise ConfigurationError(f"arena_dir: {settings.arena_dir} is not a folder")
     machine = inspect(settings.arena_dir)
-    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides_of(settings, mode.images))
+    overrides = replace(overrides_of(settings, mode.images), encoder_elsewhere=encoder_elsewhere)
+    check_division(overrides.division, checkpoint.text_config)
+    plan = make_plan(machine, need_of(checkpoint, geometry, dtype), overrides)
     served_name = served_name_of(settings, checkpoint)
     port = _engine_port(settings)
     _must_compute_gated_delta(settings, checkpoint, dtype, plan.device)
@@ -128,6 +134,9 @@ def _engine(
         cpu_threads=plan.engine_threads,
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
+        tensor_parallel_size=plan.division.tensor_parallel_size,
+        pipeline_parallel_size=plan.division.pipeline_parallel_size,
+        first_gpu=plan.engine_gpu,
         by_priority=settings.requires_keys and "--scheduling-policy" not in flag_names(settings.engine_args),
         tool_call_parser=tool_call_parser(checkpoint.chat_template),
         otlp_traces_url=traces_url(settings.otlp_endpoint) if settings.otlp_endpoint else None,
@@ -204,7 +213,17 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         dtype=dtype,
         independent_tiles=geometry.facts.independent_tiles,
         tower_loaded_twice=geometry.facts.engine_tower == "loaded",
+        layers=_number(checkpoint, "num_hidden_layers"),
+        kv_heads=_number(checkpoint, "num_key_value_heads") or _number(checkpoint, "num_attention_heads"),
+        table_bytes=_number(checkpoint, "vocab_size") * checkpoint.hidden_size * ITEM_BYTES[dtype],
+        tables=1 if checkpoint.tied else 2,
     )
+
+
+def _number(checkpoint: Checkpoint, name: str) -> int:
+    """Of the language model's part of config.json; 0 where it is not there."""
+    value = checkpoint.text_config.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def overrides_of(settings: Settings, images: Literal["handles", "passthrough"]) -> Overrides:
@@ -222,6 +241,8 @@ def overrides_of(settings: Settings, images: Literal["handles", "passthrough"]) 
         gpu_memory_utilization=settings.gpu_memory_utilization,
         max_model_len=settings.max_model_len,
         engine_elsewhere=settings.engine_url is not None,
+        encoder_gpu=settings.encoder_gpu,
+        division=Division(settings.tensor_parallel_size, settings.pipeline_parallel_size),
     )
 
 

@@ -14,6 +14,7 @@ from service.engine.launcher import describe
 from service.errors import ConfigurationError
 from service.families import FamilyFacts, Geometry
 from service.planning.machine import inspect
+from service.planning.visible_gpu import GPU
 from service.server import plan_descriptors
 from service.settings import Settings, load
 from service.telemetry.tracing import traces_url
@@ -58,16 +59,19 @@ def _machine(settings: Settings) -> list[str]:
     machine = inspect(settings.arena_dir)
     gpu = machine.gpu_fault or "none"
     if machine.gpu:
-        free = (
-            f"{machine.gpu.memory_bytes / 2**30:.1f} GiB, {machine.gpu.free_bytes / 2**30:.1f} GiB of it free"
-        )
-        gpu = f"{machine.gpu.name}, {free}{', shared with the machine' if machine.gpu.unified else ''}"
+        gpu = f"{machine.gpu.name}, {_of(machine.gpu)}{', shared with the machine' if machine.gpu.unified else ''}"
+    more = [f"            {other.name}, {_of(other)}" for other in machine.more_gpus]
     return [
         f"cores       {len(machine.cores)}",
         f"memory      {machine.memory_bytes / 2**30:.1f} GiB",
         f"shared      {machine.shared_memory_bytes / 2**30:.1f} GiB free in {settings.arena_dir}",
         f"GPU         {gpu}",
+        *more,
     ]
+
+
+def _of(gpu: GPU) -> str:
+    return f"{gpu.memory_bytes / 2**30:.1f} GiB, {gpu.free_bytes / 2**30:.1f} GiB of it free"
 
 
 def _versions() -> list[str]:

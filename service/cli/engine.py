@@ -23,5 +23,5 @@ def engine(given: Mapping[str, Any]) -> NoReturn:
             "the engine listens on a loopback port of your choice: set engine_port here, and "
             "engine_url=http://127.0.0.1:PORT for the server"
         )
-    made = launch(prepare(settings).engine, os.environ)
+    made = launch(prepare(settings, encoder_elsewhere=True).engine, os.environ)
     os.execve(made.argv[0], made.argv, dict(made.environment))

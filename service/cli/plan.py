@@ -23,6 +23,7 @@ from service.errors import ConfigurationError
 from service.families import Geometry, load_checkpoint, load_geometry
 from service.planning.compute import compute_of
 from service.planning.gpus import data_sheet
+from service.planning.parallel import check_division
 from service.planning.plan import make_plan
 from service.planning.sizing import Kind, Peaks, Workload, size
 from service.settings import Settings, load
@@ -43,8 +44,6 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     if options.measured:
         replicas = Replicas.of(options.rate, options.headroom, read_measured(options.measured))
     sheet = data_sheet(options.gpu) if options.gpu else None
-    described = imagined(sheet, options.cores, options.memory, options.shared_memory)
-    machine = left_for_a_pod(described) if options.values else described
     checkpoint = load_checkpoint(settings.model, settings.revision, weights=False)
     geometry = load_geometry(checkpoint.path, settings.max_image_tokens)
     _check_kinds(work.kinds, geometry)
@@ -53,7 +52,11 @@ def plan(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     images: Literal["handles", "passthrough"] = (
         "passthrough" if settings.images == "passthrough" else "handles"
     )
-    planned = make_plan(machine, need, overrides_of(settings, images))
+    overrides = overrides_of(settings, images)
+    check_division(overrides.division, checkpoint.text_config)
+    described = imagined(sheet, options.cores, options.memory, options.shared_memory, overrides.gpus)
+    machine = left_for_a_pod(described) if options.values else described
+    planned = make_plan(machine, need, overrides)
     arena = ArenaSpec.for_budget(
         planned.arena_bytes, row_width(checkpoint, geometry), dtype, geometry.max_tokens
     )

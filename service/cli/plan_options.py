@@ -17,7 +17,11 @@ LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens":
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--gpu", metavar="NAME", help="one of " + ", ".join(DATA_SHEETS) + " (default: none, a CPU)"
+        "--gpu",
+        metavar="NAME",
+        help="one of "
+        + ", ".join(DATA_SHEETS)
+        + ", and as many as the settings ask for (default: none, a CPU)",
     )
     parser.add_argument(
         "--cores", type=int, default=16, metavar="N", help="CPU cores of the machine (default %(default)s)"
@@ -91,13 +95,16 @@ def check_options(options: argparse.Namespace) -> None:
         )
 
 
-def imagined(sheet: DataSheet | None, cores: int, memory: float, shared: float | None) -> Machine:
-    """The described machine; memory in GiB."""
+def imagined(
+    sheet: DataSheet | None, cores: int, memory: float, shared: float | None, gpus: int = 1
+) -> Machine:
+    """The described machine, with so many GPUs of a kind; memory in GiB."""
     return Machine(
         cores=tuple(range(cores)),
         memory_bytes=int(memory * GIB),
         shared_memory_bytes=int((memory / 2 if shared is None else shared) * GIB),
         gpu=sheet.gpu if sheet else None,
+        more_gpus=(sheet.gpu,) * (gpus - 1) if sheet else (),
     )
 
 

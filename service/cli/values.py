@@ -48,7 +48,7 @@ def helm_values(
         },
         # rounded up to whole MiB, so that it is no less than the plan's minimum
         "arena": {"size": f"{-(-plan.arena_bytes // MIB)}Mi"},
-        "resources": _resources(machine, on_gpu),
+        "resources": _resources(machine, plan.gpus),
     }
     if settings.engine_args:
         values["engine"] = {"args": list(settings.engine_args)}
@@ -105,9 +105,9 @@ def _settings(settings: Settings) -> Values:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _resources(machine: Machine, on_gpu: bool) -> Values:
+def _resources(machine: Machine, gpus: int) -> Values:
     memory = f"{machine.memory_bytes // MIB}Mi"
-    gpu = {"nvidia.com/gpu": 1} if on_gpu else {}
+    gpu = {"nvidia.com/gpu": gpus} if gpus else {}
     return {
         "requests": {"cpu": str(len(machine.cores)), "memory": memory},
         "limits": {"memory": memory, **gpu},

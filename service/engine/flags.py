@@ -12,6 +12,15 @@ from service.errors import ConfigurationError
 LOOPBACK = "the engine listens on loopback only, for Patchbay alone"
 CHECKPOINT = "encoder, geometry and engine must read the same checkpoint: name it as MODEL, with --revision"
 HANDLES = "it is how Patchbay hands soft tokens to the engine"
+ONE_NODE = (
+    "ranks read soft tokens from the shared memory of this machine: start an engine on several machines yourself, and "
+    "name it in engine_url, with images=passthrough"
+)
+ONE_CORE = (
+    "Patchbay plans for and watches one engine core: start several Patchbays instead (`replicas` in the chart), with a "
+    "load balancer in front"
+)
+RANKS = "the resource plan counts ranks by tensor_parallel_size and pipeline_parallel_size alone"
 SETTING = "the resource plan depends on it: use Patchbay's own setting of the same name"
 
 REFUSED = {
@@ -37,6 +46,25 @@ REFUSED = {
     "--dtype": SETTING,
     "--max-model-len": SETTING,
     "--gpu-memory-utilization": SETTING,
+    "--device-memory-utilization": "use the setting gpu_memory_utilization, on which the resource plan depends",
+    "--tensor-parallel-size": SETTING,
+    "--pipeline-parallel-size": SETTING,
+    "--prefill-context-parallel-size": RANKS,
+    "--data-parallel-size": ONE_CORE,
+    "--data-parallel-size-local": ONE_CORE,
+    "--data-parallel-rank": ONE_CORE,
+    "--data-parallel-start-rank": ONE_CORE,
+    "--data-parallel-address": ONE_CORE,
+    "--data-parallel-rpc-port": ONE_CORE,
+    "--data-parallel-backend": ONE_CORE,
+    "--data-parallel-hybrid-lb": ONE_CORE,
+    "--data-parallel-external-lb": ONE_CORE,
+    "--data-parallel-multi-port-external-lb": ONE_CORE,
+    "--nnodes": ONE_NODE,
+    "--node-rank": ONE_NODE,
+    "--master-addr": ONE_NODE,
+    "--master-port": ONE_NODE,
+    "--distributed-executor-backend": ONE_NODE,
     "--enable-mm-embeds": HANDLES,
     "--ec-transfer-config": HANDLES,
     "--enable-prompt-embeds": "it lets requests carry serialised tensors, which can be used to attack the engine",
@@ -47,6 +75,26 @@ REFUSED = {
     "--allowed-local-media-path": "requests must not read files of this machine",
     "--help": "the engine would exit; vLLM's documentation lists its flags",
 }
+
+SHORT = {
+    "-h": "--help",
+    "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-pcp": "--prefill-context-parallel-size",
+    "-dp": "--data-parallel-size",
+    "-dpl": "--data-parallel-size-local",
+    "-dpn": "--data-parallel-rank",
+    "-dpr": "--data-parallel-start-rank",
+    "-dpa": "--data-parallel-address",
+    "-dpp": "--data-parallel-rpc-port",
+    "-dpb": "--data-parallel-backend",
+    "-dph": "--data-parallel-hybrid-lb",
+    "-dpe": "--data-parallel-external-lb",
+    "-dpm": "--data-parallel-multi-port-external-lb",
+    "-n": "--nnodes",
+    "-r": "--node-rank",
+}
+"""vLLM's short forms of flags that are refused."""
 
 
 def check_flags(words: Sequence[str]) -> None:
@@ -66,8 +114,8 @@ def flag_names(words: Sequence[str]) -> set[str]:
     """The flags in `words` in the form `--some-flag`: without values, dotted parts and `no-`, with dashes."""
     names = set()
     for word in words:
-        if word == "-h":
-            names.add("--help")
+        if (short := word.partition("=")[0]) in SHORT:
+            names.add(SHORT[short])
         if word.startswith("--"):
             name = word.partition("=")[0].partition(".")[0].replace("_", "-")
             names.add("--" + name.removeprefix("--").removeprefix("no-"))

@@ -32,6 +32,7 @@ CALL_FORMATS = {"<function=": "qwen3_coder", "<arg_key>": "glm45"}
 """What templates of Qwen3.5 and Qwen3-Coder, and of GLM from 4.5 on, write within `<tool_call>`, where Qwen2.5 and
 Qwen3 write JSON: vLLM's name of the parser."""
 MODALITIES = ("image", "video", "audio")
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 NOT_INHERITED = ("PATCHBAY_", "VLLM_API_KEY")
 """Patchbay's own settings contain secrets; and if vLLM found an API key, it would require it of Patchbay."""
 
@@ -72,6 +73,10 @@ class EngineSpec:
     kv_cache_bytes: int | None = None
     """Size of the KV cache on a CPU; on a GPU it is what remains of vLLM's share of the memory."""
     gpu_memory_utilization: float | None = None
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    first_gpu: int = 0
+    """The first of its GPUs, counted among those that the process that starts it sees: the encoder may have one."""
     by_priority: bool = False
     """Whether waiting requests are scheduled by their `priority`, lowest first, rather than in order of arrival."""
     tool_call_parser: str | None = None
@@ -95,15 +100,26 @@ class EngineSpec:
             raise ConfigurationError(f"cpu_threads is {self.cpu_threads}; the engine needs at least 1")
 
     @property
+    def ranks(self) -> int:
+        """Processes that compute, each with a part of the model."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def compiles(self) -> bool:
-        """On a CPU only on request: it delays the first start by half a minute and gains small models nothing."""
-        asked = any(word.startswith(("-O", "-cc")) for word in self.extra_args)
-        named = {"--optimization-level", "--compilation-config"} & flag_names(self.extra_args)
-        return self.device == "cuda" or asked or bool(named) or "--no-enforce-eager" in self.extra_args
+        """On a CPU only on request: it delays the first start by half a minute and gains small models nothing. And for
+        several stages: without it, vLLM 0.32 skips the warm-up in which all but the first get their input buffers, and
+        the first request ends the engine."""
+        asked = _optimized(self.extra_args)
+        return (
+            self.device == "cuda"
+            or self.pipeline_parallel_size > 1
+            or asked
+            or "--no-enforce-eager" in self.extra_args
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,8 @@ def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
     environment = {name: value for name, value in inherited.items() if not name.startswith(NOT_INHERITED)}
     argv = (sys.executable, "-m", SERVER, *_flags(spec), *spec.extra_args)
     leftovers = (spec.handles.arena_path,) if spec.handles is not None else ()
-    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec)}, leftovers)
+    gpus = _gpus(spec, inherited.get(VISIBLE_GPUS))
+    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec), **gpus}, leftovers)
 
 
 def describe(spec: EngineSpec) -> str:
@@ -167,8 +184,13 @@ def _flags(spec: EngineSpec) -> list[str]:
         values |= {"block-size": CPU_BLOCK_TOKENS, "kv-cache-memory-bytes": spec.kv_cache_bytes}
     else:
         values["gpu-memory-utilization"] = spec.gpu_memory_utilization
+    for name, size in (("tensor", spec.tensor_parallel_size), ("pipeline", spec.pipeline_parallel_size)):
+        if size > 1:
+            values[f"{name}-parallel-size"] = size
     if not spec.compiles:
         switches.append("enforce-eager")
+    elif spec.device == "cpu" and spec.pipeline_parallel_size > 1 and not _optimized(spec.extra_args):
+        values["optimization-level"] = 1  # the least that compiles
     if spec.handles is not None:
         values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))
         switches.append("enable-mm-embeds")
@@ -193,6 +215,12 @@ def _flags(spec: EngineSpec) -> list[str]:
         values["otlp-traces-endpoint"] = spec.otlp_traces_url
     given = [word for name, value in values.items() for word in (f"--{name}", str(value))]
     return [*given, *(f"--{name}" for name in switches)]
+
+
+def _optimized(words: tuple[str, ...]) -> bool:
+    """Whether the operator's flags say how to compile."""
+    named = {"--optimization-level", "--compilation-config"} & flag_names(words)
+    return bool(named) or any(word.startswith(("-O", "-cc")) for word in words)
 
 
 def _transfer(handles: HandlesSpec) -> dict[str, object]:
@@ -223,6 +251,9 @@ def _defaults(spec: EngineSpec) -> dict[str, str]:
             # threads that busy-wait would starve gateway and encoder, which share the cores
             "OMP_WAIT_POLICY": "PASSIVE",
         }
+        if spec.ranks > 1:
+            # vLLM would bind each rank to a NUMA node of its own, and refuse where there are fewer
+            variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         if not spec.compiles:
             # otherwise the first request for log probabilities waits 18 s while vLLM compiles C++ for its sampler
             variables["TORCH_COMPILE_DISABLE"] = "1"
@@ -249,3 +280,12 @@ def _contract(spec: EngineSpec) -> dict[str, str]:
         }
         variables["PATCHBAY_PLUGIN"] = json.dumps(settings)
     return variables
+
+
+def _gpus(spec: EngineSpec, named: str | None) -> dict[str, str]:
+    """Hides the GPUs before its first from the engine; `named` are those that the process that starts it sees."""
+    if spec.device == "cpu" or not spec.first_gpu:
+        return {}
+    last = spec.first_gpu + spec.ranks
+    seen = [str(index) for index in range(last)] if named is None else named.split(",")
+    return {VISIBLE_GPUS: ",".join(name.strip() for name in seen[spec.first_gpu : last])}

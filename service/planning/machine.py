@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.planning import nvml
-from service.planning.visible_gpu import GPU, UnusableGPU, visible_gpu
+from service.planning.visible_gpu import GPU, UnusableGPU, visible_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,15 @@ class Machine:
     shared_memory_bytes: int
     """Free bytes in the arena's folder."""
     gpu: GPU | None
+    """The first that CUDA sees."""
     gpu_fault: str = ""
     """Why no plan can be made with a GPU that is there, and what helps."""
+    more_gpus: tuple[GPU, ...] = ()
+    """Those after the first, in CUDA's order."""
+
+    @property
+    def gpus(self) -> tuple[GPU, ...]:
+        return () if self.gpu is None else (self.gpu, *self.more_gpus)
 
 
 def inspect(arena_dir: Path) -> Machine:
@@ -30,13 +37,14 @@ def inspect(arena_dir: Path) -> Machine:
     Raises FileNotFoundError when `arena_dir` does not exist.
     """
     allowed = sorted(os.sched_getaffinity(0))
-    gpu, fault = _gpu()
+    gpus, fault = _gpus()
     return Machine(
         cores=tuple(allowed[: _cgroup_cores(len(allowed))]),
         memory_bytes=min(_physical_memory(), _cgroup_memory()),
         shared_memory_bytes=shutil.disk_usage(arena_dir).free,
-        gpu=gpu,
+        gpu=gpus[0] if gpus else None,
         gpu_fault=fault,
+        more_gpus=gpus[1:],
     )
 
 
@@ -55,9 +63,9 @@ def _cgroup_cores(present: int, limit: Path = Path("/sys/fs/cgroup/cpu.max")) ->
     return min(present, max(1, int(quota) // int(period))) if quota.isdigit() else present
 
 
-def _gpu() -> tuple[GPU | None, str]:
-    """The GPU that this process sees, and what is wrong with it."""
+def _gpus() -> tuple[tuple[GPU, ...], str]:
+    """The GPUs that this process sees, and what is wrong with them."""
     try:
-        return visible_gpu(nvml.load(), os.environ), ""
+        return visible_gpus(nvml.load(), os.environ), ""
     except UnusableGPU as unusable:
-        return None, str(unusable)
+        return (), str(unusable)

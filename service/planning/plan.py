@@ -12,6 +12,7 @@ from typing import Literal
 
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
+from service.planning.parallel import Division
 from service.planning.visible_gpu import GPU
 
 GIB = 1024**3
@@ -30,6 +31,9 @@ STAGED = (4, 4)
 HOST_BYTES = 2 * GIB
 """What Patchbay's and vLLM's processes hold of the machine's memory besides weights and caches."""
 ENGINE_MINIMUM_BYTES = 512 * MIB
+RANK_SHARED_BYTES = 512 * MIB
+"""Of shared memory for each of several ranks: vLLM 0.32 has a queue of 160 MiB to all and one of 240 MiB from each, and
+NCCL its buffers where GPUs cannot reach each other directly."""
 SMALL_MODEL_BYTES = 256 * MIB
 """A smaller language model gains nothing from a second CPU thread: synchronising costs more than its layers."""
 CPU_BATCH_PATCHES = 2048
@@ -69,11 +73,34 @@ class Need:
     """Whether the tower computes each tile by itself, so that batches can be staged in chunks and captured."""
     tower_loaded_twice: bool = False
     """Whether the engine loads the tower as well, although the encoder has it."""
+    layers: int = 0
+    """Of the language model; 0 where config.json does not say."""
+    kv_heads: int = 0
+    """Heads of keys and values; 0 where config.json does not say."""
+    table_bytes: int = 0
+    """One embedding table."""
+    tables: int = 2
+    """How many of these the language model has: one where input and output are tied."""
 
     @property
     def engine_bytes(self) -> int:
         """Weights in the engine beside an encoder."""
         return self.text_bytes + (self.vision_bytes if self.tower_loaded_twice else 0)
+
+    def of_rank(self, division: Division) -> Need:
+        """What the rank that holds most of the engine needs; all of it where there is one.
+
+        A tower that the engine loads is counted whole on every rank, because vLLM does not divide all of them.
+        """
+        if division.ranks == 1:
+            return self
+        table = min(self.table_bytes, self.text_bytes // self.tables)
+        return replace(
+            self,
+            text_bytes=division.weights(self.text_bytes, table, self.tables, self.layers),
+            kv_bytes_per_token=division.keys_and_values(self.kv_bytes_per_token, self.kv_heads, self.layers),
+            state_bytes=division.keys_and_values(self.state_bytes, 0, self.layers),
+        )
 
     def sequence_bytes(self, tokens: float) -> float:
         """What a running sequence of so many tokens holds of the engine's KV cache."""
@@ -97,6 +124,22 @@ class Overrides:
     max_model_len: int | None = None
     engine_elsewhere: bool = False
     """Whether the operator starts the engine."""
+    encoder_elsewhere: bool = False
+    """Whether this process is to be the engine alone, for an encoder in another."""
+    encoder_gpu: Literal["shared", "own"] = "shared"
+    division: Division = field(default_factory=Division)
+
+    @property
+    def apart(self) -> bool:
+        """Whether encoder and engine are on different GPUs."""
+        return self.encoder_gpu == "own"
+
+    @property
+    def gpus(self) -> int:
+        """How many this process needs to see, where it runs on GPUs."""
+        if self.engine_elsewhere:
+            return 1  # the encoder's
+        return self.division.ranks + (self.apart and not self.encoder_elsewhere)
 
     @property
     def gateway_alone(self) -> bool:
@@ -120,13 +163,19 @@ class ResourcePlan:
     tile_bytes: int
     """Activations of one tile."""
     gpu_memory_utilization: float | None
-    """Fraction of the GPU's memory for vLLM; None on a CPU."""
+    """Fraction of the memory for vLLM, of each of its GPUs; None on a CPU."""
     kv_cache_bytes: int | None
-    """Bytes of the engine's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
+    """Bytes of each rank's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
     engine_threads: int
-    """The engine's compute threads on a CPU; on a GPU one is enough."""
+    """Compute threads of each rank on a CPU; on a GPU one is enough."""
     max_batched_tokens: int
     max_model_len: int
+    division: Division = field(default_factory=Division)
+    """How the engine's model is divided among ranks."""
+    gpus: int = 0
+    """GPUs that this process and an engine that it starts use."""
+    engine_gpu: int = 0
+    """The engine's first GPU, counted among those that this process sees."""
     lines: tuple[str, ...] = field(default=(), repr=False)
     """The plan for people, one line per decision."""
 
@@ -137,6 +186,9 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     Raises ConfigurationError when the checkpoint, the arena or a batch does not fit.
     """
     device = _device(machine, overrides)
+    _check_ranks(machine, overrides, device)
+    division = overrides.division
+    rank = need.of_rank(division)
     batch, length = _batch_patches(need, overrides, device), _context(need, overrides)
     arena = _arena_bytes(machine, need, overrides)
     cores = len(machine.cores)
@@ -145,11 +197,11 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
     encoder_gpu, share = (
-        _gpu_split(machine, need, overrides, batch, graphs, arena) if device == "cuda" else (0, None)
+        _gpu_split(machine, rank, overrides, batch, graphs, arena) if device == "cuda" else (0, None)
     )
-    kv_cache = _cpu_kv_bytes(machine, need, length) if device == "cpu" else None
+    kv_cache = _cpu_kv_bytes(machine, rank, length, division.ranks) if device == "cpu" else None
     if kv_cache is not None and not overrides.gateway_alone:
-        _check_memory(machine, need, arena + kv_cache, batch)
+        _check_memory(machine, need, arena + kv_cache * division.ranks, batch)
     plan = ResourcePlan(
         device=device,
         encoder_threads=threads,
@@ -163,9 +215,16 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         tile_bytes=_activation_bytes(need, need.tile_patches),
         gpu_memory_utilization=share,
         kv_cache_bytes=kv_cache,
-        engine_threads=cores if device == "cpu" and need.text_bytes > SMALL_MODEL_BYTES else 1,
+        engine_threads=max(1, cores // division.ranks)
+        if device == "cpu" and need.text_bytes > SMALL_MODEL_BYTES
+        else 1,
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
+        division=division,
+        gpus=overrides.gpus if device == "cuda" else 0,
+        engine_gpu=1
+        if overrides.apart and not (overrides.encoder_elsewhere or overrides.engine_elsewhere)
+        else 0,
     )
     return _explained(plan, machine, need, overrides)
 
@@ -212,10 +271,37 @@ def _device(machine: Machine, overrides: Overrides) -> Literal["cpu", "cuda"]:
         ("encoder_copies=staged", overrides.encoder_copies == "staged"),
         (f"encoder_graph_bytes={overrides.encoder_graph_bytes}", bool(overrides.encoder_graph_bytes)),
         (f"encoder_attention={overrides.encoder_attention}", overrides.encoder_attention != "auto"),
+        ("encoder_gpu=own", overrides.apart),
     ):
         if given:
             raise ConfigurationError(f"{setting} is for a GPU, but the encoder runs on a CPU: remove it")
     return "cpu"
+
+
+def _check_ranks(machine: Machine, overrides: Overrides, device: str) -> None:
+    """Raises ConfigurationError where there is no GPU, or on a CPU no core, for each rank of an engine started here."""
+    if overrides.apart and overrides.images == "passthrough":
+        raise ConfigurationError(
+            "encoder_gpu=own is for images that Patchbay encodes, and here the engine encodes them "
+            "(images=passthrough): remove it"
+        )
+    ranks = overrides.division.ranks
+    if overrides.engine_elsewhere:
+        return
+    if device == "cpu":
+        if ranks > max(1, len(machine.cores)):
+            raise ConfigurationError(
+                f"{overrides.division}: the engine has {ranks} ranks, but there are {len(machine.cores)} CPU cores: "
+                "lower one of them"
+            )
+        return
+    seen = len(machine.gpus)
+    if overrides.gpus > seen:
+        encoder = " and the encoder one of its own" if overrides.gpus > ranks else ""
+        raise ConfigurationError(
+            f"{overrides.division}: the engine needs {ranks} GPU(s){encoder}, {overrides.gpus} in all, but this "
+            f"process sees {seen}: lower one of them, or give it more GPUs (CUDA_VISIBLE_DEVICES, nvidia.com/gpu)"
+        )
 
 
 def _batch_default(device: str) -> int:
@@ -228,16 +314,20 @@ def _arena_bytes(machine: Machine, need: Need, overrides: Overrides) -> int:
     if overrides.gateway_alone:
         return least  # not created
     # by default half of what is free: others write there too, and a container's 64 MiB must be enough
-    room = min(machine.memory_bytes // 16, machine.shared_memory_bytes // 2)
+    ranks = overrides.division.ranks
+    taken = RANK_SHARED_BYTES * ranks if ranks > 1 else 0
+    shared = max(0, machine.shared_memory_bytes - taken)
+    room = min(machine.memory_bytes // 16, shared // 2)
     arena = overrides.arena_bytes or max(least, min(most, room))
     if arena < least:
         raise ConfigurationError(
             f"arena_bytes ({arena}) holds fewer than {ARENA_ITEMS[0]} of the largest images ({item} bytes each): "
             f"set it to at least {least}, or lower max_image_tokens"
         )
-    if arena > machine.shared_memory_bytes:
+    if arena > shared:
+        besides = f" besides the {_size(taken)} of the engine's {ranks} ranks" if taken else ""
         raise ConfigurationError(
-            f"the arena needs {arena} bytes of shared memory, but only {machine.shared_memory_bytes} are free: "
+            f"the arena needs {arena} bytes of shared memory, but only {shared} are free{besides}: "
             "lower arena_bytes or max_image_tokens, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
         )
     return arena
@@ -272,11 +362,15 @@ def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
 def _gpu_split(
     machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int, arena: int
 ) -> tuple[int, float]:
-    """(bytes for the encoder, fraction for vLLM): the encoder's need is known, and the engine gets the rest."""
+    """(bytes for the encoder, fraction of each of its GPUs for vLLM), where a rank of the engine needs `need`.
+
+    The encoder's need is known, and the engine gets the rest. vLLM takes the same fraction everywhere, so on several
+    GPUs it is the smallest that one of them allows: as a rule the encoder's.
+    """
     assert machine.gpu is not None
     gpu = machine.gpu
     encoder = 0
-    if overrides.images == "handles":
+    if overrides.images == "handles" and not (overrides.apart and overrides.encoder_elsewhere):
         activations = _activation_bytes(need, batch)
         staging = graphs + _staging_bytes(need, overrides, batch)
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
@@ -286,21 +380,55 @@ def _gpu_split(
             f"{_gpu_words(gpu)}: the encoder alone takes {_size(encoder)}: end what else runs there, lower "
             "encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
         )
-    left = max(0, room - encoder - CUDA_CONTEXT_BYTES)
-    share = overrides.gpu_memory_utilization or math.floor(1000 * min(0.95, left / gpu.memory_bytes)) / 1000
+    rooms = _engine_rooms(machine, overrides, encoder, arena)
+    tight, left = min(rooms, key=lambda pair: pair[1] / pair[0].memory_bytes)
+    share = overrides.gpu_memory_utilization or (
+        math.floor(1000 * min(0.95, max(0, left - CUDA_CONTEXT_BYTES) / tight.memory_bytes)) / 1000
+    )
     least = need.engine_bytes + int(need.sequence_bytes(2048)) + ENGINE_MINIMUM_BYTES
-    if share * gpu.memory_bytes < least:
+    small, _ = min(rooms, key=lambda pair: pair[0].memory_bytes)
+    beside = encoder if tight is gpu and not overrides.apart else 0
+    if share * small.memory_bytes < least and not (overrides.apart and overrides.engine_elsewhere):
         raise ConfigurationError(
-            f"{_gpu_words(gpu)}: the encoder takes {_size(encoder)}, which leaves the engine "
-            f"{_size(round(share * gpu.memory_bytes))}, but it needs {_size(least)}: "
-            "lower encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
+            f"{_gpu_words(tight)}: {_encoder_takes(beside)} the engine "
+            f"{_size(round(share * small.memory_bytes))}, but it needs {_size(least)}{_on_each(overrides)}: "
+            + _knobs(overrides, beside)
         )
-    if share * gpu.memory_bytes + encoder > room:
-        raise ConfigurationError(
-            f"gpu_memory_utilization ({share}) of {_gpu_words(gpu)} leaves the encoder less than the "
-            f"{_size(encoder)} that it needs: lower gpu_memory_utilization or encoder_batch_patches"
-        )
+    for other, free in rooms:
+        if share * other.memory_bytes > free:
+            raise ConfigurationError(
+                f"gpu_memory_utilization ({share}) of {_gpu_words(other)} leaves the encoder less than the "
+                f"{_size(encoder)} that it needs: lower gpu_memory_utilization or encoder_batch_patches"
+                if other is gpu and beside
+                else f"gpu_memory_utilization ({share}) of {_gpu_words(other)} is more than is free: lower it"
+            )
     return encoder, share
+
+
+def _engine_rooms(machine: Machine, overrides: Overrides, encoder: int, arena: int) -> list[tuple[GPU, int]]:
+    """The engine's GPUs, and the bytes of each that it may divide between itself and a CUDA context."""
+    ranks = overrides.division.ranks
+    if overrides.apart and overrides.engine_elsewhere:
+        # not to be seen from here: taken to be like the encoder's, and free
+        return [(gpu, gpu.memory_bytes) for gpu in machine.gpus[:1]]
+    if overrides.apart and not overrides.encoder_elsewhere:
+        return [(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.more_gpus[:ranks]]
+    rooms = [(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.gpus[:ranks]]
+    first, room = rooms[0]
+    return [(first, room - encoder), *rooms[1:]]
+
+
+def _encoder_takes(encoder: int) -> str:
+    return f"the encoder takes {_size(encoder)}, which leaves" if encoder else "that leaves"
+
+
+def _on_each(overrides: Overrides) -> str:
+    return " on each of its GPUs" if overrides.division.ranks > 1 else ""
+
+
+def _knobs(overrides: Overrides, encoder: int) -> str:
+    smaller = "lower encoder_batch_patches or encoder_graph_bytes, " if encoder else ""
+    return f"{smaller}raise tensor_parallel_size to divide the model among more GPUs, or use a larger GPU"
 
 
 def _gpu_room(gpu: GPU, overrides: Overrides, arena: int) -> int:
@@ -319,12 +447,10 @@ def _gpu_words(gpu: GPU) -> str:
     return f"{words}, of which other processes hold {_size(held)}" if held > gpu.memory_bytes // 20 else words
 
 
-def _cpu_kv_bytes(machine: Machine, need: Need, length: int) -> int:
-    """A sixteenth of the memory, but at least two and at most 64 full contexts."""
-    context = int(need.sequence_bytes(length))
-    if not context:
-        return machine.memory_bytes // 16
-    return max(2 * context, min(64 * context, machine.memory_bytes // 16))
+def _cpu_kv_bytes(machine: Machine, need: Need, length: int, ranks: int) -> int:
+    """Of each rank: together a sixteenth of the memory, but at least two and at most 64 full contexts."""
+    context, sixteenth = int(need.sequence_bytes(length)), machine.memory_bytes // 16 // ranks
+    return max(2 * context, min(64 * context, sixteenth)) if context else sixteenth
 
 
 def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None:
@@ -357,12 +483,25 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Over
     if plan.device == "cuda":
         assert machine.gpu is not None
         lines.insert(1, f"GPU memory  {_gpu_words(machine.gpu)}")
-        lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of the GPU's memory")
+        lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of {_engine_gpus(overrides)}")
     else:
         lines.append(
             f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
+            + (" for each rank" if plan.division.ranks > 1 else "")
         )
+    if plan.division.ranks > 1:
+        weights = _size(need.of_rank(plan.division).engine_bytes)
+        lines.append(f"ranks       {plan.division.ranks}: {plan.division}; each holds {weights} of weights")
     return replace(plan, lines=(*lines, context))
+
+
+def _engine_gpus(overrides: Overrides) -> str:
+    ranks = overrides.division.ranks
+    if overrides.apart:
+        return f"the memory of {ranks} GPU(s) other than the encoder's"
+    return (
+        "the GPU's memory" if ranks == 1 else f"each GPU's memory, {ranks} of them, the encoder on the first"
+    )
 
 
 def _context_line(plan: ResourcePlan, need: Need) -> str:

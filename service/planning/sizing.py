@@ -78,7 +78,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The peak rates of a GPU, from its data sheet."""
+    """The peak rates of one GPU, from its data sheet."""
 
     flops: float
     """Operations per second."""
@@ -90,13 +90,15 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """Seconds of one request of the mix at the data sheet's peaks."""
+    """Seconds of one request of the mix at the data sheet's peaks; the engine's ranks compute side by side."""
 
     encode: float
     prefill: float
     decode: float
     traffic: float
     """Memory traffic while answers are decoded; it can overlap with the arithmetic of other requests."""
+    encoder_apart: bool = False
+    """Whether images are encoded on another GPU than answers are computed on."""
 
     @property
     def arithmetic(self) -> float:
@@ -104,8 +106,9 @@ class Ceiling:
 
     @property
     def requests_per_second(self) -> float:
-        """The upper limit, whatever overlaps: one GPU does both, each at its peak rate."""
-        return 1 / max(self.arithmetic, self.traffic)
+        """The upper limit, whatever overlaps: the encoder's GPU computes a rank's part too, unless it is apart."""
+        together = max(self.encode, self.prefill + self.decode) if self.encoder_apart else self.arithmetic
+        return 1 / max(together, self.traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,13 @@ def size(
     """
     costs = tuple(_cost(geometry, kind, work.images, plan.max_model_len) for kind in work.kinds)
     mean = _mean(costs, work)
-    kv_bytes = _kv_bytes(machine, need, plan, own_tower=arena is None)
+    rank = need.of_rank(plan.division)
+    kv_bytes = _kv_bytes(machine, rank, plan, own_tower=arena is None)
     sequences = max_sequences or _sequences(machine, plan)
     limits = [
         Limit(
             "KV cache",
-            int(kv_bytes / need.sequence_bytes(mean.context)),
+            int(kv_bytes / rank.sequence_bytes(mean.context)),
             "a larger GPU, max_model_len, or shorter answers",
         ),
         Limit("requests in flight", max_inflight, "max_inflight"),
@@ -161,8 +165,8 @@ def size(
     in_order = tuple(sorted(limits, key=lambda limit: limit.requests))
     ceiling = None
     if peaks is not None and in_order[0].requests > 0:
-        ceiling = _ceiling(peaks, need, costs, work, most=min(max_inflight, sequences))
-    return Sizing(costs, mean, kv_bytes // need.kv_bytes_per_token, in_order, ceiling)
+        ceiling = _ceiling(peaks, need, plan, costs, work, most=min(max_inflight, sequences))
+    return Sizing(costs, mean, kv_bytes // rank.kv_bytes_per_token, in_order, ceiling)
 
 
 def _cost(geometry: Geometry, kind: Kind, images: int, context: int) -> KindCost:
@@ -190,7 +194,7 @@ def _weighed(costs: Sequence[KindCost], work: Workload, of: Callable[[KindCost],
 
 
 def _kv_bytes(machine: Machine, need: Need, plan: ResourcePlan, *, own_tower: bool) -> int:
-    """On a GPU, what the engine's share leaves after its weights and the minimum that it needs to compute."""
+    """Of one rank; on a GPU, what its share leaves after its weights and the minimum that it needs to compute."""
     if plan.kv_cache_bytes is not None:
         return plan.kv_cache_bytes
     assert machine.gpu is not None and plan.gpu_memory_utilization is not None
@@ -205,10 +209,12 @@ def _sequences(machine: Machine, plan: ResourcePlan) -> int:
     return MANY_SEQUENCES if large else SEQUENCES
 
 
-def _ceiling(peaks: Peaks, need: Need, costs: Sequence[KindCost], work: Workload, most: int) -> Ceiling:
+def _ceiling(
+    peaks: Peaks, need: Need, plan: ResourcePlan, costs: Sequence[KindCost], work: Workload, most: int
+) -> Ceiling:
     """The first token of an answer comes with the prefill, and its last one is not fed back. A step reads the weights
     once for `most` requests, and for each of them the keys and values that it attends to."""
-    compute, flops = peaks.compute, peaks.flops
+    compute, flops, ranks = peaks.compute, peaks.flops, plan.division.ranks
     encode = prefill = decode = traffic = 0.0
     total = sum(cost.kind.weight for cost in costs)
     fed = work.answer_tokens - 1
@@ -221,4 +227,4 @@ def _ceiling(peaks: Peaks, need: Need, costs: Sequence[KindCost], work: Workload
         decode += share * (fed * (compute.token + compute.head) + (after - before) * compute.look) / flops
         steps = fed * compute.step_bytes / most + (after - before) * need.kv_bytes_per_token
         traffic += share * steps / peaks.bandwidth
-    return Ceiling(encode, prefill, decode, traffic)
+    return Ceiling(encode, prefill / ranks, decode / ranks, traffic / ranks, encoder_apart=plan.gpus > ranks)

@@ -1,8 +1,8 @@
-"""The GPU, or the slice of one, that CUDA will call device 0 in this process and in its children.
+"""The GPUs, or the slice of one, that CUDA will see in this process and in its children, in CUDA's order.
 
-CUDA_VISIBLE_DEVICES names it by index, by UUID or the beginning of one, or by the UUID of a slice (MIG); without it,
-it is the first. Rules: CUDA C++ programming guide, "CUDA Environment Variables"; NVIDIA MIG user guide, "CUDA Visible
-Devices".
+CUDA_VISIBLE_DEVICES names them by index, by UUID or the beginning of one, or by the UUID of a slice (MIG); without it,
+all are seen, but of slices one alone. Rules: CUDA C++ programming guide, "CUDA Environment Variables"; NVIDIA MIG user
+guide, "CUDA Visible Devices".
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from service.planning.nvml import (
     NOT_SUPPORTED,
     Device,
     Library,
-    Nvml,
     NvmlError,
     opened,
 )
@@ -40,50 +39,64 @@ class UnusableGPU(Exception):
     """There is a GPU, but no plan can be made with it; the text says why and what helps."""
 
 
-def visible_gpu(
+def visible_gpus(
     library: Library | None, environment: Mapping[str, str], meminfo: Path = Path("/proc/meminfo")
-) -> GPU | None:
-    """None where this process sees no GPU. Raises UnusableGPU."""
+) -> tuple[GPU, ...]:
+    """Those that this process sees, in CUDA's order. Raises UnusableGPU."""
     named = environment.get(VISIBLE)
-    if library is None or (named is not None and _first(named) in ("", "-1")):
-        return None
+    if library is None or (named is not None and _names(named)[0] in ("", "-1")):
+        return ()
     try:
         with opened(library) as nvml:
-            device = _device(nvml, named, environment.get(ORDER))
-            return None if device is None else _described(device, meminfo)
+            return tuple(_seen(nvml.devices(), named, environment.get(ORDER), meminfo))
     except NvmlError as error:
         if error.code == DRIVER_NOT_LOADED:
-            return None
+            return ()
         raise UnusableGPU(f"NVIDIA's driver does not say what its GPU has: {error}") from None
 
 
-def _first(named: str) -> str:
-    return named.split(",")[0].strip()
+def _names(named: str) -> list[str]:
+    return [name.strip() for name in named.split(",")]
 
 
-def _device(nvml: Nvml, named: str | None, order: str | None) -> Device | None:
-    devices = nvml.devices()
-    if not devices:
-        return None
-    first = "0" if named is None else _first(named)
-    if first.isdecimal():
-        return _by_index(devices, int(first), order)
-    if first.startswith("GPU-"):
-        for device in devices:
-            if device.uuid().startswith(first):
+def _seen(present: list[Device], named: str | None, order: str | None, meminfo: Path) -> list[GPU]:
+    """Up to the first name that is wrong, as CUDA does, but for the very first. A slice is alone."""
+    names = [str(index) for index in range(len(present))] if named is None else _names(named)
+    seen: list[GPU] = []
+    for name in names if present else []:
+        try:
+            device, whole = _device(present, name, named, order)
+            if whole or not seen:
+                seen.append(_described(device, meminfo))
+        except UnusableGPU:
+            if not seen:
+                raise
+            break
+        if not whole:
+            break
+    return seen
+
+
+def _device(present: list[Device], name: str, named: str | None, order: str | None) -> tuple[Device, bool]:
+    """The one of that name, and whether it is a whole GPU."""
+    if name.isdecimal():
+        return _by_index(present, int(name), order)
+    if name.startswith("GPU-"):
+        for device in present:
+            if device.uuid().startswith(name):
                 return _whole_or_slice(device)
-    elif first.startswith("MIG-"):
-        for device in devices:
+    elif name.startswith("MIG-"):
+        for device in present:
             for part in device.slices() if device.partitioned() else []:
-                if part.uuid().startswith(first):
-                    return part
+                if part.uuid().startswith(name):
+                    return part, False
     raise UnusableGPU(
-        f"{VISIBLE}={named} names no GPU of this machine: allowed are an index below {len(devices)}, and the UUIDs "
+        f"{VISIBLE}={named} names no GPU of this machine: allowed are an index below {len(present)}, and the UUIDs "
         "that nvidia-smi -L lists"
     )
 
 
-def _by_index(devices: list[Device], index: int, order: str | None) -> Device:
+def _by_index(devices: list[Device], index: int, order: str | None) -> tuple[Device, bool]:
     """NVML counts by PCI address; CUDA does so only when it is told to, and else begins with the fastest."""
     if index >= len(devices):
         raise UnusableGPU(
@@ -98,17 +111,17 @@ def _by_index(devices: list[Device], index: int, order: str | None) -> Device:
     return _whole_or_slice(devices[index])
 
 
-def _whole_or_slice(device: Device) -> Device:
-    """Of a partitioned GPU, CUDA sees the first slice only."""
+def _whole_or_slice(device: Device) -> tuple[Device, bool]:
+    """Of a partitioned GPU, CUDA sees the first slice only. True: it is whole."""
     if not device.partitioned():
-        return device
+        return device, True
     slices = device.slices()
     if not slices:
         raise UnusableGPU(
             f"{device.name()} is partitioned (MIG), but this process sees none of its slices: request one, such as "
             f"nvidia.com/mig-3g.40gb, or name one in {VISIBLE}"
         )
-    return slices[0]
+    return slices[0], False
 
 
 def _described(device: Device, meminfo: Path) -> GPU:

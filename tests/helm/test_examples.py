@@ -44,6 +44,7 @@ def test_the_examples_are_those_that_people_ask_for() -> None:
         "read-only-models",
         "s3-download",
         "second-release",
+        "tensor-parallel",
         "two-gpus",
     }
 
@@ -148,3 +149,17 @@ def test_the_picker_is_told_where_the_engines_metrics_are() -> None:
     (path,) = re.findall(r"--model-server-metrics-path=(\S+)", flags)
     monitored = objects({"serviceMonitor": {"enabled": True}})["servicemonitor.yaml"]["spec"]["endpoints"]
     assert path == monitored[1]["path"]
+
+
+def test_a_larger_model_gets_a_gpu_for_each_rank() -> None:
+    made = objects(VALUES["tensor-parallel"])
+    ranks = int(variables(server(made))["PATCHBAY_TENSOR_PARALLEL_SIZE"] or "")
+    assert server(made)["resources"]["limits"]["nvidia.com/gpu"] == ranks == 4
+
+
+def test_two_gpus_are_one_for_each_container() -> None:
+    made = objects(VALUES["two-gpus"])
+    (sidecar,) = pod(made)["initContainers"]
+    for container in (server(made), sidecar):
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+        assert variables(container)["PATCHBAY_ENCODER_GPU"] == "own"

@@ -10,7 +10,7 @@ from service.app import prepare as preparation
 from service.app.prepare import prepare
 from service.engine.flags import check_flags
 from service.planning.machine import Machine
-from service.planning.plan import FEWEST_DECODERS
+from service.planning.plan import FEWEST_DECODERS, RANK_SHARED_BYTES
 from service.planning.visible_gpu import GPU
 from service.settings import EMBEDDED_MODEL, load
 from tests.helm.charts import EVERYTHING, PROFILES, REMOTE, objects, pod, profile, server, variables
@@ -67,7 +67,8 @@ def test_server_and_sidecar_meet_at_one_arena_and_one_port(monkeypatch: pytest.M
     machine = Machine((0, 1, 2, 3), 64 * GIB, 64 * GIB, H200)
     monkeypatch.setattr(preparation, "inspect", lambda _: machine)
     ours, theirs = (
-        prepare(load({"model": EMBEDDED_MODEL}, given(container))) for container in (server(made), sidecar)
+        prepare(load({"model": EMBEDDED_MODEL}, given(container)), encoder_elsewhere=container is sidecar)
+        for container in (server(made), sidecar)
     )
     assert ours.external and not theirs.external
     assert ours.engine_url == theirs.engine_url
@@ -140,6 +141,47 @@ def test_the_gpu_profile_asks_for_a_gpu_and_its_node() -> None:
     assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
     assert made["deployment.yaml"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
     assert variables(server(made))["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "placement"),
+    [
+        ({"tensor_parallel_size": 2}, 2, "child"),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, 4, "child"),
+        ({"tensor_parallel_size": 2, "encoder_gpu": "own"}, 3, "child"),
+        ({"tensor_parallel_size": 2, "encoder_gpu": "own"}, 2, "sidecar"),
+    ],
+)
+def test_there_is_a_gpu_for_each_rank(settings: dict[str, Any], gpus: int, placement: str) -> None:
+    def values(count: int) -> dict[str, Any]:
+        resources = {"limits": {"nvidia.com/gpu": count}}
+        if placement == "child":
+            return {"settings": settings, "resources": resources}
+        return {"settings": settings, "engine": {"placement": placement, "resources": resources}}
+
+    assert objects(values(gpus))
+    where = "engine.resources.limits" if placement == "sidecar" else "resources.limits"
+    with pytest.raises(Exception, match=f"{where} has 1 of nvidia.com/gpu, but .* make it {gpus}"):
+        objects(values(1))
+    if placement == "sidecar":
+        with pytest.raises(Exception, match="set settings.encoder_gpu to own"):
+            objects(values(2) | {"settings": {"tensor_parallel_size": 2}})
+
+
+def test_ranks_get_shared_memory_to_exchange_data() -> None:
+    def size(settings: dict[str, Any]) -> int:
+        volumes = pod(objects({"settings": settings}))["volumes"]
+        return next(int(entry["emptyDir"]["sizeLimit"]) for entry in volumes if entry["name"] == "shm")
+
+    more = size({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}) - size({})
+    assert more == 4 * RANK_SHARED_BYTES
+    assert size({"tensor_parallel_size": 1}) == size({})
+
+
+def test_ranks_are_those_of_an_engine_in_the_pod() -> None:
+    settings = {**REMOTE["settings"], "tensor_parallel_size": 2}
+    with pytest.raises(Exception, match="engine.placement is remote: give them to that engine"):
+        objects({**REMOTE, "settings": settings})
 
 
 def test_what_kubernetes_schedules_by_is_passed_on() -> None:

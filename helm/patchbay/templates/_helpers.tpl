@@ -65,12 +65,20 @@ labels:
 {{- mul (trimSuffix $unit . | int64) (get $bytes $unit | int64) -}}
 {{- end -}}
 
+{{/* Processes of the engine that compute, on a GPU of its own each. */}}
+{{- define "patchbay.ranks" -}}
+{{- mul (default 1 .Values.settings.tensor_parallel_size | int) (default 1 .Values.settings.pipeline_parallel_size | int) -}}
+{{- end -}}
+
 {{/*
 Size of /dev/shm. Twice the arena: the file of a container that was killed stays until its successor has made a new one.
+Several ranks exchange data there, 512 MiB for each.
 */}}
 {{- define "patchbay.shmBytes" -}}
 {{- $arena := include "patchbay.bytes" .Values.arena.size | int64 -}}
-{{- add (mul 2 $arena) (include "patchbay.bytes" .Values.arena.headroom | int64) -}}
+{{- $ranks := include "patchbay.ranks" . | int64 -}}
+{{- $exchange := gt $ranks 1 | ternary (mul $ranks 536870912) 0 -}}
+{{- add (mul 2 $arena) (include "patchbay.bytes" .Values.arena.headroom | int64) $exchange -}}
 {{- end -}}
 
 {{/*
@@ -222,6 +230,20 @@ alb.ingress.kubernetes.io/healthcheck-path: /readyz
 {{- if and .triggerMetadata.authModes (not .authentication.name) -}}
 {{- fail (printf "autoscaling.triggerMetadata.authModes is %s and autoscaling.authentication.name is empty: name the object with the credentials" .triggerMetadata.authModes) -}}
 {{- end -}}
+{{- end -}}
+{{- $ranks := include "patchbay.ranks" . | int -}}
+{{- if and $remote (gt $ranks 1) -}}
+{{- fail "settings.tensor_parallel_size and pipeline_parallel_size are for an engine that this chart starts, and engine.placement is remote: give them to that engine" -}}
+{{- end -}}
+{{- $apart := eq (default "shared" .Values.settings.encoder_gpu) "own" -}}
+{{- $gpus := add $ranks (and $apart (eq $engine.placement "child") | ternary 1 0) | int -}}
+{{- $sidecar := eq $engine.placement "sidecar" -}}
+{{- $limits := default dict (dig "limits" dict ($sidecar | ternary $engine.resources .Values.resources)) -}}
+{{- if and (hasKey $limits "nvidia.com/gpu") (ne (index $limits "nvidia.com/gpu" | toString | int) $gpus) (not $remote) -}}
+{{- fail (printf "%s.limits has %v of nvidia.com/gpu, but tensor_parallel_size, pipeline_parallel_size and encoder_gpu under settings make it %d: change one of them" ($sidecar | ternary "engine.resources" "resources") (index $limits "nvidia.com/gpu") $gpus) -}}
+{{- end -}}
+{{- if and $sidecar (not $apart) (hasKey $limits "nvidia.com/gpu") -}}
+{{- fail "engine.placement is sidecar, whose container has GPUs that the encoder does not see: set settings.encoder_gpu to own" -}}
 {{- end -}}
 {{- $ports := list 8000 (int .Values.adminPort) (int $engine.port) -}}
 {{- if ne (len (uniq $ports)) 3 -}}

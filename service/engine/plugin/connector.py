@@ -1,7 +1,9 @@
 """Brings soft tokens from the arena into vLLM's encoder cache: an EC consumer that encodes nothing.
 
-vLLM makes one connector in the scheduler's process and one in each worker; `ledger` decides in the first what the
-others load. A request whose image cannot be loaded is failed alone: HTTP 500, or an error event in a stream.
+vLLM makes one connector in the scheduler's process and one in each worker, one for each rank; `ledger` decides in the
+first what the others load. Each of these copies the rows from the arena by itself, but for later stages of pipeline
+parallelism, which embed no prompt and are asked for nothing. A request whose image cannot be loaded is failed alone:
+HTTP 500, or an error event in a stream.
 
 The gateway holds a lease until the answer has ended, so an entry cannot go between check and load. Should it go all
 the same, the worker raises, which ends the engine's process: rows that are wrong would be answered from, and
@@ -46,6 +48,7 @@ class ArenaConnector(ECConnectorBase):  # type: ignore[misc]
         self._dtype = str(model.dtype).removeprefix("torch.")
         if self._dtype not in ITEMSIZES:
             raise ValueError(f"the model's dtype is {self._dtype}; allowed are {', '.join(ITEMSIZES)}")
+        # "cuda" without a number is the rank's own: its worker has made that the current one
         self._device = vllm_config.device_config.device
         self._reader = ArenaReader(extra["arena"], width=extra.get("width", model.get_inputs_embeds_size()))
         self._ledger = Ledger(self._reader, self._dtype)

@@ -50,6 +50,30 @@ def test_keys_make_the_engine_schedule_by_priority_unless_the_operator_chooses(t
     assert not by_priority(api_keys="a,b", engine_args=("--scheduling-policy", "fcfs"))
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"tensor_parallel_size": 4},
+            "tensor_parallel_size: got 4, .*num_attention_heads .6.*allowed are 1, 2",
+        ),
+        ({"pipeline_parallel_size": 5}, "pipeline_parallel_size: got 5; .* 4 layers"),
+        ({"engine_args": ("--data-parallel-size", "2")}, "--data-parallel-size is not allowed: .*`replicas`"),
+        ({"engine_args": ("--nnodes", "2")}, "--nnodes is not allowed: .*shared memory of this machine"),
+    ],
+)
+def test_a_model_that_cannot_be_divided_so_is_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        prepare(load({"device": "cpu", **given}, {}))
+
+
+def test_the_engine_is_told_how_the_model_is_divided() -> None:
+    prepared = prepare(load({"device": "cpu", "tensor_parallel_size": 2}, {}))
+    assert (prepared.engine.tensor_parallel_size, prepared.engine.pipeline_parallel_size) == (2, 1)
+    need = need_of(prepared.checkpoint, prepared.geometry, "float32")
+    assert (need.layers, need.kv_heads, need.tables, need.table_bytes) == (4, 6, 1, 640 * 192 * 4)
+
+
 def test_gated_delta_attention_is_bfloat16_on_a_cpu(tmp_path: Path) -> None:
     given = {"model": str(tmp_path), "device": "cpu"}
     tiny_qwen3_5.write_checkpoint(tmp_path, tokenizer=True)

@@ -128,3 +128,18 @@ def test_it_tells_who_starts_the_engine_and_where(
 ) -> None:
     assert check({"device": "cpu", **settings}) == 0
     assert words in capsys.readouterr().out
+
+
+def test_it_tells_each_of_several_gpus_and_how_the_engine_is_divided(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = GPU("NVIDIA L4", 22 * 2**30, 21 * 2**30)
+    machine = Machine((0,), 2**34, 2**33, gpu, more_gpus=(gpu, gpu))
+    for module in ("service.cli.check", "service.app.prepare"):
+        monkeypatch.setattr(f"{module}.inspect", lambda _: machine)
+    monkeypatch.setattr("service.cli.check._kernels", lambda _: [])  # they would load a tower onto a GPU
+    assert check({"tensor_parallel_size": 2, "encoder_gpu": "own"}) == 0
+    out = capsys.readouterr().out
+    assert out.count("NVIDIA L4, 22.0 GiB, 21.0 GiB of it free") == 3
+    assert "ranks       2: tensor_parallel_size 2" in out
+    assert "CUDA_VISIBLE_DEVICES=1,2" in out and "--tensor-parallel-size 2" in out

@@ -76,6 +76,24 @@ def test_a_pod_of_the_chart_makes_the_plan_that_was_printed(
     assert 0 <= there.arena_bytes - here.arena_bytes < MIB
 
 
+@pytest.mark.parametrize(("flags", "gpus"), [((), 2), (("--encoder-gpu", "own"), 3)])
+def test_a_model_for_several_gpus_gets_them(
+    capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], gpus: int
+) -> None:
+    """And the pod's /dev/shm is as large as the plan wants it."""
+    asked = ("--gpu", "l4", "--tensor-parallel-size", "2", *flags)
+    values = printed(capsys, "demo", *asked, "--memory", "24", "--shared-memory", "4")
+    made = objects(over(profile("one-gpu"), values))
+    assert server(made)["resources"]["limits"]["nvidia.com/gpu"] == gpus
+    given = {key: value for key, value in variables(server(made)).items() if value is not None}
+    settings = load({}, {key: value for key, value in given.items() if key.startswith("PATCHBAY_")})
+    assert settings.tensor_parallel_size == 2
+    shm = next(volume for volume in pod(made)["volumes"] if volume["name"] == "shm")["emptyDir"]
+    sheet = DATA_SHEETS["l4"].gpu
+    there = Machine(tuple(range(16)), 24 * GIB, int(shm["sizeLimit"]), sheet, more_gpus=(sheet,) * (gpus - 1))
+    assert plan_of(settings, there).gpus == gpus
+
+
 def test_a_claim_of_one_pod_is_given_up_before_its_successor_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -24,6 +24,10 @@ def test_each_refused_flag_is_named_with_its_reason(flag: str) -> None:
         (["--limit-mm-per-prompt.image", "3"], "--limit-mm-per-prompt"),
         (["--ec-transfer", "{}"], "--ec-transfer-config"),  # vLLM takes any unambiguous beginning
         (["-h"], "--help"),
+        (["-tp", "2"], "--tensor-parallel-size"),
+        (["-pp=2"], "--pipeline-parallel-size"),
+        (["-dp", "2"], "--data-parallel-size"),
+        (["-n", "2"], "--nnodes"),
     ],
 )
 def test_other_spellings_are_seen_through(words: list[str], flag: str) -> None:
@@ -35,7 +39,7 @@ def test_other_spellings_are_seen_through(words: list[str], flag: str) -> None:
     "words",
     [
         [],
-        ["--max-num-seqs", "8", "--enable-lora", "-O3", "-cc.mode=none", "--tensor-parallel-size=2"],
+        ["--max-num-seqs", "8", "--enable-lora", "-O3", "-cc.mode=none", "--enable-expert-parallel"],
         ["--model-impl", "vllm", "--tokenizer-mode", "slow"],  # longer than a refused name is another name
         ["--chat-template", "--port"[2:]],
     ],
@@ -52,3 +56,17 @@ def test_a_word_that_is_no_flag_is_refused() -> None:
 def test_names_come_without_values_and_negation() -> None:
     words = ["--a-b=--c", "--no-d_e", "f", "--g.h", "1", "-O3"]
     assert flag_names(words) == {"--a-b", "--d-e", "--g"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_short_forms_are_those_of_this_vllm() -> None:
+    """Every flag that is refused, in whatever form vLLM's own parser takes it."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = EngineArgs.add_cli_args(FlexibleArgumentParser())
+    for action in parser._actions:
+        longs = [word for word in action.option_strings if word in REFUSED]
+        for word in action.option_strings if longs else []:
+            with pytest.raises(ConfigurationError, match="|".join(longs)):
+                check_flags([word, "1"])

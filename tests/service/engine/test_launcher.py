@@ -108,6 +108,50 @@ def test_answers_in_json_end_unless_the_operator_says_otherwise() -> None:
         assert [word for word in words if word.startswith("--structured-outputs-config")] == [own[0]]
 
 
+def test_a_model_is_divided_among_ranks_where_that_was_asked() -> None:
+    assert not [name for name in flags(spec()) if "parallel" in name]
+    given = flags(spec(tensor_parallel_size=4, pipeline_parallel_size=2))
+    assert (given["--tensor-parallel-size"], given["--pipeline-parallel-size"]) == ("4", "2")
+
+
+def test_stages_on_a_cpu_need_vllms_warm_up_which_only_a_compiled_engine_has() -> None:
+    given = flags(spec(pipeline_parallel_size=2))
+    assert "--enforce-eager" not in given and given["--optimization-level"] == "1"
+    own = flags(spec(pipeline_parallel_size=2, extra_args=("--optimization-level", "2")))
+    assert own["--optimization-level"] == "2"
+    assert "TORCH_COMPILE_DISABLE" not in launch(spec(pipeline_parallel_size=2), {}).environment
+    assert "--enforce-eager" in flags(spec(tensor_parallel_size=2))
+
+
+def test_ranks_on_a_cpu_are_bound_to_no_cores_unless_the_operator_does_it() -> None:
+    name = "VLLM_CPU_OMP_THREADS_BIND"
+    two = spec(tensor_parallel_size=2)
+    assert launch(two, {}).environment[name] == "nobind"
+    assert launch(two, {name: "0|1"}).environment[name] == "0|1"
+    assert name not in launch(spec(), {}).environment
+    on_gpu = spec(device="cuda", gpu_memory_utilization=0.5, tensor_parallel_size=2)
+    assert name not in launch(on_gpu, {}).environment
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "visible"),
+    [
+        ({}, None, None),
+        ({}, "3,4", "3,4"),
+        ({"first_gpu": 1}, None, "1"),
+        ({"first_gpu": 1, "tensor_parallel_size": 2}, None, "1,2"),
+        ({"first_gpu": 1, "tensor_parallel_size": 2}, "5, 3,4,7", "3,4"),
+        ({"first_gpu": 1}, "GPU-aa,GPU-bb", "GPU-bb"),
+    ],
+)
+def test_an_engine_does_not_see_the_encoders_own_gpu(
+    changes: dict[str, Any], seen: str | None, visible: str | None
+) -> None:
+    made = spec(device="cuda", gpu_memory_utilization=0.5, **changes)
+    inherited = {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
+    assert launch(made, inherited).environment.get("CUDA_VISIBLE_DEVICES") == visible
+
+
 def test_handles_beside_the_engines_own_tower() -> None:
     given = flags(spec(tower="present"))
     assert "--ec-transfer-config" in given and "--limit-mm-per-prompt" not in given

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
+from service.planning.parallel import Division
 from service.planning.plan import GIB, MIB, Need, Overrides, make_plan
 from service.planning.visible_gpu import GPU
 
@@ -43,6 +44,22 @@ LAPTOP = Machine(cores=(0, 1), memory_bytes=24 * GIB, shared_memory_bytes=12 * G
 H200 = Machine(tuple(range(16)), 128 * GIB, 64 * GIB, GPU("NVIDIA H200", 140 * GIB, 139 * GIB))
 T4 = Machine(tuple(range(8)), 32 * GIB, 16 * GIB, GPU("Tesla T4", 15 * GIB, 15 * GIB))
 BROKEN = dataclasses.replace(LAPTOP, gpu_fault="its memory cannot be read")
+
+
+LLAVA_70B = dataclasses.replace(
+    LLAVA_7B,
+    text_bytes=140 * GIB,
+    soft_width=8192,
+    kv_bytes_per_token=2 * 80 * 8 * 128 * 2,
+    layers=80,
+    kv_heads=8,
+    table_bytes=GIB,
+)
+
+
+def several(count: int, *, free: int = 139) -> Machine:
+    """So many H200; of all but the first, `free` GiB are free."""
+    return dataclasses.replace(H200, more_gpus=(GPU("NVIDIA H200", 140 * GIB, free * GIB),) * (count - 1))
 
 
 def held(gibibytes: int) -> Machine:
@@ -141,6 +158,78 @@ def test_a_tower_that_the_engine_loads_as_well_takes_memory_twice() -> None:
         make_plan(gpu, twice, Overrides())
 
 
+def test_a_model_larger_than_a_gpu_is_divided_among_several() -> None:
+    with pytest.raises(ConfigurationError, match="raise tensor_parallel_size"):
+        make_plan(several(4), LLAVA_70B, Overrides())
+    plan = make_plan(several(4), LLAVA_70B, Overrides(division=Division(4)))
+    assert plan.gpus == plan.division.ranks == 4
+    # the encoder is on the first, and vLLM takes the same fraction of each
+    left = 139 * GIB - plan.encoder_gpu_bytes - 700 * MIB
+    assert plan.gpu_memory_utilization == pytest.approx(min(0.95, left / (140 * GIB)), abs=0.001)
+    told = "\n".join(plan.lines)
+    assert "4 of them, the encoder on the first" in told and "each holds 35.0 GiB of weights" in told
+    stages = make_plan(several(4), LLAVA_70B, Overrides(division=Division(2, 2)))
+    assert stages.gpu_memory_utilization == plan.gpu_memory_utilization
+
+
+def test_a_rank_holds_its_part_of_weights_and_cache() -> None:
+    quarter = LLAVA_70B.of_rank(Division(4))
+    assert (quarter.text_bytes, quarter.kv_bytes_per_token) == (35 * GIB, LLAVA_70B.kv_bytes_per_token // 4)
+    sixteenth = LLAVA_70B.of_rank(Division(16))
+    assert sixteenth.kv_bytes_per_token == LLAVA_70B.kv_bytes_per_token // 8  # 8 heads, each on two ranks
+    stage = LLAVA_70B.of_rank(Division(1, 3))
+    assert stage.text_bytes == pytest.approx(138 * GIB * 27 / 80 + GIB, abs=1)
+    assert LLAVA_70B.of_rank(Division()) is LLAVA_70B
+    recurrent = dataclasses.replace(LLAVA_70B, state_bytes=800)
+    assert recurrent.of_rank(Division(4)).state_bytes == 200
+
+
+def test_the_fullest_gpu_decides_for_all() -> None:
+    plan = make_plan(several(2, free=80), LLAVA_7B, Overrides(division=Division(2)))
+    assert plan.gpu_memory_utilization == pytest.approx((80 * GIB - 700 * MIB) / (140 * GIB), abs=0.001)
+    with pytest.raises(ConfigurationError, match="is more than is free"):
+        asked = Overrides(division=Division(2), gpu_memory_utilization=0.7)
+        make_plan(several(2, free=80), LLAVA_7B, asked)
+
+
+def test_an_encoder_on_a_gpu_of_its_own_leaves_the_others_to_the_engine() -> None:
+    small = GPU("NVIDIA L4", 22 * GIB, 22 * GIB)
+    machine = dataclasses.replace(several(3), gpu=small)
+    plan = make_plan(machine, LLAVA_70B, Overrides(encoder_gpu="own", division=Division(2)))
+    assert (plan.gpus, plan.gpu_memory_utilization) == (3, 0.95)
+    assert 0 < plan.encoder_gpu_bytes < 22 * GIB
+    assert "2 GPU(s) other than the encoder's" in "\n".join(plan.lines)
+    with pytest.raises(
+        ConfigurationError, match=r"2 GPU\(s\) and the encoder one of its own, 3 in all, .* sees 2"
+    ):
+        make_plan(several(2), LLAVA_70B, Overrides(encoder_gpu="own", division=Division(2)))
+
+
+def test_in_two_containers_each_plans_its_own_gpus() -> None:
+    """A server that sees one small GPU, and the engine's container with two large ones."""
+    apart = Overrides(encoder_gpu="own", division=Division(2))
+    small = dataclasses.replace(H200, gpu=GPU("NVIDIA L4", 22 * GIB, 22 * GIB))
+    server = make_plan(small, LLAVA_70B, dataclasses.replace(apart, engine_elsewhere=True))
+    assert server.gpus == 1 and server.encoder_gpu_bytes > 0
+    engine = make_plan(several(2), LLAVA_70B, dataclasses.replace(apart, encoder_elsewhere=True))
+    assert (engine.gpus, engine.encoder_gpu_bytes, engine.gpu_memory_utilization) == (2, 0, 0.95)
+    with pytest.raises(ConfigurationError, match="that leaves the engine .* on each of its GPUs"):
+        tight = dataclasses.replace(small, more_gpus=(small.gpu,) if small.gpu else ())
+        make_plan(tight, LLAVA_70B, dataclasses.replace(apart, encoder_elsewhere=True))
+
+
+def test_ranks_on_a_cpu_share_cores_cache_and_shared_memory() -> None:
+    large = dataclasses.replace(DEMO, text_bytes=GIB, kv_heads=6, layers=4)
+    one, two = (make_plan(LAPTOP, large, Overrides(division=Division(ranks))) for ranks in (1, 2))
+    assert (one.engine_threads, two.engine_threads) == (2, 1)
+    assert one.kv_cache_bytes is not None and two.kv_cache_bytes == one.kv_cache_bytes // 2
+    container = dataclasses.replace(LAPTOP, shared_memory_bytes=GIB + 64 * MIB)
+    assert make_plan(container, large, Overrides(division=Division(2))).arena_bytes == 32 * MIB
+    with pytest.raises(ConfigurationError, match="besides the 1.0 GiB of the engine's 2 ranks"):
+        full = dataclasses.replace(LAPTOP, shared_memory_bytes=GIB)
+        make_plan(full, large, Overrides(division=Division(2)))
+
+
 def test_passthrough_leaves_the_gpu_to_the_engine() -> None:
     assert make_plan(H200, LLAVA_7B, Overrides(images="passthrough")).encoder_gpu_bytes == 0
 
@@ -200,6 +289,15 @@ def test_one_that_is_not_alone_does(overrides: Overrides) -> None:
             ["gpu_memory_utilization (0.9)", "other processes hold 60.0 GiB"],
         ),
         (held(138), LLAVA_7B, Overrides(engine_elsewhere=True), ["the encoder alone"]),
+        (H200, LLAVA_7B, Overrides(division=Division(2)), ["needs 2 GPU(s)", "sees 1", "nvidia.com/gpu"]),
+        (LAPTOP, DEMO, Overrides(division=Division(2, 2)), ["4 ranks", "2 CPU cores"]),
+        (LAPTOP, DEMO, Overrides(encoder_gpu="own"), ["encoder_gpu=own", "on a CPU"]),
+        (
+            several(2),
+            LLAVA_7B,
+            Overrides(encoder_gpu="own", images="passthrough"),
+            ["encoder_gpu=own", "passthrough"],
+        ),
         (BROKEN, LLAVA_7B, Overrides(), ["its memory cannot be read", "device=cpu"]),
         (BROKEN, LLAVA_7B, Overrides(device="cuda"), ["its memory cannot be read"]),
         (unified(16), LLAVA_7B, Overrides(), ["the machine's own", "16.0 GiB are free", "engine"]),

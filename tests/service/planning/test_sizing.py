@@ -15,6 +15,7 @@ from service.families import load_geometry
 from service.planning.compute import Compute
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
+from service.planning.parallel import Division
 from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Overrides, make_plan
 from service.planning.sizing import Kind, Peaks, Sizing, Workload, size
 from service.planning.visible_gpu import GPU
@@ -170,6 +171,40 @@ def test_where_the_engines_tower_encodes_there_is_no_arena_and_less_room() -> No
     assert on.gpu is not None and plan.gpu_memory_utilization is not None
     left = int(plan.gpu_memory_utilization * on.gpu.memory_bytes) - ENGINE_MINIMUM_BYTES
     assert found.kv_tokens == (left - NEED.text_bytes - NEED.vision_bytes) // NEED.kv_bytes_per_token
+
+
+def test_ranks_hold_a_part_each_and_compute_side_by_side() -> None:
+    need = replace(NEED, layers=28, kv_heads=4)
+    one, two, alone = (
+        _sized_by(need, overrides)
+        for overrides in (
+            Overrides(),
+            Overrides(division=Division(2)),
+            Overrides(division=Division(2), encoder_gpu="own"),
+        )
+    )
+    # a rank has half of each token's keys and values, and holds half of the weights
+    freed = need.text_bytes / need.kv_bytes_per_token
+    assert two.kv_tokens == pytest.approx(2 * one.kv_tokens + freed, rel=0.02)
+    assert alone.kv_tokens >= two.kv_tokens
+    assert one.ceiling and two.ceiling and alone.ceiling
+    assert two.ceiling.encode == one.ceiling.encode == alone.ceiling.encode
+    assert two.ceiling.prefill == pytest.approx(one.ceiling.prefill / 2)
+    assert two.ceiling.decode == pytest.approx(one.ceiling.decode / 2)
+    assert two.ceiling.requests_per_second == pytest.approx(
+        1 / max(two.ceiling.arithmetic, two.ceiling.traffic)
+    )
+    spent = max(alone.ceiling.encode, alone.ceiling.prefill + alone.ceiling.decode, alone.ceiling.traffic)
+    assert alone.ceiling.requests_per_second == pytest.approx(1 / spent)
+
+
+def _sized_by(need: Need, overrides: Overrides) -> Sizing:
+    on = machine()
+    assert on.gpu is not None
+    on = replace(on, more_gpus=(on.gpu, on.gpu))
+    plan = make_plan(on, need, overrides)
+    arena = ArenaSpec.for_budget(plan.arena_bytes, need.soft_width, need.dtype, need.max_tokens)
+    return size(on, need, plan, GEOMETRY, arena, WORK, max_inflight=256, peaks=PEAKS)
 
 
 def test_the_operators_own_bound_on_sequences_is_kept() -> None:

@@ -14,7 +14,7 @@ import pytest
 from service.planning import nvml
 from service.planning.machine import inspect
 from service.planning.nvml import DRIVER_NOT_LOADED, NO_PERMISSION, NOT_FOUND, NOT_SUPPORTED
-from service.planning.visible_gpu import GPU, UnusableGPU, visible_gpu
+from service.planning.visible_gpu import GPU, UnusableGPU, visible_gpus
 
 GIB = 1024**3
 DRIVER_MISMATCH = 18
@@ -139,10 +139,15 @@ IN_NVML = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def seen(cards: list[Card], visible: str | None = None, **environment: str) -> GPU | None:
+    """The first."""
+    return next(iter(all_seen(cards, visible, **environment)), None)
+
+
+def all_seen(cards: list[Card], visible: str | None = None, **environment: str) -> tuple[GPU, ...]:
     library = FakeNvml(cards)
     try:
         named = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-        return visible_gpu(library, environment | named)
+        return visible_gpus(library, environment | named)
     finally:
         assert library.open == 0  # whatever happens, it is shut down
 
@@ -161,6 +166,26 @@ def seen(cards: list[Card], visible: str | None = None, **environment: str) -> G
 )
 def test_a_gpu_is_the_one_that_cuda_was_told(visible: str | None, free: int) -> None:
     assert seen(PLAIN, visible) == GPU("NVIDIA H100 80GB HBM3", 80 * GIB, free * GIB)
+
+
+@pytest.mark.parametrize(
+    ("cards", "visible", "free"),
+    [
+        (PLAIN, None, [79, 3]),
+        (PLAIN, "1,0", [3, 79]),
+        (PLAIN, "GPU-bb,GPU-aa", [3, 79]),
+        (PLAIN, "1", [3]),
+        (PLAIN, "1,7,0", [3]),  # as CUDA does, nothing after a name that is wrong
+        (PLAIN, "0,-1,1", [79]),
+        (SLICED, None, [79]),
+        (SLICED, "0,1", [79]),
+        (SLICED, "1,0", [39]),
+        (SLICED, "MIG-0001,MIG-0002", [39]),
+        ([PLAIN[0], Card("GPU-2", memory_code=NO_PERMISSION), PLAIN[1]], None, [79]),
+    ],
+)
+def test_of_several_gpus_the_order_is_cudas(cards: list[Card], visible: str | None, free: list[int]) -> None:
+    assert [gpu.free_bytes // GIB for gpu in all_seen(cards, visible)] == free
 
 
 @pytest.mark.parametrize("visible", ["1", "GPU-dddd-4444", "MIG-0001-ffff", "MIG-0001"])
@@ -187,7 +212,7 @@ def test_a_gpu_without_memory_of_its_own_has_the_machines(answer: dict[str, int]
     meminfo.write_text(
         "MemTotal:       127600748 kB\nMemFree:  1 kB\nMemAvailable:   118566368 kB\nHugePages_Total: 0\n"
     )
-    found = visible_gpu(FakeNvml([Card("GPU-1", "NVIDIA GB10", **answer)]), {}, meminfo)
+    (found,) = visible_gpus(FakeNvml([Card("GPU-1", "NVIDIA GB10", **answer)]), {}, meminfo)
     assert found == GPU("NVIDIA GB10", 127600748 * 1024, 118566368 * 1024, unified=True)
 
 
@@ -197,8 +222,8 @@ def test_cuda_may_be_told_to_see_none(visible: str) -> None:
 
 
 def test_without_a_driver_or_a_card_there_is_none() -> None:
-    assert visible_gpu(None, {}) is None
-    assert visible_gpu(FakeNvml(PLAIN, init_code=DRIVER_NOT_LOADED), {}) is None
+    assert visible_gpus(None, {}) == ()
+    assert visible_gpus(FakeNvml(PLAIN, init_code=DRIVER_NOT_LOADED), {}) == ()
     assert seen([]) is None
 
 
@@ -230,7 +255,7 @@ def test_what_cannot_be_planned_with_is_told_with_what_helps(
 
 def test_a_driver_of_another_version_than_the_library_is_told() -> None:
     with pytest.raises(UnusableGPU, match="mismatch"):
-        visible_gpu(FakeNvml(PLAIN, init_code=DRIVER_MISMATCH), {})
+        visible_gpus(FakeNvml(PLAIN, init_code=DRIVER_MISMATCH), {})
 
 
 @pytest.mark.parametrize(("visible", "memory"), [("0", 16), ("1", 80)])
@@ -249,6 +274,10 @@ def test_a_machine_tells_its_gpu_or_what_is_wrong_with_it(
     monkeypatch.setattr(nvml, "load", lambda: FakeNvml(PLAIN))
     machine = inspect(tmp_path)
     assert machine.gpu is not None and machine.gpu.free_bytes == 3 * GIB and machine.gpu_fault == ""
+    assert machine.gpus == (machine.gpu,)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert [gpu.free_bytes // GIB for gpu in inspect(tmp_path).gpus] == [3, 79]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setattr(nvml, "load", lambda: FakeNvml(MIXED))
     machine = inspect(tmp_path)
     assert machine.gpu is None and "GPUs differ" in machine.gpu_fault
