@@ -147,4 +147,4 @@ def test_it_can_be_checked(hidden: list[str]) -> None:
     )
     result = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "encoder and engine run elsewhere" in result.stdout and "start it yourself" in result.stdout
+    assert "encoder and engine run elsewhere" in result.stdout and "start it on engine, with" in result.stdout
