@@ -6,11 +6,11 @@ with an error that says what is missing and which setting helps.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.errors import ConfigurationError
+from service.planning.gpu_share import CUDA_CONTEXT_BYTES, Room, engine_share, gpu_words, size_words
 from service.planning.machine import Machine
 from service.planning.parallel import Division
 from service.planning.visible_gpu import GPU
@@ -19,8 +19,6 @@ GIB = 1024**3
 MIB = 1024**2
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-CUDA_CONTEXT_BYTES = 700 * MIB
-"""What a CUDA process allocates before its first tensor (H100 class, driver 5xx: 500–700 MB)."""
 ACTIVATION_VALUES = 20
 """Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare.
 With rotary positions: residual 1, QKV 3, gathered 3, apart 3, two thirds of it in fp32 4, attention 1, spare."""
@@ -325,7 +323,7 @@ def _arena_bytes(machine: Machine, need: Need, overrides: Overrides) -> int:
             f"set it to at least {least}, or lower max_image_tokens"
         )
     if arena > shared:
-        besides = f" besides the {_size(taken)} of the engine's {ranks} ranks" if taken else ""
+        besides = f" besides the {size_words(taken)} of the engine's {ranks} ranks" if taken else ""
         raise ConfigurationError(
             f"the arena needs {arena} bytes of shared memory, but only {shared} are free{besides}: "
             "lower arena_bytes or max_image_tokens, enlarge /dev/shm, or point arena_dir to a larger tmpfs"
@@ -377,58 +375,27 @@ def _gpu_split(
     room = _gpu_room(gpu, overrides, arena)
     if encoder > min(room, gpu.free_bytes):
         raise ConfigurationError(
-            f"{_gpu_words(gpu)}: the encoder alone takes {_size(encoder)}: end what else runs there, lower "
+            f"{gpu_words(gpu)}: the encoder alone takes {size_words(encoder)}: end what else runs there, lower "
             "encoder_batch_patches or encoder_graph_bytes, or use a larger GPU"
         )
-    rooms = _engine_rooms(machine, overrides, encoder, arena)
-    tight, left = min(rooms, key=lambda pair: pair[1] / pair[0].memory_bytes)
-    share = overrides.gpu_memory_utilization or (
-        math.floor(1000 * min(0.95, max(0, left - CUDA_CONTEXT_BYTES) / tight.memory_bytes)) / 1000
-    )
     least = need.engine_bytes + int(need.sequence_bytes(2048)) + ENGINE_MINIMUM_BYTES
-    small, _ = min(rooms, key=lambda pair: pair[0].memory_bytes)
-    beside = encoder if tight is gpu and not overrides.apart else 0
-    if share * small.memory_bytes < least and not (overrides.apart and overrides.engine_elsewhere):
-        raise ConfigurationError(
-            f"{_gpu_words(tight)}: {_encoder_takes(beside)} the engine "
-            f"{_size(round(share * small.memory_bytes))}, but it needs {_size(least)}{_on_each(overrides)}: "
-            + _knobs(overrides, beside)
-        )
-    for other, free in rooms:
-        if share * other.memory_bytes > free:
-            raise ConfigurationError(
-                f"gpu_memory_utilization ({share}) of {_gpu_words(other)} leaves the encoder less than the "
-                f"{_size(encoder)} that it needs: lower gpu_memory_utilization or encoder_batch_patches"
-                if other is gpu and beside
-                else f"gpu_memory_utilization ({share}) of {_gpu_words(other)} is more than is free: lower it"
-            )
-    return encoder, share
+    if overrides.apart and overrides.engine_elsewhere:
+        least = 0  # the GPUs of an engine elsewhere are planned there
+    rooms = _engine_rooms(machine, overrides, encoder, arena)
+    return encoder, engine_share(rooms, overrides.gpu_memory_utilization, least)
 
 
-def _engine_rooms(machine: Machine, overrides: Overrides, encoder: int, arena: int) -> list[tuple[GPU, int]]:
-    """The engine's GPUs, and the bytes of each that it may divide between itself and a CUDA context."""
+def _engine_rooms(machine: Machine, overrides: Overrides, encoder: int, arena: int) -> list[Room]:
+    """The engine's GPUs."""
     ranks = overrides.division.ranks
     if overrides.apart and overrides.engine_elsewhere:
         # not to be seen from here: taken to be like the encoder's, and free
-        return [(gpu, gpu.memory_bytes) for gpu in machine.gpus[:1]]
-    if overrides.apart and not overrides.encoder_elsewhere:
-        return [(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.more_gpus[:ranks]]
-    rooms = [(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.gpus[:ranks]]
-    first, room = rooms[0]
-    return [(first, room - encoder), *rooms[1:]]
-
-
-def _encoder_takes(encoder: int) -> str:
-    return f"the encoder takes {_size(encoder)}, which leaves" if encoder else "that leaves"
-
-
-def _on_each(overrides: Overrides) -> str:
-    return " on each of its GPUs" if overrides.division.ranks > 1 else ""
-
-
-def _knobs(overrides: Overrides, encoder: int) -> str:
-    smaller = "lower encoder_batch_patches or encoder_graph_bytes, " if encoder else ""
-    return f"{smaller}raise tensor_parallel_size to divide the model among more GPUs, or use a larger GPU"
+        return [Room(gpu, gpu.memory_bytes) for gpu in machine.gpus[:1]]
+    first = 1 if overrides.apart and not overrides.encoder_elsewhere else 0
+    rooms = [Room(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.gpus[first : first + ranks]]
+    if not overrides.apart:
+        rooms[0] = Room(rooms[0].gpu, rooms[0].free_bytes - encoder, encoder)
+    return rooms
 
 
 def _gpu_room(gpu: GPU, overrides: Overrides, arena: int) -> int:
@@ -436,15 +403,6 @@ def _gpu_room(gpu: GPU, overrides: Overrides, arena: int) -> int:
     may be one of those."""
     room = gpu.memory_bytes if overrides.engine_elsewhere else gpu.free_bytes
     return max(0, room - (arena + HOST_BYTES if gpu.unified else 0))
-
-
-def _gpu_words(gpu: GPU) -> str:
-    """The GPU, its memory, and how much of it others hold if that is noticeable."""
-    words = f"{gpu.name} has {_size(gpu.memory_bytes)}"
-    if gpu.unified:
-        return f"{words}, the machine's own, of which {_size(gpu.free_bytes)} are free"
-    held = gpu.memory_bytes - gpu.free_bytes
-    return f"{words}, of which other processes hold {_size(held)}" if held > gpu.memory_bytes // 20 else words
 
 
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int, ranks: int) -> int:
@@ -458,8 +416,8 @@ def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None
     total = caches + need.engine_bytes + 2 * need.vision_bytes + _activation_bytes(need, batch) + HOST_BYTES
     if total > machine.memory_bytes:
         raise ConfigurationError(
-            f"serving this checkpoint takes about {_size(total)} of memory, but the machine has only "
-            f"{_size(machine.memory_bytes)}: lower arena_bytes, max_model_len, encoder_batch_patches or "
+            f"serving this checkpoint takes about {size_words(total)} of memory, but the machine has only "
+            f"{size_words(machine.memory_bytes)}: lower arena_bytes, max_model_len, encoder_batch_patches or "
             "max_image_tokens"
         )
 
@@ -470,27 +428,27 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Over
         return replace(plan, lines=("gateway     only: encoder and engine run elsewhere", context))
     where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
     lines = [
-        f"device      {plan.device}: {where}, {_size(machine.memory_bytes)} of memory",
+        f"device      {plan.device}: {where}, {size_words(machine.memory_bytes)} of memory",
     ]
     encoder = [
         f"encoder     batches of up to {plan.encoder_batch_patches} patches, {plan.encoder_threads} CPU thread(s)"
         + (_of_gpu_memory(plan) if plan.device == "cuda" else ""),
         f"decoding    {plan.decode_workers} sandboxed process(es)",
-        f"arena       {_size(plan.arena_bytes)} of shared memory: "
+        f"arena       {size_words(plan.arena_bytes)} of shared memory: "
         f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
     ]
     lines += encoder if overrides.images == "handles" else ["encoder     the engine's own"]
     if plan.device == "cuda":
         assert machine.gpu is not None
-        lines.insert(1, f"GPU memory  {_gpu_words(machine.gpu)}")
+        lines.insert(1, f"GPU memory  {gpu_words(machine.gpu)}")
         lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of {_engine_gpus(overrides)}")
     else:
         lines.append(
-            f"engine      KV cache of {_size(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
+            f"engine      KV cache of {size_words(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
             + (" for each rank" if plan.division.ranks > 1 else "")
         )
     if plan.division.ranks > 1:
-        weights = _size(need.of_rank(plan.division).engine_bytes)
+        weights = size_words(need.of_rank(plan.division).engine_bytes)
         lines.append(f"ranks       {plan.division.ranks}: {plan.division}; each holds {weights} of weights")
     return replace(plan, lines=(*lines, context))
 
@@ -512,13 +470,9 @@ def _context_line(plan: ResourcePlan, need: Need) -> str:
 
 def _of_gpu_memory(plan: ResourcePlan) -> str:
     graphs = plan.encoder_graph_bytes
-    share = f", at most {_size(graphs)} of it for CUDA graphs" if graphs else ""
-    return f", {_size(plan.encoder_gpu_bytes)} of GPU memory{share}"
+    share = f", at most {size_words(graphs)} of it for CUDA graphs" if graphs else ""
+    return f", {size_words(plan.encoder_gpu_bytes)} of GPU memory{share}"
 
 
 def _row(need: Need) -> int:
     return need.soft_width * ITEM_BYTES[need.dtype]
-
-
-def _size(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
