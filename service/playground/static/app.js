@@ -102,15 +102,19 @@ async function send() {
   await state.taking;
   const question = byId("question").value.trim();
   if (state.running || !state.ready || !question) return;
-  const detail = document.querySelector("input[name=detail]:checked").value;
+  if (!byId("form").checkValidity()) {
+    byId("options").open = true; // what is wrong must be seen
+    byId("form").reportValidity();
+    return;
+  }
   const pictures = state.pictures;
   clearAnswer();
-  view.showCurl(pictures, question, detail, Boolean(key()));
+  view.showCurl(pictures, question, wishes(), Boolean(key()));
   const running = new AbortController();
   state.running = running;
   view.showRunning(true, state.ready);
-  const body = requestBody(pictures.map(({ url }) => url), question, detail);
-  const onText = (text) => state.running === running && byId("answer").append(text);
+  const body = requestBody(pictures.map(({ url }) => url), question, wishes());
+  const onText = (text) => state.running === running && view.showText(text);
   try {
     const told = await ask(body, { key: key(), signal: running.signal, onText });
     if (state.running === running && told.cost) showTold(told, pictures);
@@ -121,6 +125,15 @@ async function send() {
     if (state.running === running) state.running = null;
     view.showRunning(state.running !== null, state.ready);
   }
+}
+
+function wishes() {
+  return {
+    detail: document.querySelector("input[name=detail]:checked").value,
+    system: byId("system").value.trim(),
+    temperature: byId("temperature").valueAsNumber,
+    length: byId("length").valueAsNumber,
+  };
 }
 
 function showTold(told, pictures) {
@@ -137,7 +150,7 @@ function showRefusal(refused, pictures) {
     view.showError({ message: "Cancelled." });
     return;
   }
-  const at = /^messages\[0\]\.content\[(\d+)\]/.exec(refused.param ?? "");
+  const at = /^messages\[\d+\]\.content\[(\d+)\]/.exec(refused.param ?? "");
   if (at && pictures[at[1]]) pictures[at[1]].wrong = true;
   showPictures();
   view.showError(refused);
@@ -154,17 +167,16 @@ function clearAnswer() {
   showPictures();
 }
 
-async function copy() {
-  const code = byId("curl");
+async function copy(shown, button) {
   try {
-    await navigator.clipboard.writeText(code.textContent);
-    byId("copy").textContent = "Copied";
+    await navigator.clipboard.writeText(shown.textContent);
+    button.textContent = "Copied";
   } catch {
     // without TLS, only a page from this machine may write to the clipboard
-    getSelection().selectAllChildren(code);
-    byId("copy").textContent = "Selected: press Ctrl+C";
+    getSelection().selectAllChildren(shown);
+    button.textContent = "Selected: press Ctrl+C";
   }
-  setTimeout(() => { byId("copy").textContent = "Copy"; }, POLL);
+  setTimeout(() => { button.textContent = "Copy"; }, POLL);
 }
 
 // --- wiring ---
@@ -186,7 +198,9 @@ function listen() {
   byId("tiles").addEventListener("change", (event) => {
     byId("figures").classList.toggle("plain", !event.target.checked);
   });
-  byId("copy").addEventListener("click", copy);
+  for (const [button, shown] of [["copy", "curl"], ["copy-answer", "answer"]]) {
+    byId(button).addEventListener("click", () => copy(byId(shown), byId(button)));
+  }
 }
 
 state.offer = await (await fetch("playground/scenes.json")).json();

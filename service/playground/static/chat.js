@@ -1,7 +1,6 @@
 // Sends requests to the API and reads its answers. Independent of the page.
 
 const ROUTE = "v1/chat/completions";
-const MAX_TOKENS = 256;
 
 /** Why a request failed, according to the server or the network. */
 export class Refused extends Error {
@@ -13,12 +12,16 @@ export class Refused extends Error {
   }
 }
 
-export function requestBody(urls, question, detail) {
+/** `wishes`: { detail, system, temperature, length }; no system message without a `system` text. */
+export function requestBody(urls, question, { detail, system, temperature, length }) {
   const pictures = urls.map((url) => ({ type: "image_url", image_url: { url, detail } }));
   return {
-    messages: [{ role: "user", content: [...pictures, { type: "text", text: question }] }],
-    max_tokens: MAX_TOKENS,
-    temperature: 0,
+    messages: [
+      ...(system ? [{ role: "system", content: system }] : []),
+      { role: "user", content: [...pictures, { type: "text", text: question }] },
+    ],
+    max_tokens: length,
+    temperature,
     stream: true,
     stream_options: { include_usage: true },
   };

@@ -55,9 +55,14 @@ export function showRunning(running, ready) {
   if (hadFocus && !running) byId("ask").focus();
 }
 
+export function showText(text) {
+  byId("answer").append(text);
+  byId("copy-answer").hidden = false;
+}
+
 export function showNoAnswer() {
   byId("answer").replaceChildren();
-  for (const id of ["error", "cost", "curl-row"]) byId(id).hidden = true;
+  for (const id of ["error", "cost", "curl-row", "copy-answer"]) byId(id).hidden = true;
   byId("waiting").hidden = false;
 }
 
@@ -69,8 +74,8 @@ export function showError({ message, code, param }) {
   byId("error").replaceChildren(element("p", {}, message), ...(where ? [element("p", { class: "where" }, where)] : []));
 }
 
-export function showCurl(pictures, question, detail, withKey) {
-  const body = requestBody(pictures.map((_, index) => placeholder(index)), question, detail);
+export function showCurl(pictures, question, wishes, withKey) {
+  const body = requestBody(pictures.map((_, index) => placeholder(index)), question, wishes);
   byId("curl").textContent = curl(body, pictures, withKey);
   byId("curl-row").hidden = false;
 }

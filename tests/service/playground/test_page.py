@@ -232,7 +232,7 @@ def test_the_curl_command_asks_the_same(page: Page, gateway: Gateway) -> None:
     question = """Say "$HOME", `id`, \\n or 'picture 0'?"""
     page.ask(question)
     page.until("#cost")
-    page.find("summary").click()
+    page.find("#curl-row summary").click()
     command = page.text("#curl")
     assert "base64 < demo/scenes/shapes.jpg" in command
     done = subprocess.run(["bash", "-c", command], cwd=SCENES.parent.parent, capture_output=True, text=True)
@@ -241,6 +241,89 @@ def test_the_curl_command_asks_the_same(page: Page, gateway: Gateway) -> None:
     from_page, from_shell = gateway.engine.asked
     assert from_page == from_shell
     assert from_page["messages"][0]["content"][-1]["text"] == question
+
+
+def test_options_go_into_the_request(page: Page, gateway: Gateway) -> None:
+    page.find("#options summary").click()
+    page.find("#system").send_keys("Answer in one word.")
+    for name, value in (("temperature", "0.7"), ("length", "12")):
+        page.find(f"#{name}").clear()
+        page.find(f"#{name}").send_keys(value)
+    page.ask("What is it?")
+    page.until("#cost")
+    asked = gateway.engine.asked[-1]
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert asked["messages"][0]["content"] == "Answer in one word."
+    assert (asked["temperature"], asked["max_tokens"]) == (0.7, 12)
+    assert "Answer in one word." in (page.find("#curl").get_attribute("textContent") or "")
+
+
+def test_without_options_there_is_no_system_message_and_no_chance(page: Page, gateway: Gateway) -> None:
+    page.ask("What is it?")
+    page.until("#cost")
+    asked = gateway.engine.asked[-1]
+    assert [message["role"] for message in asked["messages"]] == ["user"]
+    assert (asked["temperature"], asked["max_tokens"]) == (0, 256)
+
+
+def test_an_impossible_option_is_shown_and_not_sent(page: Page, gateway: Gateway) -> None:
+    page.find("#options summary").click()
+    page.find("#temperature").clear()
+    page.find("#temperature").send_keys("3")
+    page.find("#options summary").click()
+    page.find("#ask").click()
+    page.until("#temperature")
+    assert page.focused == page.find("#temperature")
+    assert gateway.engine.asked == []
+
+
+def test_a_broken_picture_below_a_system_text_is_found_too(page: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture at all")
+    page.drop(broken)
+    page.find("#options summary").click()
+    page.find("#system").send_keys("Be brief.")
+    page.ask("What is it?")
+    assert "messages[1].content[0].image_url.url" in page.until("#error").text
+    page.find("figure.wrong")
+
+
+def test_an_answer_can_be_copied(page: Page, gateway: Gateway) -> None:
+    assert not page.find("#copy-answer").is_displayed()
+    page.driver.execute_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}})"
+    )
+    page.ask("What is it?")
+    page.until("#cost")
+    page.find("#copy-answer").click()
+    page.until("#copy-answer", "Copied")
+    assert page.driver.execute_script("return window.copied") == "red"
+    gateway.engine.words = ()
+    page.find("#ask").click()
+    page.until("#answer", "well,")
+
+
+def test_an_answer_that_cannot_be_copied_is_selected(page: Page) -> None:
+    page.driver.execute_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async () => { throw new Error(); }}})"
+    )
+    page.ask("What is it?")
+    page.until("#cost")
+    page.find("#copy-answer").click()
+    page.until("#copy-answer", "Selected")
+    assert page.driver.execute_script("return getSelection().toString()") == "red"
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 664), (360, 640)])
+def test_on_a_telephone_a_question_is_asked_without_scrolling(page: Page, width: int, height: int) -> None:
+    page.paint(width=width, height=height)
+    for css in ("#figures .frame", "#choose", "#question", "input[value=high]", "#ask"):
+        seen = page.driver.execute_script(
+            "const box = arguments[0].getBoundingClientRect(); return [box.top, box.bottom, box.left, box.right]",
+            page.find(css),
+        )
+        assert seen[0] >= 0 and seen[1] <= height, css
+        assert seen[2] >= 0 and seen[3] <= width, css
 
 
 READABLE = """
@@ -268,7 +351,8 @@ def test_it_can_be_read_in_every_light_and_width(page: Page, dark: bool, width: 
     page.paint(dark=dark, width=width)
     page.find("#ask").click()
     page.until("#cost")
-    page.find("summary").click()
+    for folded in page.all("summary"):
+        folded.click()
     count, *found = page.driver.execute_script(READABLE)
     assert count > 40
     # WCAG 2.2, 1.4.3, level AA
@@ -291,9 +375,11 @@ def test_it_can_be_used_from_the_keyboard(page: Page) -> None:
         "add",
         *["scene"] * 4,
         "question",
-        *["chip"] * 3,
         "detail",
         "ask",
+        *["chip"] * 3,
+        "summary",
+        "copy-answer",
         "summary",
     ]
     for expected in order:
