@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.servers import PATCHBAY
 from demo.cases import data_url
 from tests.e2e.server import chat_body, environment, serving
-from tests.service.tiny_qwen_vl import CELL, MIN_PIXELS, TOKENS, write_checkpoint
+from tests.service.tiny_qwen_vl import CELL, MIN_PIXELS, TEXT, TOKENS, write_checkpoint
 
 pytestmark = pytest.mark.e2e
 
@@ -117,6 +117,19 @@ def test_our_encoder_answers_as_the_engines_own_tower(
         prompt, tokens, logprobs = told(theirs)
         assert told(ours) == (prompt, tokens, pytest.approx(logprobs, abs=2e-3))
         assert ours["usage"]["prompt_tokens_details"] == theirs["usage"]["prompt_tokens_details"]
+
+
+def test_two_ranks_that_share_one_head_of_keys_and_values_answer_as_one(
+    checkpoint: Path, by_handle: list[dict[str, Any]]
+) -> None:
+    """With positions in three axes, which each rank computes from the images' grids."""
+    assert TEXT["num_key_value_heads"] == 1
+    log = checkpoint.parent / "two-ranks.log"
+    with serving(log, str(checkpoint), *LIMIT, "--tensor-parallel-size", "2") as server:
+        divided = asyncio.run(answers(server.url))
+    for one, two in zip(by_handle, divided, strict=True):
+        prompt, tokens, logprobs = told(one)
+        assert told(two) == (prompt, tokens, pytest.approx(logprobs, abs=2e-3))
 
 
 def soft_tokens(picture: Image.Image, detail: str) -> int:
