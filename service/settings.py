@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         description="text: human-readable lines. json: one object per line, with each request's stage times, image "
         "sizes and token counts. Neither contains content or URLs.",
     )
+    log_image_hosts: bool = Field(
+        False,
+        description="Also log the host of each image URL, and the time that it took, in the line of its request, and name "
+        "it in traces: for finding slow and failing hosts. Never the rest of the URL, which may contain a signature.",
+    )
     playground: bool | None = Field(
         None,
         description="Serve the page at /, where you can ask about pictures and see what they cost. Default: on for the "

@@ -51,7 +51,7 @@ def make_ingest(prepared: Prepared, ends: AsyncExitStack) -> Ingest:
         max_ratio=prepared.geometry.facts.max_ratio,
     )
     together = RequestLimits(settings.max_request_image_bytes, settings.max_request_image_pixels)
-    ingest = Ingest(fetcher, limits, together)
+    ingest = Ingest(fetcher, limits, together, tell_hosts=settings.log_image_hosts)
     ends.push_async_callback(ingest.close)
     return ingest
 

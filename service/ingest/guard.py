@@ -59,7 +59,7 @@ def check_url(url: str, policy: URLPolicy, path: str, *, what: str = "The image 
     White space behind it is passed over, and blanks within it are percent-encoded, as browsers do. `what` it is begins
     the sentences. Raises URLNotAllowed with `path`.
     """
-    url = url.rstrip(" \t\n\f\r").replace(" ", "%20")
+    url = _tidied(url)
     parts = _PARTS.match(url) if _clean(url) else None
     if parts is None:
         raise URLNotAllowed(
@@ -78,6 +78,13 @@ def check_url(url: str, policy: URLPolicy, path: str, *, what: str = "The image 
     return parsed
 
 
+def named_host(url: str) -> str:
+    """The host in `url` as `check_url` would read it, allowed or not; empty where there is none."""
+    url = _tidied(url)
+    parsed = _parse(url) if _clean(url) else None
+    return parsed.host if parsed else ""
+
+
 def follow(location: str, base: ParsedURL, policy: URLPolicy, path: str) -> ParsedURL:
     """The target of a redirect, checked like the first URL; blanks are taken as browsers take them: those around it
     go, those within are percent-encoded. Raises URLNotAllowed with `path`.
@@ -93,6 +100,10 @@ def follow(location: str, base: ParsedURL, policy: URLPolicy, path: str) -> Pars
             "The image URL redirects from https to http.", cause=FetchCause.REDIRECT, param=path
         )
     return parsed
+
+
+def _tidied(url: str) -> str:
+    return url.rstrip(" \t\n\f\r").replace(" ", "%20")
 
 
 def _clean(url: str) -> bool:

@@ -10,6 +10,7 @@ from service.errors import ImageTooLarge, URLNotAllowed
 from service.ingest.budget import RequestBudget, RequestLimits
 from service.ingest.data_url import decode_beginning, decode_data_url
 from service.ingest.fetch import Enough, Fetcher
+from service.ingest.guard import named_host
 from service.ingest.probe import ImageLimits, probe, says_all
 from service.telemetry.timeline import StageTimings
 
@@ -18,11 +19,20 @@ _OFF_LOOP = 1024**2
 
 
 class Ingest:
-    def __init__(self, fetcher: Fetcher, limits: ImageLimits, together: RequestLimits | None = None) -> None:
-        """`limits` are on each image, `together` on all images of a request."""
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        limits: ImageLimits,
+        together: RequestLimits | None = None,
+        *,
+        tell_hosts: bool = False,
+    ) -> None:
+        """`limits` are on each image, `together` on all images of a request. With `tell_hosts`, the stage `fetch` has
+        the host of the image's URL."""
         self._fetcher = fetcher
         self._limits = limits
         self._together = together or RequestLimits()
+        self._tell_hosts = tell_hosts
 
     def budget(self) -> RequestBudget:
         """A new one, for one request."""
@@ -61,7 +71,7 @@ class Ingest:
                 "An image must be given as an http:// or https:// URL or as data:image/<type>;base64,<data>.",
                 param=ref.path,
             )
-        with timings.stage("fetch"):
+        with timings.stage("fetch", named_host(ref.url) if self._tell_hosts else ""):
             data = await self._fetcher.fetch(ref, budget.take_bytes, enough)
         return probe(data, source="url", limits=self._limits, path=ref.path)
 

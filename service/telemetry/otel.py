@@ -99,6 +99,8 @@ class OtelSpan:
             context = set_span_in_context(self._span)
             for stage in timings.spans:
                 child = self._tracer.start_span(stage.stage, context, start_time=at(stage.begin))
+                if stage.host:
+                    child.set_attribute("server.address", stage.host)
                 child.end(at(stage.end))
         self._span.end(at(ended))
 

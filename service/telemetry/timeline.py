@@ -20,6 +20,8 @@ class Span:
     stage: str
     begin: float
     end: float
+    host: str = ""
+    """Of the other server that it was spent on; empty unless the operator wants to know."""
 
 
 class Strand:
@@ -60,13 +62,13 @@ class StageTimings:
             self._strands.append(spans)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, host: str = "") -> Iterator[None]:
         """Times its block, even if it raises."""
         begin = self._clock()
         try:
             yield
         finally:
-            self.add(Span(name, begin, self._clock()))
+            self.add(Span(name, begin, self._clock(), host))
 
     @property
     def spans(self) -> list[Span]:

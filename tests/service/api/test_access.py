@@ -68,9 +68,11 @@ def lines(written: io.StringIO) -> list[dict[str, Any]]:
 class Working(Service):
     """Spends its time as a real one would, and writes it down."""
 
+    host = ""
+
     async def chat(self, request: ChatRequest, headers: Mapping[str, str]) -> Reply:
         began = request.record.timings.began
-        request.record.timings.add(Span("fetch", began + 0.25, began + 0.5))
+        request.record.timings.add(Span("fetch", began + 0.25, began + 0.5, self.host))
         if isinstance(self.reply, Reply):
             request.record.images = self.reply.images
         return await super().chat(request, headers)
@@ -118,7 +120,8 @@ async def test_a_key_is_told_by_its_name() -> None:
     with logged(JsonFormatter(), logging.INFO) as written:
         await chat(harness, headers={"authorization": "Bearer sk-secret"}).run()
     (line,) = lines(written)
-    assert line["key"] == "key-1" and "sk-secret" not in json.dumps(line)
+    assert line["key"] == "key-1" and line["message"].endswith(" key=key-1")
+    assert "sk-secret" not in json.dumps(line)
     assert harness.metric("key_requests_total", key="key-1", code="200") == 1
 
 
@@ -154,7 +157,20 @@ async def test_a_failure_is_told_by_its_code(
 async def test_the_cause_of_a_failed_fetch_is_told(stream: bool) -> None:
     line, harness = await line_of(MediaFetchFailed("no address", cause=FetchCause.DNS), stream=stream)
     assert (line["status"], line["error"], line["cause"]) == (424, "media_fetch_failed", "dns")
+    assert line["message"].endswith(" mine error=media_fetch_failed cause=dns")
     assert harness.metric("fetch_failures_total", cause="dns") == 1
+
+
+@pytest.mark.parametrize("reply", [Reply(ANSWER), MediaFetchFailed("late", cause=FetchCause.TIMEOUT)])
+async def test_hosts_are_told_with_their_times_where_the_operator_wants_them(
+    reply: Reply | BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "fetches" not in (await line_of(reply))[0]
+    monkeypatch.setattr(Working, "host", "a.example")
+    line, _ = await line_of(reply)
+    (told,) = line["fetches"]
+    assert " fetched from a.example in 0.2" in line["message"]
+    assert told["host"] == "a.example" and math.isclose(told["ms"], 250, abs_tol=1)
 
 
 async def test_a_client_that_left_is_told() -> None:

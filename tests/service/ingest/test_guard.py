@@ -15,7 +15,7 @@ from yarl import URL
 
 from service.errors import FetchCause, MediaFetchFailed, URLNotAllowed
 from service.ingest.addresses import may_contact
-from service.ingest.guard import GuardedResolver, ParsedURL, URLPolicy, check_url, follow
+from service.ingest.guard import GuardedResolver, ParsedURL, URLPolicy, check_url, follow, named_host
 
 PATH = "messages[0].content[1].image_url.url"
 PUBLIC = URLPolicy()
@@ -48,6 +48,22 @@ def check(url: str, policy: URLPolicy = PUBLIC) -> ParsedURL:
 def test_urls_that_pass_are_fetched_as_they_were_read(url: str, fetched: str, host: str, port: int) -> None:
     parsed = check(url)
     assert (str(parsed.url), parsed.host, parsed.port) == (fetched, host, port)
+    assert named_host(url) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://10.0.0.1/a?secret", "10.0.0.1"),
+        ("http://me:secret@inside.example/secret#secret", "inside.example"),
+        ("http://good.com\r\nsecret: 1/", ""),
+        ("http://good.com/\x00", ""),
+        ("http://" + "a" * 300 + ".example/", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_a_host_is_named_also_where_it_is_not_allowed(url: str, host: str) -> None:
+    assert named_host(url) == host
 
 
 MALFORMED = [

@@ -81,14 +81,19 @@ async def test_anything_else_is_no_image_reference(ingest: Ingest, url: str) -> 
     assert caught.value.param == PATH
 
 
-async def test_a_failed_fetch_is_timed_too(ingest: Ingest) -> None:
+@pytest.mark.parametrize("tell", [False, True])
+async def test_a_failed_fetch_is_timed_too_and_has_its_host_where_that_is_wanted(tell: bool) -> None:
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
+    ingest = Ingest(
+        Fetcher(URLPolicy(allow_private=True), FetchLimits(timeout=5)), ImageLimits(), tell_hosts=tell
+    )
     timings = StageTimings()
     with pytest.raises(MediaFetchFailed):
-        await ingest.read(ref(f"http://127.0.0.1:{port}/"), timings, ingest.budget())
-    assert [span.stage for span in timings.spans] == ["fetch"]
+        await ingest.read(ref(f"http://127.0.0.1:{port}/secret"), timings, ingest.budget())
+    assert [(span.stage, span.host) for span in timings.spans] == [("fetch", "127.0.0.1" if tell else "")]
     server.close()
+    await ingest.close()
 
 
 async def test_the_byte_cap_holds_for_data_urls_of_any_length(ingest: Ingest) -> None:

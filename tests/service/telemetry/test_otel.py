@@ -35,6 +35,7 @@ class Working(Service):
             Span("decode", timings.began, timings.began + 1),
             Span("encode", timings.began + 1, timings.began + 3),
         )
+        timings.add(Span("fetch", timings.began, timings.began + 1, "a.example"))
         timings.add(Span("decode", timings.began, timings.began + 2))
         request.record.images = [LOW]
         return await super().chat(request, headers)
@@ -70,7 +71,11 @@ async def test_a_request_is_a_server_span_with_a_child_a_stage() -> None:
     await chat(traced.harness, headers={"x_request_id": "mine"}).run()
     server, children = traced.spans()
     assert (server.name, server.kind, server.parent) == ("POST /v1/chat/completions", SpanKind.SERVER, None)
-    assert sorted(child.name for child in children) == ["body", "decode", "decode", "encode"]
+    assert sorted(child.name for child in children) == ["body", "decode", "decode", "encode", "fetch"]
+    assert {child.name: dict(child.attributes or {}) for child in children} == {
+        **dict.fromkeys(("body", "decode", "encode"), {}),
+        "fetch": {"server.address": "a.example"},
+    }
     (encode,) = (child for child in children if child.name == "encode")
     assert encode.start_time and encode.end_time and server.start_time
     assert abs(encode.end_time - encode.start_time - 2e9) < 1000
