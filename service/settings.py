@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     log_image_hosts: bool = Field(
         False,
-        description="Also log the host of each image URL, and the time that it took, in the line of its request, and name "
-        "it in traces: for finding slow and failing hosts. Never the rest of the URL, which may contain a signature.",
+        description="Also log the host of each image URL, and the time that it took, in the line of its request, and "
+        "name it in traces: for finding slow and failing hosts. Never the rest of a URL: it may contain a signature.",
     )
     playground: bool | None = Field(
         None,
