@@ -1,23 +1,38 @@
-"""Every kernel's benchmark: correctness gate first, then one table. `python -m kernels.bench` needs no arguments.
+"""Every kernel's benchmark, case by case: correctness gate first, then its rows. `python -m kernels.bench` needs no
+arguments.
 
-Exit status 0 when every gate is green; a kernel that is wrong is named and not timed.
+Each case's rows are printed and written before the next begins. Exit status 0 when every gate is green, 1 when one is
+not: that kernel is named and not timed; 2 when no case is selected, 3 when `--limit` left cases out.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
-from kernels.report import Machine, Report, Row, describe_machine, table, write
+from kernels.publish import publish
+from kernels.report import Machine, Report, describe_machine
+from kernels.selection import Selection
 
-Run = Callable[[torch.device, int, Machine], Report]
+
+class Run(Protocol):
+    """A kernel's benchmark."""
+
+    def __call__(
+        self, device: torch.device, rounds: int, machine: Machine, only: Selection = ...
+    ) -> Iterator[Report]:
+        """A report for each case, made when it is asked for."""
+        ...
+
+
 KERNELS: dict[str, Run] = {"patch_embed": patch_embed.run, "project": project.run}
 
 
@@ -31,11 +46,24 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         help="only this one; may be repeated (default: all)",
     )
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        help="only shapes of this name; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--batch", type=int, action="append", default=[], help="only batches of this size; may be repeated"
+    )
     options = parser.parse_args(arguments)
     device, rounds, machine = setting(options)
-    return publish(
-        (KERNELS[name](device, rounds, machine) for name in options.kernel or KERNELS), options.write
+    only = Selection(tuple(options.shape), tuple(options.batch))
+    reports = (
+        report
+        for name in options.kernel or KERNELS
+        for report in KERNELS[name](device, rounds, machine, only)
     )
+    return publish(reports, options.write, options.limit)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +80,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="also write the rows, as .csv or .json; may be repeated",
+        help="also write the rows, as .csv or .json, after each case; may be repeated",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help="begin no further case after so long (default: no limit)",
+    )
+    parser.add_argument(
+        "--commit",
+        default="",
+        help="what the rows say was measured (default: the checkout's, where it has its history)",
     )
 
 
@@ -60,27 +99,10 @@ def setting(options: argparse.Namespace) -> tuple[torch.device, int, Machine]:
     """Device, rounds and machine, which are printed."""
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     rounds = options.rounds or (100 if device.type == "cuda" else 21)
-    machine = describe_machine(device)
+    machine = describe_machine(device, options.commit)
     print(", ".join(f"{name} {value}" for name, value in asdict(machine).items() if value != ""))
     print(f"{rounds} rounds, providers in turns; times per call at the 20th, 50th and 80th percentile\n")
     return device, rounds, machine
-
-
-def publish(reports: Iterable[Report], files: Sequence[Path]) -> int:
-    """Prints the rows and the notes, writes the rows, and names what may not be timed; the exit status."""
-    rows: list[Row] = []
-    failures: list[str] = []
-    notes: list[str] = []
-    for report in reports:
-        rows += report.rows
-        failures += report.failures
-        notes += report.notes
-    print(table(rows), *notes, sep="\n")
-    for path in files:
-        write(rows, path)
-    for failure in failures:
-        print(f"GATE RED, not timed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
 
 
 def _table_path(text: str) -> Path:

@@ -1,16 +1,14 @@
 """What a benchmark reports: one row schema for all kernels, with the columns without which a time means nothing.
 
-`measure.py` takes the times.
+`measure.py` takes the times, `publish.py` prints and writes the rows.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -60,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a kernel's benchmark returns: rows only for what passed its gate, a sentence for what did not."""
+    """Of one case: rows only for what passed its gate, a sentence for what did not."""
 
     rows: list[Row]
     failures: list[str]
@@ -68,8 +66,8 @@ class Report:
     """Sentences about the rows, for people."""
 
 
-def describe_machine(device: torch.device) -> Machine:
-    """The columns without which a time means nothing."""
+def describe_machine(device: torch.device, commit: str = "") -> Machine:
+    """The columns without which a time means nothing. `commit`: by default the checkout's, where there is one."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0]
@@ -82,34 +80,53 @@ def describe_machine(device: torch.device) -> Machine:
     except ImportError:
         triton_version = ""
     load = round(os.getloadavg()[0], 1)
-    return Machine(name, driver, torch.get_num_threads(), load, torch.__version__, triton_version, _commit())
+    return Machine(
+        name,
+        driver,
+        torch.get_num_threads(),
+        load,
+        torch.__version__,
+        triton_version,
+        commit or commit_here(),
+    )
 
 
-def table(rows: Iterable[Row]) -> str:
-    """For people: one line per row, columns aligned."""
-    head = ("kernel", "shape", "batch", "dtype", "mode", "provider", "p20 µs", "p50 µs", "p80 µs")
-    lines: list[tuple[str, ...]] = [(*head, "GB/s", "TFLOP/s", "of floor", "error")]
+COLUMNS = {
+    "kernel": 18,
+    "shape": 22,
+    "batch": 5,
+    "dtype": 5,
+    "mode": 9,
+    "provider": 16,
+    "p20 µs": 10,
+    "p50 µs": 10,
+    "p80 µs": 10,
+    "GB/s": 8,
+    "TFLOP/s": 8,
+    "of floor": 8,
+    "error": 8,
+}
+"""For people, with widths known beforehand, so that a row can be printed before the next is measured."""
+
+
+def heading() -> str:
+    return _line(COLUMNS)
+
+
+def lines(rows: Iterable[Row]) -> list[str]:
+    """One per row, under `heading()`."""
+    printed: list[str] = []
     for r in rows:
         times = (f"{us:.1f}" for us in (r.p20_us, r.p50_us, r.p80_us))
         error = "" if r.error is None else f"{r.error:.2e}"
         rates = f"{r.gbytes_per_s:.1f}", f"{r.tflops:.3f}", f"{r.fraction_of_floor:.2f}", error
-        lines.append((r.kernel, r.shape, str(r.batch), r.dtype, r.mode, r.provider, *times, *rates))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+        printed.append(_line((r.kernel, r.shape, str(r.batch), r.dtype, r.mode, r.provider, *times, *rates)))
+    return printed
 
 
-def write(rows: list[Row], path: Path) -> None:
-    """Write rows as CSV or JSON, by the ending of `path`, in place of what was there."""
-    flat = [row.flat() for row in rows]
-    if path.suffix == ".json":
-        path.write_text(json.dumps(flat, indent=1) + "\n")
-        return
-    columns = [f.name for f in fields(Row) if f.name != "machine"] + [f.name for f in fields(Machine)]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
+def _line(cells: Iterable[str]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, COLUMNS.values(), strict=True))
+    return "  ".join(padded).rstrip()
 
 
 def _cpu_name() -> str:
@@ -120,11 +137,13 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "cpu")
 
 
-def _commit() -> str:
-    """Of the checkout, marked when the kernels differ from it; other folders do not matter to a time."""
+def commit_here() -> str:
+    """Of the checkout, marked when the kernels differ from it; other folders do not matter to a time. Empty for a copy
+    without its history."""
     git = ("git", "-C", str(Path(__file__).parent))
     changed = _output(*git, "status", "--porcelain", "--", ".")
-    return _output(*git, "rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
+    commit = _output(*git, "rev-parse", "--short=10", "HEAD")
+    return commit + "-dirty" if commit and changed else commit
 
 
 def _output(*command: str) -> str:

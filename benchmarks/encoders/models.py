@@ -15,13 +15,15 @@ from torch import nn
 
 from benchmarks.encoders.parts import parts_of
 from kernels.backend import Backend
-from kernels.blocks import Body, FusedBlocks, UnsupportedLayer, choose_body, read_layer
+from kernels.blocks import Body, UnsupportedLayer, choose_body, read_layer
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import normalise
 from kernels.project import FoldedProjector, Linear, Merge, Norm, fold_projector, project
+from kernels.runner import Attention, attend
 from kernels.towers.front import MEAN, STD, cast
 from kernels.towers.towers import Shuffle, Tower
+from service.families.tile_tower import blocks_of
 
 Call = Callable[[torch.Tensor], torch.Tensor]
 
@@ -29,9 +31,19 @@ Call = Callable[[torch.Tensor], torch.Tensor]
 class Model:
     """One encoder's weights in one dtype on one device, and the ways through them."""
 
-    def __init__(self, encoder: Tower, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        encoder: Tower,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        body: str = "auto",
+        attention: Attention = "auto",
+    ) -> None:
+        """`body` and `attention` are of our blocks."""
         torch.manual_seed(0)
         self.encoder, self.device, self.dtype = encoder, device, dtype
+        self.body, self.attention = body, attention
         with device:  # a GPU draws a billion numbers in a moment
             self.tower: Any = cast(encoder.build(), dtype)
             self.projector: nn.Module | None = None
@@ -50,6 +62,11 @@ class Model:
             other.projector = cast(deepcopy(self.projector), torch.float64)
         other.parts = parts_of(self.encoder, other.tower)
         return other
+
+    @property
+    def variant(self) -> str:
+        """What is asked for of our blocks, for the names of rows; empty by default."""
+        return "".join(f", {chosen}" for chosen in (self.body, self.attention) if chosen != "auto")
 
     @property
     def skip(self) -> int:
@@ -106,14 +123,19 @@ class Model:
         try:
             read_layer(self.parts.layers[0])
         except UnsupportedLayer as error:
-            return choose_body(self.device, self.dtype, obstacle=str(error))
-        return choose_body(self.device, self.dtype)
+            return choose_body(self.device, self.dtype, self.body, obstacle=str(error))
+        return choose_body(self.device, self.dtype, self.body)
 
     def ours(self, backend: Backend) -> Call:
         """Our front, then `kernels.blocks` or transformers' layers, `kernels.project`."""
-        front, body = self.our_front(backend), self._body()
-        after, back = self.parts.after, self.our_projection(backend)
-        return lambda tiles: back(after(body(front(tiles))))
+        front, after, back = self.our_front(backend), self.parts.after, self.our_projection(backend)
+        body = blocks_of(self.parts.layers, mask=self.parts.mask, body=self.choose_body(), dtype=self.dtype)
+
+        def run(tiles: torch.Tensor) -> torch.Tensor:
+            with attend(self.attention):
+                return back(after(body(front(tiles))))
+
+        return run
 
     def our_front(self, backend: Backend) -> Call:
         """Pixels to what the first layer takes: `kernels.patch_embed`, and `kernels.layer_norm` for CLIP."""
@@ -132,18 +154,6 @@ class Model:
         return fold_patch_embed(
             p.weight, p.bias, MEAN, STD, p.position, p.cls, dtype=self.dtype, device=self.device
         )
-
-    def _body(self) -> Call:
-        if self.choose_body() == "fused":
-            return FusedBlocks([read_layer(layer) for layer in self.parts.layers], self.dtype)
-        mask = (None,) if self.parts.mask else ()
-
-        def layers(hidden: torch.Tensor) -> torch.Tensor:
-            for layer in self.parts.layers:
-                hidden = layer(hidden, *mask)
-            return hidden
-
-        return layers
 
     def products(self) -> list[nn.Linear]:
         """Every linear layer of the blocks."""

@@ -12,6 +12,7 @@ from kernels.backend import Backend
 from kernels.blocks import Body
 from kernels.patch_embed import patch_embed
 from kernels.project import Linear, Merge, Norm, fold_projector, project, scatter_index
+from kernels.runner import Attention, attend
 from kernels.towers.towers import Tower
 from kernels.varlen import Grid, VarlenBlocks, choose_body, pack, read_layer
 
@@ -47,7 +48,7 @@ class NativeModel(Model):
         return lambda tiles: self.tower.patch_embed(self.pixel_values(tiles))
 
     def choose_body(self) -> Body:
-        return choose_body()
+        return choose_body(self.body)
 
     def our_front(self, backend: Backend) -> Call:
         folded, side = self.folded_front(), self.encoder.side
@@ -55,6 +56,8 @@ class NativeModel(Model):
         return lambda tiles: patch_embed(tiles.view(1, -1, side, 3), folded, backend=backend).squeeze(0)
 
     def ours(self, backend: Backend) -> Call:
+        if (body := self.choose_body()) != "fused":
+            raise ValueError(f"body: got {body!r}, allowed for pictures of any sizes are 'auto' and 'fused'")
         front, config = self.our_front(backend), self.tower.config
         blocks = VarlenBlocks(
             [read_layer(layer) for layer in self.parts.layers],
@@ -75,7 +78,8 @@ class NativeModel(Model):
 
         def run(tiles: torch.Tensor) -> torch.Tensor:
             sequence = pack(self._grids(len(tiles)), window=window, device=self.device)
-            hidden = blocks(front(tiles[sequence.order.to(self.device)]), sequence)
+            with attend(self.attention):
+                hidden = blocks(front(tiles[sequence.order.to(self.device)]), sequence)
             rows = hidden.new_empty(len(tiles), back.width)
             scatter = scatter_index(sequence.order, device=self.device)
             return project(hidden[None], back, backend=backend, out=rows, scatter=scatter)
@@ -83,5 +87,12 @@ class NativeModel(Model):
         return run
 
 
-def make_model(encoder: Tower, device: torch.device, dtype: torch.dtype) -> Model:
-    return (NativeModel if encoder.mix else Model)(encoder, device, dtype)
+def make_model(
+    encoder: Tower,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    body: str = "auto",
+    attention: Attention = "auto",
+) -> Model:
+    return (NativeModel if encoder.mix else Model)(encoder, device, dtype, body=body, attention=attention)

@@ -8,18 +8,20 @@ Random weights and pixels: the work does not depend on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
+from kernels.compiling import compiled
 from kernels.layer_norm import layer_norm
 from kernels.measure import Call, alternate, percentiles, relative_error
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.patch_embed.reference import embed, normalise, unfused
 from kernels.report import Machine, Report, Row
+from kernels.selection import ALL, Selection
 from kernels.towers.front import MEAN, STD, Front
 from kernels.towers.towers import Tower, clip, internvl, siglip, vit
 
@@ -48,24 +50,25 @@ ON_GPU = tuple(
 )
 
 
-def run(device: torch.device, rounds: int, machine: Machine) -> Report:
-    """Gate and time every shape that suits the device."""
+def run(device: torch.device, rounds: int, machine: Machine, only: Selection = ALL) -> Iterator[Report]:
+    """Gate and time every shape that suits the device, one after the other."""
     backend = choose_backend(device)
     gpu = device.type == "cuda"
-    report = Report([], [])
-    for tower, batch in ON_GPU if gpu else ON_CPU:
+    for tower, batch in only.of(ON_GPU if gpu else ON_CPU):
         for dtype in (torch.bfloat16,) if gpu else (torch.bfloat16, torch.float32):
-            case = Case.draw(tower, batch, dtype, device)
-            with torch.inference_mode():
-                errors = measure_errors(case, backend)
-                if failures := gate(case, backend, errors):
-                    report.failures.extend(failures)
-                    continue
-                for mode in ("eager", "graph" if gpu else "processor"):
-                    seconds = alternate(
-                        {**providers(case, backend), "gemm": floor(case)}, rounds, device, mode
-                    )
-                    report.rows.extend(_rows(case, mode, seconds, errors, machine))
+            yield _measured(Case.draw(tower, batch, dtype, device), backend, rounds, machine)
+
+
+@torch.inference_mode()
+def _measured(case: Case, backend: Backend, rounds: int, machine: Machine) -> Report:
+    device, report = case.tiles.device, Report([], [])
+    calls = providers(case, backend)
+    errors = measure_errors(case, backend, calls)
+    report.failures.extend(gate(case, backend, errors))
+    if not report.failures:
+        for mode in ("eager", "graph" if device.type == "cuda" else "processor"):
+            seconds = alternate({**calls, "gemm": floor(case)}, rounds, device, mode)
+            report.rows.extend(_rows(case, mode, seconds, errors, machine))
     return report
 
 
@@ -138,8 +141,8 @@ def providers(case: Case, backend: Backend) -> dict[str, Call]:
         "transformers": lambda: p(normalise(tiles, shift, scale).to(dtype)),
     }
     if tiles.is_cuda:  # on a CPU it would need a C++ compiler
-        compiled = torch.compile(chain, dynamic=False)
-        calls["compile"] = lambda: compiled(tiles)
+        whole = compiled(chain)
+        calls["compile"] = lambda: whole(tiles)
     return calls
 
 
@@ -164,11 +167,11 @@ def floor(case: Case) -> Call:
     return lambda: torch.mm(laid_out, matrix, out=product)
 
 
-def measure_errors(case: Case, backend: Backend) -> dict[str, float]:
+def measure_errors(case: Case, backend: Backend, theirs: Mapping[str, Call]) -> dict[str, float]:
     """Of every provider; ours writes into poisoned memory, so that a token left out makes the error infinite."""
     exact = case.in_fp64()
     poisoned = torch.full(exact.shape, float("nan"), dtype=case.front.dtype, device=exact.device)
-    calls = {**providers(case, backend), backend: ours(case, backend, poisoned)}
+    calls = {**theirs, backend: ours(case, backend, poisoned)}
     return {name: relative_error(call(), exact) for name, call in calls.items()}
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.backend import Backend, choose_backend
+from kernels.compiling import compiled
 from kernels.measure import Call, alternate, percentiles, relative_error
 from kernels.project import (
     FoldedProjector,
@@ -29,6 +30,7 @@ from kernels.project import (
 )
 from kernels.project.reference import activate, normalise, unfused
 from kernels.report import Machine, Report, Row
+from kernels.selection import ALL, Selection
 
 EXACT_ENOUGH = 1e-6
 """Below this an fp32 result is right, even where the chain happens to be closer."""
@@ -84,25 +86,27 @@ ON_GPU = tuple(
 )
 
 
-def run(device: torch.device, rounds: int, machine: Machine) -> Report:
-    """Gate and time every shape that suits the device."""
+def run(device: torch.device, rounds: int, machine: Machine, only: Selection = ALL) -> Iterator[Report]:
+    """Gate and time every shape that suits the device, one after the other."""
     backend = choose_backend(device)
     gpu = device.type == "cuda"
-    report = Report([], [])
-    for shape, batch in ON_GPU if gpu else ON_CPU:
+    for shape, batch in only.of(ON_GPU if gpu else ON_CPU):
         for dtype in (torch.bfloat16,) if gpu else (torch.bfloat16, torch.float32):
             with torch.inference_mode():
                 case = Case.draw(shape, batch, dtype, device)
-                ours, theirs = our_calls(case, backend), their_calls(case)
-                errors = measure_errors(case, ours, theirs)
-                failures = gate(case, ours, errors)
-                report.failures.extend(failures)
-                if failures:
-                    continue
-                calls = {name: call.fresh for name, call in ours.items()} | theirs | {"gemm": floor(case)}
-                for mode in ("eager", "graph" if gpu else "processor"):
-                    seconds = alternate(calls, rounds, device, mode)
-                    report.rows.extend(_rows(case, mode, seconds, errors, machine))
+            yield _measured(case, backend, rounds, machine)
+
+
+@torch.inference_mode()
+def _measured(case: Case, backend: Backend, rounds: int, machine: Machine) -> Report:
+    device, report = case.hidden.device, Report([], [])
+    ours, theirs = our_calls(case, backend), their_calls(case)
+    errors = measure_errors(case, ours, theirs)
+    report.failures.extend(gate(case, ours, errors))
+    if not report.failures:
+        calls = {name: call.fresh for name, call in ours.items()} | theirs | {"gemm": floor(case)}
+        for mode in ("eager", "graph" if device.type == "cuda" else "processor"):
+            report.rows.extend(_rows(case, mode, alternate(calls, rounds, device, mode), errors, machine))
     return report
 
 
@@ -202,8 +206,8 @@ def their_calls(case: Case) -> dict[str, Call]:
     """The chain as transformers writes it, each call into a new tensor."""
     calls: dict[str, Call] = {"eager": lambda: chain(case, case.hidden)}
     if case.hidden.device.type == "cuda":  # on a CPU it would need a C++ compiler
-        compiled = torch.compile(chain, dynamic=False)
-        calls["compile"] = lambda: compiled(case, case.hidden)
+        whole = compiled(lambda hidden: chain(case, hidden))
+        calls["compile"] = lambda: whole(case.hidden)
     return calls
 
 

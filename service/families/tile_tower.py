@@ -7,7 +7,7 @@ layers the hidden states are taken, and what its projector is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -105,12 +105,11 @@ def load_trunk(
         device=choice.device,
     )
     ends = sorted(set(depths))
-    callables = [_Unmasked(layer) if parts.mask else layer for layer in layers]
     return Trunk(
         front,
         parts.before,
         [
-            _blocks(layers[begin:end], callables[begin:end], choice)
+            blocks_of(layers[begin:end], mask=parts.mask, body=choice.body, dtype=choice.dtype)
             for begin, end in zip([0, *ends], ends, strict=False)
         ],
         [ends.index(depth) for depth in depths],
@@ -127,6 +126,15 @@ def choose_tile_body(
     return resolve_body(
         layer, read_layer, lambda obstacle: choose_body(device, dtype, requested, obstacle=obstacle)
     )
+
+
+def blocks_of(layers: Iterable[nn.Module], *, mask: bool, body: Body, dtype: torch.dtype) -> Blocks:
+    """The layers one after the other, run by `body`. `mask`: whether they want to be given an attention mask."""
+    layers = list(layers)
+    if body == "fused" and layers:
+        return FusedBlocks([read_layer(layer) for layer in layers], dtype)
+    callables = [_Unmasked(layer) for layer in layers] if mask else layers
+    return compile_layers(callables) if body == "compiled" else nn.Sequential(*callables)
 
 
 def average(hidden: torch.Tensor, pool: int) -> torch.Tensor:
@@ -156,12 +164,6 @@ class _Unmasked(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = self.layer(hidden, None)
         return made
-
-
-def _blocks(layers: Sequence[nn.Module], callable_layers: Sequence[nn.Module], choice: TowerChoice) -> Blocks:
-    if choice.body == "fused" and layers:
-        return FusedBlocks([read_layer(layer) for layer in layers], choice.dtype)
-    return compile_layers(callable_layers) if choice.body == "compiled" else nn.Sequential(*callable_layers)
 
 
 @dataclass(frozen=True, slots=True)

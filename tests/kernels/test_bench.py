@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from kernels import bench
-from kernels.measure import LEAST_ROUNDS, WARM_UP, alternate, percentiles, relative_error
+from kernels import bench, measure
+from kernels.compiling import compiled
+from kernels.measure import LEAST_ROUNDS, WARM_UP, Call, alternate, percentiles, relative_error
 from kernels.patch_embed import bench as patch_embed_bench
 from kernels.patch_embed import patch_embed
 from kernels.towers.towers import clip, internvl
@@ -67,6 +70,46 @@ def test_red_gate_reports_no_time_and_fails(
     )
 
 
+def test_a_cases_rows_are_written_before_the_next_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written = tmp_path / "rows.csv", tmp_path / "rows.json"
+    seen: list[tuple[int, int]] = []
+    right = patch_embed_bench.measure_errors
+
+    def looking(*arguments: Any) -> dict[str, float]:
+        if seen:
+            raise KeyboardInterrupt  # as an operator would, in the second case
+        seen.append((len(written[0].read_text().splitlines()), len(json.loads(written[1].read_text()))))
+        return right(*arguments)
+
+    monkeypatch.setattr(patch_embed_bench, "measure_errors", looking)
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["--rounds", "2", *(word for path in written for word in ("--write", str(path)))])
+    assert seen == [(1, 0)]  # the heading alone
+    with written[0].open() as file:
+        assert {row["dtype"] for row in csv.DictReader(file)} == {"bf16"}
+    assert len(json.loads(written[1].read_text())) == 8
+
+
+def test_nothing_that_is_selected_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--shape", "tiny/14-65"]) == 2
+    assert "there is no case of that shape and batch" in capsys.readouterr().err
+
+
+def test_rows_name_the_commit_that_is_given(tmp_path: Path) -> None:
+    written = tmp_path / "rows.json"
+    assert bench.main(["--rounds", "2", "--commit", "0123456789", "--write", str(written)]) == 0
+    assert {row["commit"] for row in json.loads(written.read_text())} == {"0123456789"}
+
+
+def test_the_chain_is_one_graph() -> None:
+    """Which `torch.compile` gets: with a break in it, it would be compiled in pieces."""
+    case = patch_embed_bench.Case.draw(TINY, 2, torch.float32, CPU)
+    chain = patch_embed_bench.providers(case, "cpu")["eager"]
+    torch.testing.assert_close(compiled(chain, backend="eager")(), chain())
+
+
 def test_a_layer_norm_in_front_of_the_blocks_is_part_of_every_provider() -> None:
     case = patch_embed_bench.Case.draw(clip("clip/14-56", 56, 32, 0, 2, 64, 32), 2, torch.float32, CPU)
     exact = case.in_fp64()
@@ -106,6 +149,21 @@ def test_calls_take_turns_and_nobody_is_always_first() -> None:
     seconds = alternate({"a": lambda: call("a"), "b": lambda: call("b")}, 3, CPU, "eager")
     assert order == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] + ["b", "a"] + ["a", "b"]
     assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_graphs_share_one_buffer_that_flushes_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One each would be gigabytes for the candidates of a search."""
+    flushes: list[torch.Tensor] = []
+
+    def timer(call: Call, device: torch.device, flush: torch.Tensor) -> Callable[[], float]:
+        flushes.append(flush)
+        return lambda: float(call())
+
+    monkeypatch.setattr(measure, "_graph_timer", timer)
+    monkeypatch.setattr(measure, "L2_FLUSH_BYTES", 64)
+    seconds = alternate({"a": lambda: torch.tensor(1.0), "b": lambda: torch.tensor(2.0)}, 5, CPU, "graph")
+    assert seconds == {"a": [1.0] * 5, "b": [2.0] * 5}
+    assert flushes[0] is flushes[1] and flushes[0].nbytes == 64
 
 
 def test_percentiles_are_in_microseconds() -> None:

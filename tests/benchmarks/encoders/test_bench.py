@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from benchmarks.encoders import bench as encoder_bench
 from benchmarks.encoders.__main__ import main
 from benchmarks.encoders.models import Model
 from benchmarks.encoders.native import make_model
 from kernels.backend import product_dtype
+from kernels.blocks import compile_layers
 from kernels.measure import Call, relative_error
 from kernels.towers.towers import Tower, clip, internvl, qwen, siglip, vit
+from service.families import tile_tower
 from tests.kernels.runner.fakes import Host
 
 CPU = torch.device("cpu")
@@ -99,6 +104,42 @@ def test_a_red_gate_is_named_and_not_timed(
     assert main(["--rounds", "2", "--write", str(written)]) == 1
     assert json.loads(written.read_text()) == []
     assert "GATE RED, not timed: encoder tiny/16-48 batch 1 bf16: 'ours' is off by" in capsys.readouterr().err
+
+
+def test_chance_is_allowed_and_no_more() -> None:
+    case = encoder_bench.Case(Model(VIT, CPU, torch.bfloat16), "cpu", 1, pixels(VIT, 1))
+    assert encoder_bench.gate(case, {"transformers": 1e-2, "ours": 1.019e-2}) is None
+    assert encoder_bench.gate(case, {"transformers": 1e-2, "ours": 1.03e-2}) == (
+        "encoder tiny/16-48 batch 1 bf16: 'ours' is off by 1.030e-02, allowed are 1.020e-02"
+    )
+
+
+@pytest.mark.usefixtures("tiny")
+def test_rows_name_the_body_and_the_attention_that_are_asked_for(tmp_path: Path) -> None:
+    written, wanted = tmp_path / "rows.json", ["--body", "transformers", "--attention", "math"]
+    assert main(["--rounds", "2", "--batch", "1", *wanted, "--write", str(written)]) == 0
+    rows = json.loads(written.read_text())
+    assert {row["provider"] for row in rows} == {"ours, transformers, math", "transformers", "gemm"}
+
+
+def test_a_compiled_body_is_compiled_once_and_gives_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(tile_tower, "compile_layers", partial(compile_layers, backend="eager"))
+    plain, model = (Model(VIT, CPU, torch.float32, body=body) for body in ("transformers", "compiled"))
+    torch.compiler.reset()
+    counters.clear()
+    tiles = pixels(VIT, 2)
+    with torch.inference_mode():
+        for _ in range(2):
+            torch.testing.assert_close(model.ours("cpu")(tiles), plain.ours("cpu")(tiles))
+    assert counters["stats"]["unique_graphs"] == 1
+    torch.compiler.reset()
+
+
+def test_a_body_that_packed_pictures_do_not_have_is_refused() -> None:
+    model = make_model(TINY[4], CPU, torch.float32, body="transformers")
+    with pytest.raises(ValueError, match="body: got 'transformers', allowed for pictures of any sizes are"):
+        model.ours("cpu")
 
 
 def test_shares_are_of_medians_and_add_up() -> None:

@@ -22,6 +22,7 @@ from kernels.project import (
 )
 from kernels.project.configs import Choice, Config
 from kernels.project.fold import Product
+from tests.kernels.bounds import SPLIT_K
 
 if TYPE_CHECKING:
     from tests.kernels.project.conftest import Case
@@ -175,9 +176,9 @@ def test_bf16_is_at_most_as_far_off_as_the_chain_in_bf16(large: Case, provider: 
     folded = layer.fold(torch.bfloat16, "triton", DEVICE)
     rows = project(states.bfloat16().to(DEVICE), folded, backend="triton", provider=provider)
     chain = relative_error(layer.to(torch.bfloat16).chain(states.bfloat16()), exact)
-    # without an intermediate rounding less the two differ by chance alone
-    fewer = provider == "fused" and len(large.widths) == 2
-    assert relative_error(rows.cpu(), exact) <= chain * (1 if fewer else 1.02)
+    # without an intermediate rounding less the two differ by chance, or by how cuBLAS cuts the product
+    fewer = 1.0 if len(large.widths) == 2 else 1.02
+    assert relative_error(rows.cpu(), exact) <= chain * (fewer if provider == "fused" else SPLIT_K)
 
 
 def placed(tensor: torch.Tensor) -> torch.Tensor:
