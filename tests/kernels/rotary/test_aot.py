@@ -1,0 +1,31 @@
+"""The kernel compiled for GPUs that are not here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernels.rotary.aot import HEADS
+from tests.kernels.compiled import rows, spilling
+
+
+@pytest.fixture(scope="module")
+def compiled(shared: Path) -> list[dict[str, Any]]:
+    return rows("kernels.rotary.aot", shared)
+
+
+def test_nothing_spills_or_goes_through_shared_memory(compiled: list[dict[str, Any]]) -> None:
+    assert spilling(compiled) == []
+    assert [row for row in compiled if row["shared_bytes"]] == []
+
+
+def test_a_multiprocessor_holds_as_many_threads_as_it_can(compiled: list[dict[str, Any]]) -> None:
+    """2048 with 32 registers each: while some wait for memory, others have theirs."""
+    assert [row for row in compiled if row["registers"] > 32] == []
+
+
+def test_every_architecture_and_tower_is_compiled(compiled: list[dict[str, Any]]) -> None:
+    bf16 = {(row["architecture"], row["tower"]) for row in compiled if row["dtype"] == "bf16"}
+    assert bf16 == {(architecture, tower) for architecture in (80, 90, 100) for tower in HEADS}
