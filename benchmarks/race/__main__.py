@@ -1,10 +1,11 @@
 """Patchbay against vLLM as it starts by itself and as an expert would start it: one model, one scenario, in turns.
 
-    python -m benchmarks.race --shape tiles-vit-b-16 --rounds 3 --out rows.csv
+    python -m benchmarks.race --shape tiles-vit-b-16 --rounds 3 --rate 1.2 --out rows.csv
 
 Checkpoints have real shapes and random weights (`--folder` keeps them). Each turn starts one server on the same cores
-and runs the scenarios in closed loops: a client asks, reads its answer to the end, asks again. Every image of a
-scenario is new to the server unless the scenario repeats it, and every server gets the same. Prints medians over the
+and runs the scenarios in closed loops: a client asks, reads its answer to the end, asks again. `--rate` adds an open
+loop, whose requests are sent when they are due. Every image of a scenario is new to the server unless the scenario
+repeats it, and every server gets the same. Prints medians over the
 rounds with their spread. Exit status 1, and no table, when Patchbay left a request unanswered or gave other than all
 its tokens.
 """
@@ -25,8 +26,8 @@ import torch
 
 from benchmarks.processes import serving
 from benchmarks.race.checkpoints import SHAPES, checkpoint
-from benchmarks.race.clients import Answer, Heard, listen
-from benchmarks.race.scenarios import SCENARIOS, draw
+from benchmarks.race.clients import Answer, Heard, listen, offer
+from benchmarks.race.scenarios import SCENARIOS, draw, open_loop
 from benchmarks.race.table import OURS, Turn, table
 from benchmarks.servers import Server, patchbay, vllm_by_an_expert, vllm_by_default
 from kernels.report import describe_machine
@@ -46,11 +47,14 @@ def turn(server: Server, options: argparse.Namespace, pictures: dict[str, list[s
     """All scenarios on one fresh server, after a warm-up with images of its own."""
     heard = {}
     with serving(server.argv, server.environment, options.logs / f"race, {server.name}.log", server.ready):
-        for name in (WARM_UP, *options.scenario):
-            scenario, warm = SCENARIOS[name], name == WARM_UP and not heard
+        for scenario in (SCENARIOS[WARM_UP], *options.scenarios):
+            name, warm = scenario.name, scenario.name == WARM_UP and not heard
             urls = pictures["warm-up" if warm else name].__getitem__
             scripts = scenario.scripts(scenario.clients, urls)
-            found = asyncio.run(listen(server.url, scripts, options.seconds, options.tokens))
+            if scenario.due is None:
+                found = asyncio.run(listen(server.url, scripts, options.seconds, options.tokens))
+            else:
+                found = asyncio.run(offer(server.url, scripts[0], scenario.due, options.tokens))
             heard["warm-up" if warm else name] = found
             print(f"{server.name}, {name}: {found.rate:.2f}/s, {found.faults[:1]}", file=sys.stderr)
     del heard["warm-up"]
@@ -84,6 +88,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scenario", action="append", choices=SCENARIOS, help="may be repeated; default: all of them"
     )
+    parser.add_argument(
+        "--rate",
+        action="append",
+        type=float,
+        help="of an open loop, requests/s; may be repeated; default: none",
+    )
     peers = ("vllm, tuned", "vllm, default")
     parser.add_argument("--peer", action="append", choices=peers, help="may be repeated; default: both")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each server (default %(default)s)")
@@ -93,7 +103,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--logs", type=Path, default=temporary, help="of the servers (default %(default)s)")
     parser.add_argument("--out", type=Path, help="gets a row for each turn and scenario, as CSV")
     options = parser.parse_args()
-    options.scenario = options.scenario or list(SCENARIOS)
+    closed = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
+    options.scenarios = [*closed, *(open_loop(rate, options.seconds, SEED) for rate in options.rate or ())]
     options.peer = options.peer or list(peers)
     return options
 
@@ -102,7 +113,7 @@ def main() -> int:
     options = arguments()
     model = str(checkpoint(options.shape, options.folder))
     cores = len(os.sched_getaffinity(0))
-    pictures = {name: draw(SCENARIOS[name], SEED + at, cores) for at, name in enumerate(options.scenario)}
+    pictures = {each.name: draw(each, SEED + at, cores) for at, each in enumerate(options.scenarios)}
     pictures["warm-up"] = draw(SCENARIOS[WARM_UP], WARM_UP_SEED, cores)
     turns: list[Turn] = []
     for number in range(1, options.rounds + 1):
@@ -112,7 +123,7 @@ def main() -> int:
         if faults := [fault for found in heard[OURS].values() for fault in found.faults]:
             print("\n".join(faults), file=sys.stderr)
             return 1
-        for name in options.scenario:
+        for name in (scenario.name for scenario in options.scenarios):
             for server, found in ((server, heard[server][name]) for server in sorted(heard)):
                 same = equal(found.answers, heard[OURS][name].answers)
                 figures = (len(found.answers), found.rate, found.quantile(0.5), found.quantile(0.99), same)

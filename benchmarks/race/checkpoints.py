@@ -20,6 +20,8 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
 )
 
@@ -27,8 +29,17 @@ from service.settings import EMBEDDED_MODEL
 
 CONTEXT = 8192
 VOCABULARY = 640
-IMAGE, END, END_OF_TEXT = 638, 635, 633
+END_OF_TEXT, END, START, STOP, IMAGE, VIDEO = 633, 635, 636, 637, 638, 639
 """Ids of the embedded model's tokenizer, which these checkpoints take over."""
+QWENS = {
+    "<IMG_CONTEXT>\\n": "<|vision_start|><|image_pad|><|vision_end|>",  # as its chat template writes an image
+    "<IMG_CONTEXT>": "<|image_pad|>",
+    "<img>": "<|vision_start|>",
+    "</img>": "<|vision_end|>",
+    "<video>": "<|video_pad|>",
+    "InternVLProcessor": "Qwen2_5_VLProcessor",
+}
+"""What the embedded model's tokenizer says, and Qwen2.5-VL's in the place of it."""
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 DECODER = {
     "vocab_size": VOCABULARY,
@@ -120,7 +131,55 @@ def large(folder: Path) -> None:
     )
 
 
-SHAPES: Mapping[str, Callable[[Path], None]] = {"tiles-vit-b-16": tiles, "vit-l-14-336": large}
+def native(folder: Path) -> None:
+    """Qwen2.5-VL's layout over a tower of a ViT-B's size: native resolution, a soft token for each 28 × 28 pixels."""
+    vision = {
+        "hidden_size": 768,
+        "depth": 12,
+        "num_heads": 12,
+        "intermediate_size": 2048,
+        "out_hidden_size": DECODER["hidden_size"],
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 112,
+        "fullatt_block_indexes": [2, 5, 8, 11],
+    }
+    rotary = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]}
+    config = Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config=DECODER | {"rope_parameters": rotary},
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        vision_start_token_id=START,
+        vision_end_token_id=STOP,
+        tie_word_embeddings=False,
+    )
+    _save(Qwen2_5_VLForConditionalGeneration(config), folder)
+    pixels = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+        "image_mean": CLIP_MEAN,
+        "image_std": CLIP_STD,
+        "min_pixels": 4 * 28**2,
+        "max_pixels": 1280 * 28**2,
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+    }
+    _write(folder / "preprocessor_config.json", pixels)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        text = (folder / name).read_text()
+        for ours, qwens in QWENS.items():
+            text = text.replace(ours, qwens)
+        (folder / name).write_text(text)
+
+
+SHAPES: Mapping[str, Callable[[Path], None]] = {
+    "tiles-vit-b-16": tiles,
+    "vit-l-14-336": large,
+    "native-vit-b-14": native,
+}
 
 
 def checkpoint(shape: str, folder: Path) -> Path:

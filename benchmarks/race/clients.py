@@ -1,4 +1,5 @@
-"""Closed loops: each client asks, reads the whole stream, and asks again. The clock is the client's own."""
+"""Closed loops, in which each client asks, reads the whole stream, and asks again; and open ones, in which requests are
+sent when they are due. The clock is the client's own."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -18,7 +19,7 @@ TIMEOUT = 300
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of one measured request; `first` is seconds to the first token."""
+    """Of one measured request; `first` is seconds to the first token, from when it was sent or due."""
 
     text: str
     first: float
@@ -76,8 +77,31 @@ async def listen(url: str, scripts: Sequence[Script], seconds: float, tokens: in
     return heard
 
 
+async def offer(url: str, asks: Iterable[Ask], due: Sequence[float], tokens: int) -> Heard:
+    """Sends each request `due` so many seconds after the start, whatever has become of those before it, and reads every
+    answer to its end. The first token is counted from when its request was due.
+    """
+    heard = Heard()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
+        model = (await client.get("/v1/models")).json()["data"][0]["id"]
+        began = time.perf_counter()
+
+        async def send(number: int, ask: Ask, at: float) -> None:
+            await asyncio.sleep(began + at - time.perf_counter())
+            answer = await _ask(client, model, ask, tokens, heard.faults, began + at)
+            if answer is not None:
+                heard.answers[0, number] = answer
+
+        async with asyncio.TaskGroup() as tasks:
+            for number, (ask, at) in enumerate(zip(asks, due, strict=False)):
+                tasks.create_task(send(number, ask, at))
+        heard.seconds = time.perf_counter() - began
+    return heard
+
+
 async def _ask(
-    client: httpx.AsyncClient, model: str, ask: Ask, tokens: int, faults: list[str]
+    client: httpx.AsyncClient, model: str, ask: Ask, tokens: int, faults: list[str], due: float | None = None
 ) -> Answer | None:
     body = {
         "model": model,
@@ -88,7 +112,8 @@ async def _ask(
         "max_tokens": tokens,
         "ignore_eos": True,
     }
-    began, first, text, used = time.perf_counter(), None, "", 0
+    began = time.perf_counter() if due is None else due
+    first, text, used = None, "", 0
     async with client.stream("POST", "/v1/chat/completions", json=body) as reply:
         if reply.status_code != 200:
             faults.append(f"{reply.status_code} {(await reply.aread()).decode()[:300]}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import Any
+
+import numpy as np
 
 from loadtests.pictures import photo
 
@@ -39,6 +42,8 @@ class Scenario:
     images: int
     scripts: Callable[[int, Urls], list[Script]]
     sizes: tuple[tuple[int, int], ...] = (SIZE,)
+    due: tuple[float, ...] | None = None
+    """Of an open loop: when the requests of its one script are sent, in seconds. None: a closed loop."""
 
 
 def _message(text: str, *urls: str) -> dict[str, Any]:
@@ -106,6 +111,15 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("text beside an image flood, 2 of 8 clients", 8, 40, _flood),
     )
 }
+
+
+def open_loop(rate: float, seconds: float, seed: int) -> Scenario:
+    """A Poisson process of requests about unique images, the same for every server."""
+    rng = np.random.default_rng(seed)
+    due = tuple(accumulate(rng.exponential(1 / rate, size=math.ceil(2 * rate * seconds) + 10).tolist()))
+    due = tuple(at for at in due if at < seconds)
+    scripts = partial(_unique, 1, images=len(due))
+    return Scenario(f"unique, open loop, {rate:g} requests/s", 1, len(due), scripts, due=due)
 
 
 def _draw(seed: int, size: tuple[int, int], index: int) -> str:

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks.race.clients import Answer, Heard, listen
+from benchmarks.race.clients import Answer, Heard, listen, offer
 from benchmarks.race.scenarios import Ask
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -81,6 +81,18 @@ def test_the_first_script_that_ends_ends_the_scenario(url: str) -> None:
     endless = (Ask(HELLO) for _ in count())
     heard = asyncio.run(listen(url, [iter([Ask(HELLO)]), endless], seconds=60, tokens=2))
     assert (0, 0) in heard.answers and heard.seconds < 60
+
+
+def test_an_open_loop_sends_without_waiting_for_answers(url: str) -> None:
+    heard = asyncio.run(offer(url, (Ask(HELLO) for _ in count()), (0.0, 0.0, 0.01), tokens=2))
+    assert set(heard.answers) == {(0, 0), (0, 1), (0, 2)} and not heard.faults
+    refused = asyncio.run(offer(url, [Ask([{"role": "user", "content": "refuse"}])], (0.0,), tokens=2))
+    assert not refused.answers and "429 busy" in refused.faults[0]
+
+
+def test_an_open_loops_first_token_is_counted_from_when_its_request_was_due(url: str) -> None:
+    late = asyncio.run(offer(url, [Ask(HELLO)], (-5.0,), tokens=2))
+    assert late.answers[0, 0].first > 5
 
 
 def test_quantiles_are_milliseconds() -> None:

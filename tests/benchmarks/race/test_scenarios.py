@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.race.scenarios import SCENARIOS, Ask, Scenario, draw
+from benchmarks.race.scenarios import SCENARIOS, Ask, Scenario, draw, open_loop
 
 UNIQUE = [name for name in SCENARIOS if name.startswith(("unique", "mixed", "4 images"))]
 
@@ -53,6 +53,15 @@ def test_a_conversation_sends_its_images_with_every_turn() -> None:
 def test_beside_a_flood_only_text_is_measured() -> None:
     for script in _asks("text beside an image flood, 2 of 8 clients", 10):
         assert {ask.measured for ask in script} == {not _urls(script[0].messages)}
+
+
+def test_an_open_loop_asks_about_a_new_image_each_time_at_its_rate() -> None:
+    scenario = open_loop(rate=5, seconds=200, seed=3)
+    assert scenario.due is not None and scenario.due == open_loop(rate=5, seconds=200, seed=3).due
+    assert list(scenario.due) == sorted(scenario.due) and scenario.due[0] > 0 and scenario.due[-1] < 200
+    assert len(scenario.due) == pytest.approx(1000, rel=0.15)
+    (script,) = scenario.scripts(1, str)
+    assert [_urls(ask.messages) for ask in script] == [[str(n)] for n in range(len(scenario.due))]
 
 
 def test_images_of_one_seed_are_the_same_and_of_another_are_not() -> None:
