@@ -94,6 +94,7 @@ load-distributed: setup-test  ## load test: the capacity, with four generator pr
 bench: setup-test  ## check and time every kernel and the encoders
 	$(VENV)/python -m kernels.bench
 	$(VENV)/python -m benchmarks.encoders
+	$(VENV)/python -m benchmarks.encoders.families
 
 image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
 	@deploy/image.sh $(TARGETS)
