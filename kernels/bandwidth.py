@@ -6,14 +6,16 @@ no time of the case is reported. The floor is a copy of as many bytes as must mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
 from kernels.backend import Backend, choose_backend
 from kernels.measure import Call, alternate, percentiles, relative_error
 from kernels.report import Machine, Report, Row
+from kernels.selection import ALL, Named, Selection
 
 CHAIN = "eager"
 """The name of the provider that is the chain, each operation on its own as transformers writes it."""
@@ -23,7 +25,7 @@ CHANCE = 1.01
 """Two results that round equally often differ in their errors by less."""
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-ON_CPU, ON_GPU = (torch.bfloat16, torch.float32), (torch.bfloat16,)
+S = TypeVar("S", bound=Named)
 
 Provider = Callable[..., tuple[torch.Tensor, ...]]
 """What a case has as inputs → results; may write into its inputs and return them."""
@@ -54,15 +56,25 @@ class Case:
         return f"{self.shape} batch {self.batch} {self.dtype}"
 
 
-Draw = Callable[[torch.dtype, torch.device, Backend], Iterable[Case]]
+@dataclass(frozen=True, slots=True)
+class Benchmark(Generic[S]):
+    """One kernel's, of pairs of a shape and a number of images; satisfies `kernels.bench.Run`."""
 
+    draw: Callable[[S, int, torch.dtype, torch.device, Backend], Case]
+    on_cpu: Sequence[tuple[S, int]]
+    on_gpu: Sequence[tuple[S, int]]
 
-def run(draw: Draw, device: torch.device, rounds: int, machine: Machine) -> Iterator[Report]:
-    """Gate and time the cases that `draw` has for each dtype that suits the device, one after the other."""
-    backend = choose_backend(device)
-    for dtype in ON_GPU if device.type == "cuda" else ON_CPU:
-        for case in draw(dtype, device, backend):
-            yield _measured(case, backend, device, rounds, machine)
+    def __call__(
+        self, device: torch.device, rounds: int, machine: Machine, only: Selection = ALL
+    ) -> Iterator[Report]:
+        """Gate and time every case that suits the device, one after the other."""
+        backend = choose_backend(device)
+        gpu = device.type == "cuda"
+        for shape, batch in only.of(self.on_gpu if gpu else self.on_cpu):
+            for dtype in (torch.bfloat16,) if gpu else (torch.bfloat16, torch.float32):
+                with torch.inference_mode():
+                    case = self.draw(shape, batch, dtype, device, backend)
+                yield _measured(case, backend, device, rounds, machine)
 
 
 @torch.inference_mode()
@@ -74,13 +86,6 @@ def _measured(case: Case, backend: Backend, device: torch.device, rounds: int, m
             seconds = alternate(calls(case), rounds, device, mode)
             report.rows.extend(_rows(case, mode, seconds, errors, machine))
     return report
-
-
-def compiled(chain: Provider) -> Provider:
-    """The chain through `torch.compile`, which forgets other cases' compilations: it has a limit of them."""
-    torch.compiler.reset()
-    made: Provider = torch.compile(chain, dynamic=False)
-    return made
 
 
 def measure_errors(case: Case) -> dict[str, float]:

@@ -16,10 +16,12 @@ from typing import Protocol
 
 import torch
 
+from kernels.activation import bench as activation
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
 from kernels.publish import publish
 from kernels.report import Machine, Report, describe_machine
+from kernels.rotary import bench as rotary
 from kernels.selection import Selection
 
 
@@ -33,7 +35,12 @@ class Run(Protocol):
         ...
 
 
-KERNELS: dict[str, Run] = {"patch_embed": patch_embed.run, "project": project.run}
+KERNELS: dict[str, Run] = {
+    "activation": activation.run,
+    "patch_embed": patch_embed.run,
+    "project": project.run,
+    "rotary": rotary.run,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

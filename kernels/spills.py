@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
 from kernels.cubin import Cost
@@ -17,6 +17,25 @@ class Compiled(Protocol):
     @property
     def cost(self) -> Cost: ...
 
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A kernel that only reads and writes, as one tower needs it."""
+
+    architecture: int
+    dtype: str
+    name: str
+    warps: int
+    cost: Cost
+
+
+FORMS: dict[str, Callable[[Form], object]] = {
+    "sm": lambda row: row.architecture,
+    "dtype": lambda row: row.dtype,
+    "form": lambda row: row.name,
+    "warps": lambda row: row.warps,
+}
+"""Columns of their table."""
 
 Row = TypeVar("Row", bound=Compiled)
 

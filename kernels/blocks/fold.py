@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from kernels.blocks.reference import QUICK, Affine, Block
+from kernels.activation.reference import QUICK
+from kernels.blocks.reference import Affine, Block
 
 EPILOGUES: dict[str, tuple[str, str]] = {
     "gelu": ("gelu", "none"),

@@ -12,10 +12,10 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 
+from kernels.activation.reference import activate
+
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
-QUICK = 1.702
-"""quick_gelu(x) = x · sigmoid(QUICK · x), OpenAI's approximation in CLIP"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +53,6 @@ def block(hidden: torch.Tensor, p: Block) -> torch.Tensor:
     first, second = p.layer_scale or (1.0, 1.0)
     hidden = hidden + first * _attention(_norm(hidden, p.norm_before, p.eps[0]), p)
     return hidden + second * _mlp(_norm(hidden, p.norm_after, p.eps[1]), p)
-
-
-def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    if activation == "quick_gelu":
-        return x * torch.sigmoid(QUICK * x)
-    return F.gelu(x, approximate="none" if activation == "gelu" else "tanh")
 
 
 def _norm(x: torch.Tensor, p: Affine, eps: float) -> torch.Tensor:

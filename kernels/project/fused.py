@@ -2,7 +2,7 @@
 
 One program makes a block of [rows, width]. Nothing in its loop is masked: rows and channels past the end repeat the
 last one and are not stored, columns past a patch's end meet zero weights. The choices here are argued in README.md.
-This is the only file that imports triton.
+This is the only file here that imports triton.
 """
 # a kernel's pointers have no Python type, and triton publishes no types for its decorator
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -13,6 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels.activation.fused import activated
 from kernels.backend import BackendUnavailable, gpu
 from kernels.project import configs
 from kernels.project.configs import Config
@@ -22,6 +23,7 @@ from kernels.project.scatter import ScatterIndex
 RUNTIME = ["rows", "tile_rows"]
 """Integers that differ from call to call: no compilation of their own for 1 and for multiples of 16."""
 CODES = {None: 0, "gelu": 1, "gelu_pytorch_tanh": 2, "quick_gelu": 3, "silu": 4, "relu": 5}
+"""Of `activated`."""
 
 
 @triton.jit
@@ -49,22 +51,6 @@ def patches_on(part, FACTOR: tl.constexpr, SIDE: tl.constexpr):
     if SIDE:
         part = part // FACTOR * SIDE + part % FACTOR
     return part
-
-
-@triton.jit
-def activate(x, ACTIVATION: tl.constexpr):
-    """In fp32, by the numbers of `CODES`."""
-    if ACTIVATION == 1:
-        x = 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
-    elif ACTIVATION == 2:  # 1 + tanh(z) = 2 · sigmoid(2z)
-        x = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
-    elif ACTIVATION == 3:
-        x = x * tl.sigmoid(1.702 * x)
-    elif ACTIVATION == 4:
-        x = x * tl.sigmoid(x)
-    elif ACTIVATION == 5:
-        x = tl.maximum(x, 0.0)
-    return x
 
 
 @triton.jit(do_not_specialize=["tile_rows"])
@@ -172,7 +158,7 @@ def product_kernel(
             acc -= tl.load(own)[:, None] * total[None, :]
 
     constant = tl.load(bias + channel, mask=channel < width, other=0.0)
-    acc = activate(acc * scale[:, None] + constant[None, :], ACTIVATION)
+    acc = activated(acc * scale[:, None] + constant[None, :], ACTIVATION)
     place = row.to(tl.int64)
     if SCATTERED:
         place = tl.load(scatter + known)

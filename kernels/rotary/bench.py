@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 
-from kernels import bandwidth
 from kernels.backend import Backend
-from kernels.bandwidth import CHAIN, Case, Provider
-from kernels.report import Machine, Report
+from kernels.bandwidth import CHAIN, Benchmark, Case, Provider
+from kernels.compiling import compiled
 from kernels.rotary import pairs, rotary
 from kernels.rotary.reference import rotary as in_full
 
-TOWERS = {"Qwen2.5-VL/448": (1024, 16, 80), "Pixtral/512": (1024, 16, 64)}
-"""Patches of an image, heads and their width."""
-BATCHES = {"cpu": (1,), "cuda": (1, 8, 64)}
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    name: str
+    patches: int
+    """of an image"""
+    heads: int
+    width: int
+    """of a head"""
 
 
-def run(device: torch.device, rounds: int, machine: Machine) -> Iterator[Report]:
-    """Gate and time every case that suits the device, one after the other."""
-    return bandwidth.run(draw, device, rounds, machine)
+SHAPES = Shape("Qwen2.5-VL/448", 1024, 16, 80), Shape("Pixtral/512", 1024, 16, 64)
 
 
-def draw(dtype: torch.dtype, device: torch.device, backend: Backend) -> Iterator[Case]:
-    for name, (patches, heads, width) in TOWERS.items():
-        for batch in BATCHES[device.type]:
-            random = torch.Generator(device).manual_seed(0)
-            qkv = torch.randn(batch * patches, 3 * heads * width, device=device, generator=random).to(dtype)
-            angles = 30 * torch.rand(batch * patches, width // 2, device=device, generator=random)
-            rotations = torch.polar(torch.ones_like(angles), angles)
-            exact = in_full(qkv.double(), rotations, heads)
-            yield Case(
-                kernel="rotary",
-                shape=name,
-                batch=batch,
-                inputs=(qkv,),
-                exact=_queries_and_keys(exact, heads),
-                providers=providers(rotations, heads, backend),
-                least_bytes=2 * qkv.nbytes // 3 * 2 + rotations.nbytes,
-                flops=2 * qkv.numel(),  # six for each pair of query and key
-            )
+def draw(shape: Shape, batch: int, dtype: torch.dtype, device: torch.device, backend: Backend) -> Case:
+    random = torch.Generator(device).manual_seed(0)
+    tokens = batch * shape.patches
+    qkv = torch.randn(tokens, 3 * shape.heads * shape.width, device=device, generator=random).to(dtype)
+    angles = 30 * torch.rand(tokens, shape.width // 2, device=device, generator=random)
+    rotations = torch.polar(torch.ones_like(angles), angles)
+    return Case(
+        kernel="rotary",
+        shape=shape.name,
+        batch=batch,
+        inputs=(qkv,),
+        exact=_queries_and_keys(in_full(qkv.double(), rotations, shape.heads), shape.heads),
+        providers=providers(rotations, shape.heads, backend),
+        least_bytes=2 * qkv.nbytes // 3 * 2 + rotations.nbytes,
+        flops=2 * qkv.numel(),  # six for each pair of query and key
+    )
+
+
+run = Benchmark(draw, [(shape, 1) for shape in SHAPES], list(product(SHAPES, (1, 8, 64))))
 
 
 def providers(rotations: torch.Tensor, heads: int, backend: Backend) -> dict[str, Provider]:
@@ -61,7 +66,7 @@ def providers(rotations: torch.Tensor, heads: int, backend: Backend) -> dict[str
 
     calls: dict[str, Provider] = {backend: ours, CHAIN: chain}
     if rotations.is_cuda:  # on a CPU ours is that product, and torch.compile would need a C++ compiler
-        calls |= {"complex": as_complex, "compile": bandwidth.compiled(chain)}
+        calls |= {"complex": as_complex, "compile": compiled(chain)}
     return calls
 
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from kernels.activation.reference import QUICK, Activation, activate
 from kernels.blocks.choice import obstacle_to_packing
 from kernels.blocks.fold import EPILOGUES, join, pack_linear, scaled
-from kernels.blocks.reference import QUICK, Affine
-from kernels.varlen.reference import Activation, NormKind, VarlenBlock, activate
+from kernels.blocks.reference import Affine
+from kernels.varlen.reference import NormKind, VarlenBlock
 
 ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from kernels.activation import Activation
 from kernels.blocks import UnsupportedLayer
 from kernels.blocks.layers import read_activation
 from kernels.blocks.reference import Affine
-from kernels.varlen.reference import THETA, Activation, VarlenBlock
+from kernels.varlen.reference import THETA, VarlenBlock
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 MLPS: dict[str, tuple[str, ...]] = {

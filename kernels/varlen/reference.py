@@ -13,12 +13,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from kernels.blocks import reference
+from kernels.activation.reference import Activation, activate
 from kernels.blocks.reference import Affine
 
 THETA = 10_000.0
 NormKind = Literal["rms", "layer"]
-Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +68,6 @@ def normalise(x: torch.Tensor, p: Affine, eps: float, norm: NormKind) -> torch.T
     if norm == "rms":
         return F.rms_norm(x, x.shape[-1:], p.weight, eps)
     return F.layer_norm(x, x.shape[-1:], p.weight, p.bias, eps)
-
-
-def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    return F.silu(x) if activation == "silu" else reference.activate(x, activation)
 
 
 def _mlp(x: torch.Tensor, p: VarlenBlock) -> torch.Tensor:

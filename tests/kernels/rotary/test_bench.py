@@ -10,21 +10,17 @@ from kernels import bandwidth
 from kernels.rotary import bench
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "TOWERS", {"tiny": (9, 3, 8)})
+TINY = bench.Shape("tiny", 9, 3, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_ours_passes(dtype: torch.dtype) -> None:
-    (case,) = bench.draw(dtype, CPU, "cpu")
+    case = bench.draw(TINY, 1, dtype, CPU, "cpu")
     assert bandwidth.gate(case, "cpu", bandwidth.measure_errors(case)) == []
 
 
 def test_the_chain_is_transformers_in_another_order_of_a_heads_numbers() -> None:
-    (case,) = bench.draw(torch.bfloat16, CPU, "cpu")
+    case = bench.draw(TINY, 1, torch.bfloat16, CPU, "cpu")
     (qkv,) = case.inputs
     made = case.providers["eager"](qkv)
     halves = torch.arange(8).view(4, 2).T.flatten()  # what rotates together, four apart

@@ -16,10 +16,10 @@ from transformers.models.glm4v_moe.modeling_glm4v_moe import (
 )
 from transformers.models.pixtral.modeling_pixtral import PixtralAttentionLayer, PixtralVisionRotaryEmbedding
 
+from kernels.activation import Activation
 from kernels.measure import relative_error
 from kernels.varlen import VarlenBlocks, pack, read_layer, reference, resample
 from kernels.varlen.layers import MLPS, PIXTRAL
-from kernels.varlen.reference import Activation
 from tests.kernels.varlen.cases import GRIDS, Given, hidden_states, randomised, tower, whole_image_tower
 
 KINDS = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
