@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from kernels.activation import bench as activation
+from kernels.add_norm import bench as add_norm
 from kernels.patch_embed import bench as patch_embed
 from kernels.project import bench as project
 from kernels.publish import publish
@@ -37,6 +38,7 @@ class Run(Protocol):
 
 KERNELS: dict[str, Run] = {
     "activation": activation.run,
+    "add_norm": add_norm.run,
     "patch_embed": patch_embed.run,
     "project": project.run,
     "rotary": rotary.run,

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from kernels.activation.reference import QUICK, Activation, activate
+from kernels.add_norm import NormKind
 from kernels.blocks.choice import obstacle_to_packing
 from kernels.blocks.fold import EPILOGUES, join, pack_linear, scaled
 from kernels.blocks.reference import Affine
-from kernels.varlen.reference import NormKind, VarlenBlock
+from kernels.varlen.reference import VarlenBlock
 
 ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""

@@ -8,16 +8,15 @@ GELU. In fp32 or fp64 it is what `blocks.py` is held against; its mask takes tok
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
 from kernels.activation.reference import Activation, activate
+from kernels.add_norm.reference import NormKind
 from kernels.blocks.reference import Affine
 
 THETA = 10_000.0
-NormKind = Literal["rms", "layer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,17 @@
+"""Every case of the benchmark passes its gate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels import bandwidth
+from kernels.add_norm import bench
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", bench.SHAPES, ids=lambda shape: shape.name)
+def test_ours_passes(shape: bench.Shape, dtype: torch.dtype) -> None:
+    case = bench.draw(bench.Shape(shape.tower, 3), 2, dtype, torch.device("cpu"), "cpu")
+    assert [len(one) for one in case.exact] == [6, 6]
+    assert bandwidth.gate(case, "cpu", bandwidth.measure_errors(case)) == []
