@@ -9,7 +9,7 @@ from service.telemetry.metrics import Metrics
 def stands(metrics: Metrics) -> None:
     """What the service is, and gauges as they read under load."""
     metrics.build(version="1", model="demo", engine="vllm")
-    metrics.encoder(device="cuda", kernels="triton", body="transformers")
+    metrics.encoder(device="cuda", kernels="triton", body="transformers", precision="full")
     metrics.limits(requests=64, visual_tokens=9000)
     metrics.cache_capacity(8192)
     metrics.watch_connections(1024, waiting=lambda: 7, active=lambda: 2)

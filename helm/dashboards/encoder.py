@@ -27,7 +27,7 @@ def dashboard() -> object:
                     name(
                         "Kernels",
                         "Device, kernel backend and body. `reference` kernels are correct but slow.",
-                        Query("patchbay_encoder_info{@}", "{{device}}, {{kernels}}, {{body}}"),
+                        Query("patchbay_encoder_info{@}", "{{device}}, {{kernels}}, {{body}}, {{precision}}"),
                     ),
                     number(
                         "Down",

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from kernels.blocks.fold import PackedBlock, pack
 from kernels.blocks.reference import Block
 from kernels.blocks.thread_pool import ThreadPool
+from kernels.eight_bit import Precision
 
 ROWS_AT_ONCE = 1024
 """Tokens that go through the blocks together: enough for products at full speed, few enough for the cache."""
@@ -23,14 +24,15 @@ SCORES_BYTES = 2**20
 
 
 class FusedBlocks:
-    """The blocks of one tower, with copies of their weights in `dtype`; used by one thread at a time.
+    """The blocks of one tower, with copies of their weights in `dtype`, or those of linear layers in int8; used by one
+    thread at a time.
 
-    The caller has asked `choose_body` whether this machine can do it.
+    The caller has asked `choose_body` and `choose_precision` whether this machine can do it.
     """
 
-    def __init__(self, blocks: Sequence[Block], dtype: torch.dtype) -> None:
+    def __init__(self, blocks: Sequence[Block], dtype: torch.dtype, precision: Precision = "full") -> None:
         with torch.inference_mode():
-            self._blocks = [pack(block, dtype) for block in blocks]
+            self._blocks = [pack(block, dtype, precision) for block in blocks]
         self._threads: ThreadPool | None = None
 
     @torch.inference_mode()

@@ -17,6 +17,7 @@ import torch
 
 from kernels.activation.reference import QUICK
 from kernels.blocks.reference import Affine, Block
+from kernels.eight_bit import Int8Linear, Precision, pack_int8
 
 EPILOGUES: dict[str, tuple[str, str]] = {
     "gelu": ("gelu", "none"),
@@ -47,27 +48,27 @@ class Packed:
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedBlock:
     norm_before: Affine
-    qkv: Packed
-    out: Packed
+    qkv: Packed | Int8Linear
+    out: Packed | Int8Linear
     norm_after: Affine
-    up: Packed
-    down: Packed
+    up: Packed | Int8Linear
+    down: Packed | Int8Linear
     heads: int
     scale: float
     eps: tuple[float, float]
 
 
-def pack(block: Block, dtype: torch.dtype) -> PackedBlock:
+def pack(block: Block, dtype: torch.dtype, precision: Precision = "full") -> PackedBlock:
     """The block for products in `dtype`; shares no memory with it."""
     first, second = block.layer_scale or (None, None)
     quick = QUICK if block.activation == "quick_gelu" else 1.0
     return PackedBlock(
         norm_before=_rounded(block.norm_before, dtype),
-        qkv=pack_linear(join(block.query, block.key, block.value), dtype),
-        out=pack_linear(scaled(block.out, first), dtype),
+        qkv=pack_linear(join(block.query, block.key, block.value), dtype, precision=precision),
+        out=pack_linear(scaled(block.out, first), dtype, precision=precision),
         norm_after=_rounded(block.norm_after, dtype),
-        up=pack_linear(scaled(block.up, quick), dtype, EPILOGUES[block.activation]),
-        down=pack_linear(scaled(block.down, second, inputs=1 / quick), dtype),
+        up=pack_linear(scaled(block.up, quick), dtype, EPILOGUES[block.activation], precision),
+        down=pack_linear(scaled(block.down, second, inputs=1 / quick), dtype, precision=precision),
         heads=block.heads,
         scale=block.scale,
         eps=block.eps,
@@ -95,8 +96,17 @@ def _rounded(part: Affine, dtype: torch.dtype) -> Affine:
     return Affine(part.weight.detach().to(dtype, copy=True), bias)
 
 
-def pack_linear(part: Affine, dtype: torch.dtype, epilogue: tuple[str, str] = ("none", "")) -> Packed:
-    """The layer with its weight in `dtype` in oneDNN's layout; shares no memory with it."""
+def pack_linear(
+    part: Affine, dtype: torch.dtype, epilogue: tuple[str, str] = ("none", ""), precision: Precision = "full"
+) -> Packed | Int8Linear:
+    """The layer with its weight in `dtype`, or in int8, in oneDNN's layout; shares no memory with it.
+
+    Raises ValueError: oneDNN has no product in fp8.
+    """
+    if precision == "fp8":
+        raise ValueError("precision: got 'fp8', allowed on a CPU are 'full' and 'int8'")
+    if precision == "int8":
+        return pack_int8(part.weight, part.bias, dtype, epilogue)
     rounded = _rounded(part, dtype)
     reorder: Any = torch.ops.mkldnn._reorder_linear_weight
     return Packed(reorder(rounded.weight.contiguous(), ROWS), rounded.bias, epilogue)

@@ -16,6 +16,7 @@ import torch
 
 from kernels.blocks.cpu import ROWS_AT_ONCE
 from kernels.blocks.thread_pool import ThreadPool
+from kernels.eight_bit import Precision
 from kernels.varlen.attention import attend, rotations
 from kernels.varlen.fold import FoldedBlock, fold
 from kernels.varlen.reference import VarlenBlock, normalise
@@ -39,9 +40,10 @@ class VarlenBlocks:
         *,
         stops: Collection[int] = (),
         per_thread: bool | None = None,
+        precision: Precision = "full",
     ) -> None:
         with torch.inference_mode():
-            self._blocks = [fold(block, dtype, torch.device(device)) for block in blocks]
+            self._blocks = [fold(block, dtype, torch.device(device), precision) for block in blocks]
         self._width = blocks[0].width
         self._per_thread = torch.device(device).type == "cpu" if per_thread is None else per_thread
         ends = [0, *(stop + 1 for stop in sorted(stops)), len(blocks)]

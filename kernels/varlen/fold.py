@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from kernels.add_norm import NormKind
 from kernels.blocks.choice import obstacle_to_packing
 from kernels.blocks.fold import EPILOGUES, join, pack_linear, scaled
 from kernels.blocks.reference import Affine
+from kernels.eight_bit import Precision, pack_fp8
 from kernels.varlen.reference import VarlenBlock
 
 ALIGNMENT = 64
@@ -48,7 +50,9 @@ class FoldedBlock:
     norm: NormKind
 
 
-def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBlock:
+def fold(
+    p: VarlenBlock, dtype: torch.dtype, device: torch.device, precision: Precision = "full"
+) -> FoldedBlock:
     """The block for products in `dtype` on `device`; shares no memory with it.
 
     Raises ValueError when a head's width is no multiple of four: pairs for the row and pairs for the column.
@@ -59,7 +63,7 @@ def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBloc
         )
     pairs = torch.arange(p.width).view(2, -1).T.flatten()
     qkv = join(_ordered(p.query, pairs, p.heads), _ordered(p.key, pairs, p.heads), p.value)
-    packs = obstacle_to_packing(device, dtype) is None
+    packs = precision == "int8" or (precision == "full" and obstacle_to_packing(device, dtype) is None)
     mlp = _fold_mlp(p)
 
     def own(tensor: torch.Tensor) -> torch.Tensor:
@@ -70,8 +74,12 @@ def fold(p: VarlenBlock, dtype: torch.dtype, device: torch.device) -> FoldedBloc
 
     def linear(part: Affine, activation: Activation | None = None) -> Map:
         if packs:
-            return pack_linear(part, dtype, ("none", "") if activation is None else _EPILOGUES[activation])
-        return _Linear(placed(part), activation)
+            epilogue = ("none", "") if activation is None else _EPILOGUES[activation]
+            return pack_linear(part, dtype, epilogue, precision)
+        if precision == "fp8":
+            return _Linear(pack_fp8(part.weight, part.bias, dtype, device), activation)
+        copied = placed(part)
+        return _Linear(partial(F.linear, weight=copied.weight, bias=copied.bias), activation)
 
     inner: Map
     if mlp.gate is None:
@@ -117,11 +125,11 @@ def _fold_mlp(p: VarlenBlock) -> _MLP:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Linear:
-    part: Affine
+    product: Map
     activation: Activation | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        made = F.linear(x, self.part.weight, self.part.bias)
+        made = self.product(x)
         return made if self.activation is None else activate(made, self.activation)
 
 

@@ -114,7 +114,12 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
         ),
     )
     ends.push_async_callback(encoder.close)
-    metrics.encoder(device=plan.device, kernels=encoder.choice.backend, body=encoder.choice.body)
+    metrics.encoder(
+        device=plan.device,
+        kernels=encoder.choice.backend,
+        body=encoder.choice.body,
+        precision=encoder.choice.precision,
+    )
     metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
     metrics.watch_backlog(lambda: encoder.backlog)
@@ -139,6 +144,7 @@ async def _load(prepared: Prepared, ends: AsyncExitStack, metrics: Metrics) -> t
         dtype=prepared.dtype,
         backend=settings.kernels,
         body=settings.encoder_body,
+        precision=settings.encoder_precision,
     )
     loading = asyncio.to_thread(load_tower, prepared.checkpoint.path, choice)
     tower, _ = await asyncio.gather(loading, decode.start())

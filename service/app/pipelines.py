@@ -13,6 +13,7 @@ from service.pipeline.handover import ImageHandover, Measures
 from service.pipeline.images import ImageReader, Images, ImageSizer
 from service.pipeline.suspects import Suspects
 from service.pipeline.tokens import Tokens
+from service.settings import EIGHT_BITS
 from service.telemetry.metrics import Metrics
 
 
@@ -44,8 +45,7 @@ def make_pipelines(
             restart_wait=settings.engine_restart_wait,
         )
 
-    fingerprint = f"{prepared.checkpoint.fingerprint}/{prepared.dtype}"
-    reader = ImageReader(ingest, geometry, context, fingerprint, reduces)
+    reader = ImageReader(ingest, geometry, context, fingerprint_of(prepared), reduces)
     answering = pipeline(reader, handover)
     if prepared.images == "passthrough":
         # only the engine can say what it makes of images that it encodes itself
@@ -55,3 +55,10 @@ def make_pipelines(
     smallest = geometry.plan(side, side, Detail.LOW).layout
     counting = pipeline(sizer, Measures(stand_in=smallest))
     return answering, Tokens(counting=counting, tokenizing=pipeline(sizer, Measures()))
+
+
+def fingerprint_of(prepared: Prepared) -> str:
+    """What soft tokens depend on beside the image, for its key."""
+    fingerprint = f"{prepared.checkpoint.fingerprint}/{prepared.dtype}"
+    precision = prepared.settings.encoder_precision
+    return f"{fingerprint}/{precision}" if precision in EIGHT_BITS else fingerprint

@@ -23,7 +23,7 @@ from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
 from service.planning.parallel import Division, check_division
 from service.planning.plan import ITEM_BYTES, Need, Overrides, ResourcePlan, make_plan
-from service.settings import Settings
+from service.settings import EIGHT_BITS, Settings
 from service.telemetry.tracing import check_installed, traces_url
 
 EMBEDDED_NAME = "patchbay-demo"
@@ -154,6 +154,11 @@ def _must_pass_through(settings: Settings, geometry: Geometry) -> None:
         raise ConfigurationError(
             f"auto_detail_backlog={settings.auto_detail_backlog:g} is for images that Patchbay encodes, and here the "
             "engine encodes them (images=passthrough): remove it"
+        )
+    if settings.encoder_precision in EIGHT_BITS:
+        raise ConfigurationError(
+            f"encoder_precision={settings.encoder_precision} is for images that Patchbay encodes, and here the engine "
+            "encodes them (images=passthrough): remove it"
         )
     try:
         geometry.processor_options("high")

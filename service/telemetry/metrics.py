@@ -167,8 +167,8 @@ class Metrics:
     def cache_capacity(self, bytes: int) -> None:
         self._gauges["cache_capacity_bytes"].set(bytes)
 
-    def encoder(self, *, device: str, kernels: str, body: str) -> None:
-        self._gauges["encoder_info"].labels(device, kernels, body).set(1)
+    def encoder(self, *, device: str, kernels: str, body: str, precision: str) -> None:
+        self._gauges["encoder_info"].labels(device, kernels, body, precision).set(1)
 
     def build(self, *, version: str, model: str, engine: str) -> None:
         self._gauges["build_info"].labels(version, model, engine).set(1)

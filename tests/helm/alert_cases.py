@@ -82,7 +82,9 @@ def arena(images: int, evicted: int) -> Series:
 
 
 def encoder(device: str, kernels: str, body: str) -> Series:
-    return of("encoder_info", "1x20", f',device="{device}",kernels="{kernels}",body="{body}"')
+    return of(
+        "encoder_info", "1x20", f',device="{device}",kernels="{kernels}",body="{body}",precision="full"'
+    )
 
 
 def encoding(up: int, failures: str) -> Series:

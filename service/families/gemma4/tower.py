@@ -31,7 +31,7 @@ from service.families.gemma4.names import own_name
 from service.families.native.steps import Back, ModuleBlocks, Step, SteppedLayers, straight
 from service.families.native.tower import NativeTower
 from service.families.tile_tower import read_model_config
-from service.families.towers import TowerChoice, resolve_body
+from service.families.towers import TowerChoice, in_precision, resolve_body
 
 _LAYERS = "vision_tower.encoder.layers"
 _EMBEDDER = "vision_tower.patch_embedder"
@@ -113,6 +113,7 @@ def _blocks(tensors: TowerTensors, vision: Any, choice: TowerChoice) -> Step:
         model: Any = Gemma4VisionModel._from_config(vision, attn_implementation="sdpa")
     layers = model.encoder.layers
     tensors.fill(layers, _LAYERS, choice.device, choice.dtype)
+    in_precision(layers, choice)
     # its frequencies are computed, not loaded, and on the meta device they were not
     turn = Gemma4VisionRotaryEmbedding(vision).to(choice.device)
 

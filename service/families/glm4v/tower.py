@@ -31,7 +31,7 @@ from service.families.native.tower import (
     must_fit_language_model,
     read_config,
 )
-from service.families.towers import TowerChoice, resolve_body
+from service.families.towers import TowerChoice, in_precision, resolve_body
 
 _CLASSES: dict[str, tuple[Any, Any, Any]] = {
     "glm4v": (Glm4vConfig, Glm4vVisionModel, Glm4vVisionBlock),
@@ -104,9 +104,14 @@ def _blocks(tensors: TowerTensors, config: Any, model: Any, choice: TowerChoice)
     if choice.body == "fused":
         tensors.fill(layers, "blocks", torch.device("cpu"), choice.dtype)  # ours are copies
         return VarlenBlocks(
-            [read_layer(layer) for layer in layers], range(len(layers)), choice.dtype, choice.device
+            [read_layer(layer) for layer in layers],
+            range(len(layers)),
+            choice.dtype,
+            choice.device,
+            precision=choice.precision,
         )
     tensors.fill(layers, "blocks", choice.device, choice.dtype)
+    in_precision(layers, choice)
     # its frequencies are computed, not loaded, and on the meta device they were not
     rotary = type(made.rotary_pos_emb)(config).to(choice.device)
 

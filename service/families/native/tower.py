@@ -37,7 +37,7 @@ from service.domain import View
 from service.errors import ConfigurationError
 from service.families.native.names import own_name
 from service.families.native.steps import Step, SteppedLayers, by_levels, straight
-from service.families.towers import TiledImage, TowerChoice, resolve_body
+from service.families.towers import TiledImage, TowerChoice, in_precision, resolve_body
 
 _MERGER_EPS = 1e-6
 """As transformers' mergers have it; no configuration says it."""
@@ -216,6 +216,7 @@ def load_native(folder: Path, choice: TowerChoice, spec: Spec) -> NativeTower:
     if choice.body == "fused":
         layers = _fused_layers(tensors, model, spec, choice)
     else:
+        in_precision(model.blocks, choice)
         mergers = [spec.merger, *spec.levels.values()]
         parts = [*(merger.module for merger in mergers), *(["pos_embed"] if spec.positions else [])]
         for part in parts:
@@ -269,7 +270,9 @@ def _fused_layers(tensors: TowerTensors, model: Any, spec: Spec, choice: TowerCh
     """Our blocks and projectors, windows of equal length side by side over all images."""
     whole = range(len(model.blocks)) if spec.whole is None else spec.whole
     layers = [read_layer(layer) for layer in model.blocks]
-    blocks = VarlenBlocks(layers, whole, choice.dtype, choice.device, stops=spec.levels)
+    blocks = VarlenBlocks(
+        layers, whole, choice.dtype, choice.device, stops=spec.levels, precision=choice.precision
+    )
     *levels, last = (
         partial(_projected, _back(tensors, spec, merger, choice), choice.backend)
         for merger in (*spec.levels.values(), spec.merger)

@@ -16,7 +16,7 @@ from kernels.varlen import PackedSequence, VarlenBlocks, read_layer
 from kernels.varlen.reference import THETA
 from service.checkpoint.tensors import TowerTensors
 from service.families.native.steps import ModuleBlocks, Step
-from service.families.towers import TowerChoice
+from service.families.towers import TowerChoice, in_precision
 
 _PREFIX = "vision_tower.transformer.layers"
 
@@ -35,11 +35,18 @@ def load_blocks(tensors: TowerTensors, vision: Any, depth: int, choice: TowerCho
     if choice.body == "fused":
         tensors.fill(layers, _PREFIX, torch.device("cpu"), choice.dtype)  # ours are copies
         return _FusedBlocks(
-            VarlenBlocks([read_layer(layer) for layer in layers], range(depth), choice.dtype, choice.device),
+            VarlenBlocks(
+                [read_layer(layer) for layer in layers],
+                range(depth),
+                choice.dtype,
+                choice.device,
+                precision=choice.precision,
+            ),
             vision.hidden_size // vision.num_attention_heads,
             choice.device,
         )
     tensors.fill(layers, _PREFIX, choice.device, choice.dtype)
+    in_precision(layers, choice)
     # its frequencies are computed, not loaded, and on the meta device they were not
     rotary = type(model.patch_positional_embedding)(vision).to(choice.device)
 

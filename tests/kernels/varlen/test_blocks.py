@@ -8,6 +8,8 @@ import torch
 from kernels.backend import BackendUnavailable, product_dtype
 from kernels.blocks import UnsupportedLayer
 from kernels.blocks.reference import Affine
+from kernels.eight_bit import Precision
+from kernels.eight_bit.choice import obstacle_to_int8
 from kernels.measure import relative_error
 from kernels.varlen import Grid, VarlenBlocks, choose_body, pack, read_layer, reference
 from kernels.varlen.sequence import Segments
@@ -15,17 +17,22 @@ from tests.kernels.varlen.cases import GRIDS, WINDOW, hidden_states, through_tra
 
 WHOLE = (1,)
 NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
+NO_INT8 = obstacle_to_int8(torch.device("cpu"), torch.float32)
 EACH = pytest.mark.parametrize("grids", GRIDS.values(), ids=GRIDS.keys())
 WAYS = pytest.mark.parametrize("per_thread", [True, False], ids=["per thread", "together"])
 
 
 def ours(
-    grids: list[Grid], dtype: torch.dtype, *, per_thread: bool | None = None, threads: int | None = None
+    grids: list[Grid],
+    dtype: torch.dtype,
+    *,
+    per_thread: bool | None = None,
+    threads: int | None = None,
+    precision: Precision = "full",
 ) -> torch.Tensor:
     """In the order in which cells were given."""
-    blocks = VarlenBlocks(
-        [read_layer(layer) for layer in tower().blocks], WHOLE, dtype, "cpu", per_thread=per_thread
-    )
+    layers = [read_layer(layer) for layer in tower().blocks]
+    blocks = VarlenBlocks(layers, WHOLE, dtype, "cpu", per_thread=per_thread, precision=precision)
     sequence = pack(grids, window=WINDOW)
     cells = torch.unflatten(hidden_states(grids).to(dtype), 0, (-1, 4))[sequence.order]
     kept = torch.get_num_threads()
@@ -64,6 +71,19 @@ def seen(groups: tuple[Segments, ...], tokens: int) -> torch.Tensor:
         for piece in group.where.view(group.count, group.length):
             mask[piece[:, None], piece] = True
     return mask
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("precision", "least", "most"),
+    [
+        pytest.param("int8", 1e-3, 0.03, marks=pytest.mark.skipif(NO_INT8 is not None, reason=str(NO_INT8))),
+        ("fp8", 1e-2, 0.1),
+    ],
+)
+def test_in_8_bits_they_are_near(grids: list[Grid], precision: Precision, least: float, most: float) -> None:
+    made = ours(grids, torch.float32, precision=precision)
+    assert least < relative_error(made, exact(grids)) < most
 
 
 @EACH

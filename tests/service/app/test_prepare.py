@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.app.pipelines import fingerprint_of
 from service.app.prepare import need_of, prepare
 from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
@@ -107,6 +108,10 @@ def test_a_geometry_knows_whether_its_tower_takes_single_tiles(tmp_path: Path) -
 def test_nothing_is_reduced_where_the_engine_encodes() -> None:
     with pytest.raises(ConfigurationError, match="auto_detail_backlog=2 is for images that Patchbay encodes"):
         prepare(load({**ELSEWHERE, "auto_detail_backlog": 2}, {}))
+    with pytest.raises(
+        ConfigurationError, match="encoder_precision=int8 is for images that Patchbay encodes"
+    ):
+        prepare(load({**ELSEWHERE, "encoder_precision": "int8"}, {}))
 
 
 def test_what_the_engines_own_tower_cannot_apply_is_refused_at_the_start(tmp_path: Path) -> None:
@@ -115,3 +120,11 @@ def test_what_the_engines_own_tower_cannot_apply_is_refused_at_the_start(tmp_pat
     assert prepare(load(asked, {})).geometry.max_tokens == 88
     with pytest.raises(ConfigurationError, match="images=passthrough: max_image_tokens cannot be applied"):
         prepare(load({**asked, "max_image_tokens": 80}, {}))
+
+
+def test_soft_tokens_of_another_precision_have_other_keys() -> None:
+    auto, full, int8 = (
+        fingerprint_of(prepare(load({"device": "cpu", "encoder_precision": precision}, {})))
+        for precision in ("auto", "full", "int8")
+    )
+    assert auto == full != int8

@@ -1,7 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from kernels.eight_bit.choice import obstacle_to_int8
 from service.cli.check import check
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
@@ -10,6 +13,9 @@ from service.planning.visible_gpu import GPU
 from tests.service import tiny_gemma3
 from tests.service.planning.test_plan import H200
 from tests.service.tiny_qwen_vl import write_checkpoint
+
+OBSTACLE = obstacle_to_int8(torch.device("cpu"), torch.float32)
+can_run = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 
 
 def test_it_tells_which_images_the_model_takes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -143,3 +149,22 @@ def test_it_tells_each_of_several_gpus_and_how_the_engine_is_divided(
     assert out.count("NVIDIA L4, 22.0 GiB, 21.0 GiB of it free") == 3
     assert "ranks       2: tensor_parallel_size 2" in out
     assert "CUDA_VISIBLE_DEVICES=1,2" in out and "--tensor-parallel-size 2" in out
+
+
+@can_run
+def test_it_tells_what_int8_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check({"device": "cpu"}) == 0
+    assert "precision   full\n" in capsys.readouterr().out
+    assert check({"device": "cpu", "encoder_precision": "int8"}) == 0
+    told = re.search(
+        r"precision   int8: the soft tokens of a test picture differ from full precision by (\d+\.\d) %\n",
+        capsys.readouterr().out,
+    )
+    assert told is not None and 0.1 < float(told[1]) < 5
+
+
+def test_a_processor_without_int8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_vnni_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    with pytest.raises(ConfigurationError, match="encoder_precision: int8 cannot run: this processor has no"):
+        check({"device": "cpu", "encoder_precision": "int8"})

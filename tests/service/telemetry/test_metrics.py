@@ -54,7 +54,7 @@ GAUGES = {
     "cache_capacity_bytes": set(),
     "decode_workers": {"state"},
     "encoder_up": set(),
-    "encoder_info": {"device", "kernels", "body"},
+    "encoder_info": {"device", "kernels", "body", "precision"},
     "engine_up": set(),
     "keys": set(),
     "keys_last_reload_successful": set(),
@@ -145,7 +145,8 @@ def test_what_happened_is_counted_where_it_belongs(harness: Harness) -> None:
     assert harness.value("encoder_up") == 1
     assert harness.value("encoder_failures_total") == 4
     assert harness.value("decode_worker_losses_total") == 1
-    assert harness.value("encoder_info", device="cuda", kernels="triton", body="transformers") == 1
+    labels = {"device": "cuda", "kernels": "triton", "body": "transformers", "precision": "full"}
+    assert harness.value("encoder_info", **labels) == 1
     assert harness.value("inflight_limit") == 64
     assert harness.value("visual_tokens_limit") == 9000
     assert harness.value("build_info", version="1", model="demo", engine="vllm") == 1
