@@ -3,6 +3,7 @@ stuck, so one token is generated every few seconds; only a finished step can ans
 
 A probe that is late proves nothing by itself: it may wait behind others, or the current step may be a long one. The
 engine counts as stalled only if its step counter stands still too and, on a CPU, its processes are not computing.
+It takes two looks, one after the other: if this process stood still itself, what it missed arrives between them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Liveness:
         if now - self._progress < self._stall_timeout * 2 / 3:
             return True
         await self._look()
-        stalled = self._clock() - self._progress >= self._stall_timeout
+        stalled = self._looks > 1 and self._clock() - self._progress >= self._stall_timeout
         if stalled and not self._stalled:
             self.stalls += 1
             log.error(
@@ -121,6 +122,8 @@ class Liveness:
     def _begin(self, now: float) -> None:
         self._progress = now
         """When the engine last made progress, as far as is known."""
+        self._looks = 0
+        """Since it made progress."""
         self._steps: float | None = None
         self._worked: tuple[float, float] | None = None
         self._computing_since: float | None = None
@@ -146,6 +149,7 @@ class Liveness:
         """For progress that is not a probe's answer: steps, and on a CPU a step that is still being computed."""
         steps = await self._step_count()
         now = self._clock()
+        self._looks += 1
         if steps is not None:
             if self._steps is not None and steps != self._steps:
                 self._begin(now)

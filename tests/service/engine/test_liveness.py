@@ -102,6 +102,19 @@ async def test_a_stopped_engine_is_noticed_in_time_and_recovers_when_it_goes_on(
     await live.aclose()
 
 
+async def test_a_gateway_that_stood_still_itself_does_not_blame_the_engine(engine: Engine) -> None:
+    live = liveness(engine)
+    for seconds in (STALL, 10 * STALL):
+        await healthy_for(engine, live, 5)
+        engine.now += seconds
+        assert await healthy_for(engine, live, 30) == 30
+    assert live.stalls == 0
+    engine.answering.clear()
+    engine.now += 10 * STALL
+    assert await healthy_for(engine, live, 30) <= 3
+    await live.aclose()
+
+
 async def test_a_probe_that_waits_behind_others_is_no_stall(engine: Engine) -> None:
     live = liveness(engine)
     engine.answering.clear()
