@@ -7,9 +7,12 @@ Patchbay adds and leaves the rest to the engine, whose JSON is passed on. It is 
 
 from __future__ import annotations
 
+from functools import cache
+
 from service import __version__, errors
 from service.api.anthropic.document import message_paths, message_schemas
 from service.api.chat.fields import ChatFields
+from service.api.completion import compact
 from service.api.completions.document import completion_schemas
 from service.api.details import MEMBER
 from service.api.openapi_parts import (
@@ -30,6 +33,12 @@ from service.api.responses.document import response_paths, response_schemas
 from service.api.tokenize.document import token_paths, token_schemas
 
 DONE = "`data: [DONE]`"
+
+
+@cache
+def rendered() -> bytes:
+    """The document as JSON: made once, because whoever asks for it needs no key."""
+    return compact(document())
 
 
 def document() -> Document:

@@ -21,7 +21,7 @@ from service.api.completions.dialect import TextCompletions
 from service.api.exchange import exchange_of
 from service.api.generation import GeneratedResponse, Generation
 from service.api.guarded import guarded_router
-from service.api.openapi import document
+from service.api.openapi import rendered
 from service.api.ports import EngineMetrics, ModelCatalog, Readiness
 from service.api.sentences import describe
 from service.api.tokenize.route import Tokenization, counted, detokenized, tokenized
@@ -108,7 +108,7 @@ def about_routes() -> APIRouter:
 
     @router.get("/openapi.json")
     async def openapi() -> Response:
-        return JSONResponse(document())
+        return Response(rendered(), media_type="application/json")
 
     return router
 

@@ -1,4 +1,5 @@
 import asyncio
+import difflib
 import json
 import logging
 import re
@@ -6,6 +7,8 @@ import re
 import pytest
 
 from service import __version__
+from service.api import openapi
+from service.api.openapi import document
 from service.errors import EngineUnavailable
 from tests.service.api.fakes import Call, Harness, Health, chat
 
@@ -147,7 +150,22 @@ async def test_readiness_has_the_names_that_other_servers_clients_ask_for(path: 
 async def test_version_and_description_need_no_key() -> None:
     harness = Harness(api_keys=["sk-one"])
     assert json.loads((await get(harness, "/version")).body) == {"version": __version__}
-    assert "/v1/chat/completions" in json.loads((await get(harness, "/openapi.json")).body)["paths"]
+    described = await get(harness, "/openapi.json")
+    assert described.headers["content-type"] == "application/json"
+    assert json.loads(described.body) == document()
+
+
+async def test_what_anybody_may_ask_for_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(api_keys=["sk-one"])
+    first = await get(harness, "/openapi.json")
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("work that grows with what a stranger sends, or is done anew for each")
+
+    monkeypatch.setattr(openapi, "document", fail)
+    monkeypatch.setattr(difflib, "get_close_matches", fail)
+    assert (await get(harness, "/openapi.json")).body == first.body
+    assert "The API is under /v1" in (await get(harness, "/v1/chat/completions" * 1000)).error["message"]
 
 
 async def preflight(harness: Harness, origin: str) -> Call:
