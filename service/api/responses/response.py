@@ -7,14 +7,16 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from service.api.completion import compact
 from service.api.responses.fields import ResponsesFields
 from service.api.translation.pieces import Ending
 
-ECHOED = (
-    *("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs"),
-    *("prompt_cache_key", "safety_identifier", "user"),
-)
+ECHOED = ("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs")
 """Members of the request that are returned as they came, or null."""
+ECHOED_IF_SHORT = ("prompt_cache_key", "safety_identifier", "user")
+"""The same, but nothing else bounds them, and a stream says them three times and holds them until they are read."""
+MOST_ECHOED = 64 * 1024
+"""Bytes of JSON of each of them, and of `metadata`."""
 WHY_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -24,7 +26,7 @@ class ResponseObject:
     def __init__(self, asked: Mapping[str, Any], fields: ResponsesFields, model: str) -> None:
         """`asked` is the request's body as it came."""
         effort = fields.reasoning.effort if fields.reasoning else None
-        metadata = asked.get("metadata")
+        metadata = _short(asked.get("metadata"))
         self._members: dict[str, Any] = {
             "id": f"resp_{uuid.uuid4().hex}",
             "object": "response",
@@ -33,6 +35,7 @@ class ResponseObject:
             "error": None,
             "model": model,
             **{name: asked.get(name) for name in ECHOED},
+            **{name: _short(asked.get(name)) for name in ECHOED_IF_SHORT},
             "max_tool_calls": None,
             "metadata": metadata if isinstance(metadata, dict) else {},
             "parallel_tool_calls": fields.parallel_tool_calls is not False,
@@ -65,6 +68,10 @@ class ResponseObject:
             "output": output,
             "usage": _usage(ending),
         }
+
+
+def _short(value: Any) -> Any:
+    return value if value is None or len(compact(value)) <= MOST_ECHOED else None
 
 
 def status_of(ending: Ending) -> str:

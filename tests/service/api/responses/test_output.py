@@ -6,6 +6,7 @@ import json
 from itertools import cycle
 from typing import Any
 
+import pytest
 from hypothesis import given
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -69,6 +70,15 @@ def test_an_answer_in_one_piece() -> None:
     assert (told["status"], told["incomplete_details"], told["error"]) == ("completed", None, None)
     assert (told["instructions"], told["metadata"], told["temperature"]) == ("Be brief.", {"a": "b"}, 0)
     assert (told["store"], told["tools"], told["tool_choice"]) == (False, [], "auto")
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_key", "safety_identifier", "user"])
+def test_what_nothing_else_bounds_is_returned_only_if_it_is_short(name: str) -> None:
+    body = completion("Red.")
+    short, long = "k" * 65_534, "k" * 65_535
+    assert whole(body, **{name: short})[name] == short
+    assert whole(body, **{name: long})[name] is None
+    assert whole(body, metadata={name: long})["metadata"] == {}
 
 
 def test_an_answer_that_was_too_long_is_incomplete() -> None:
