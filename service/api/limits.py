@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from service.api.constraints.budget import ConstraintLimits
 
 MIB = 1024**2
+BYTES_PER_TOKEN = 16
+"""Of the context, in a request that is only tokenized: three or four times as many as a text of that length has."""
+LEAST_TOKENIZED = 64 * 1024
+"""Bytes that may be tokenized however short the context is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class RequestLimits:
     max_json_values: int = 250_000
     """Limits the memory that parsing takes; counted before parsing, as commas and opening brackets."""
     max_messages: int = 1024
+    max_parts: int = 8192
+    """Content parts and calls of tools of all messages together, and tools: each is an object to check, here and in the
+    engine, which takes thousands of times as long as a text of as many bytes."""
     max_images: int = 8
     model_images: int | None = None
     """Images in a request that the model takes; None: any number."""
@@ -30,7 +37,7 @@ class RequestLimits:
     max_stop: int = 16
     max_top_logprobs: int = 20
     max_tokenized_bytes: int = 4 * MIB
-    """Of a request that is only tokenized, without its images: about a million tokens."""
+    """Of a request that is only tokenized, without its images, whatever the context: about a million tokens."""
     max_schema_bytes: int = 256 * 1024
     """Each of `tools`, `response_format` and `structured_outputs`, which the engine compiles to a grammar."""
     constraints: ConstraintLimits = field(default_factory=ConstraintLimits)
@@ -40,3 +47,14 @@ class RequestLimits:
     """All that may be a variable of the checkpoint's chat template; None where only the engine has it."""
     xgrammar: bool = True
     """Whether the engine compiles schemas with xgrammar, which it does unless the operator chose another backend."""
+
+    @property
+    def tokenized_bytes(self) -> int:
+        """Bytes of a request that is only tokenized, without its images.
+
+        In proportion to the context, as vLLM bounds prompts that it answers: its one tokenizer thread works on the
+        prompts of all callers, in the order of their arrival.
+        """
+        if self.context is None:
+            return self.max_tokenized_bytes
+        return min(self.max_tokenized_bytes, max(LEAST_TOKENIZED, BYTES_PER_TOKEN * self.context))

@@ -24,7 +24,7 @@ from service.api.completions.fields import CompletionFields
 from service.api.constraints.budget import ConstraintLimits
 from service.api.constraints.enforced import FORMATS
 from service.api.error_table import WHEN, by_status
-from service.api.limits import RequestLimits
+from service.api.limits import BYTES_PER_TOKEN, LEAST_TOKENIZED, RequestLimits
 from service.api.openapi import document
 from service.api.openapi_parts import REF
 from service.api.responses.fields import ResponsesFields
@@ -119,7 +119,8 @@ Patchbay does not know the figures of single images are `null`.
 
 `POST /tokenize` and `POST /detokenize` are vLLM's: a text under `prompt` (with `add_special_tokens`), or a chat
 request, becomes `tokens`, with their texts if `return_token_strs` is true, and `tokens` become text. A request of this
-kind may have {bytes} bytes beside its images.
+kind may have {each} bytes for each token of the model's context beside its images, {least} at least and {most} at
+most; a longer text is counted in parts.
 
 All three need a key where keys are required, take a place, and are counted by the limits of the key.
 """
@@ -208,13 +209,25 @@ def api_page() -> str:
                 HEAD,
                 _endpoints(spec),
                 ASKING,
-                COUNTING.replace("{bytes}", f"{RequestLimits().max_tokenized_bytes:,}"),
+                _counting(),
                 _constraints(),
             ),
             *(FIELDS, _fields("ChatCompletionRequest", ChatFields, spec), _left_out(), _completions(spec)),
             *(_images(), _dialects(spec), _errors()),
         ),
     )
+
+
+def _counting() -> str:
+    bounds = {
+        "{each}": BYTES_PER_TOKEN,
+        "{least}": LEAST_TOKENIZED,
+        "{most}": RequestLimits().max_tokenized_bytes,
+    }
+    text = COUNTING
+    for name, number in bounds.items():
+        text = text.replace(name, f"{number:,}")
+    return text
 
 
 def _endpoints(spec: dict[str, Any]) -> str:
@@ -303,7 +316,8 @@ def _left_out() -> str:
     caps = RequestLimits()
     return (
         "\nBesides these ranges, `n` is at most `max_choices`, a request has at most `max_images` images, `stop` has "
-        f"at most {caps.max_stop} strings, `top_logprobs` is at most {caps.max_top_logprobs}, and each of `tools`, "
+        f"at most {caps.max_stop} strings, `top_logprobs` is at most {caps.max_top_logprobs}, a conversation has at "
+        f"most {caps.max_messages} messages and {caps.max_parts} parts and calls of tools, and each of `tools`, "
         f"`response_format` and `structured_outputs` is at most {caps.max_schema_bytes // 1024} KiB of JSON.\n"
         f"\n`chat_template_kwargs` may set the variables that the checkpoint's chat template has; {_names(SWITCHES)} "
         "may always be sent.\n"

@@ -15,6 +15,7 @@ from service.api.chat.companions import check_companions
 from service.api.chat.fields import ChatFields
 from service.api.chat.forwarded import LENGTHS, forwarded_chat
 from service.api.chat.messages import ImagePart
+from service.api.chat.parts import count_parts
 from service.api.chat.template import check_template
 from service.api.constraints.check import check_constraints
 from service.api.limits import RequestLimits
@@ -54,6 +55,10 @@ def check_messages(payload: Mapping[str, Any], name: str, limits: RequestLimits)
     messages = payload.get(name)
     if isinstance(messages, list):
         check_cap(name, len(messages), limits.max_messages, "messages")
+        check_cap(name, sum(map(count_parts, messages)), limits.max_parts, "parts and calls of tools")
+    for field in ("system", "tools"):
+        value = payload.get(field)
+        check_cap(field, len(value) if isinstance(value, list) else 0, limits.max_parts, "elements")
 
 
 def chat_request(

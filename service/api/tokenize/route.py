@@ -88,7 +88,7 @@ def detokenized(tokenization: Tokenization) -> Response:
 def check_text(body: bytes, request: ChatRequest, limits: RequestLimits) -> None:
     """Raises InvalidRequest: what the engine tokenizes for an answer it bounds by the context, but not this."""
     size = len(body) - sum(len(image.url) for image in request.images)
-    if size > limits.max_tokenized_bytes:
+    if size > limits.tokenized_bytes:
         raise InvalidRequest(
-            f"The body has {size} bytes beside its images; at most {limits.max_tokenized_bytes} are tokenized at once."
+            f"The body has {size} bytes beside its images; at most {limits.tokenized_bytes} are tokenized at once."
         )

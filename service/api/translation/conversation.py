@@ -17,6 +17,8 @@ class Conversation:
         self._messages: list[Message] = []
         self._paths: list[tuple[int, str, str]] = []
         """(index of a message, path within it, the client's own path)"""
+        self._thoughts: dict[int, list[str]] = {}
+        """By message. Joined once: a string that grows by each of many pieces is copied as often."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -48,8 +50,7 @@ class Conversation:
         self._came_from(path, f"{place}.image_url.url")
 
     def reasoning(self, text: str) -> None:
-        message = self._messages[-1]
-        message["reasoning"] = message.get("reasoning", "") + text
+        self._thoughts.setdefault(len(self._messages) - 1, []).append(text)
 
     def call(self, id: str, name: str, arguments: str, path: str, member: str) -> None:
         """A call of a function; its arguments are in `member` of `path`."""
@@ -64,6 +65,8 @@ class Conversation:
         first = [{"role": "system", "content": "\n\n".join(system)}] if system else []
         for index, place, path in self._paths:
             origins.add(f"messages[{index + len(first)}]{place}", path)
+        for index, texts in self._thoughts.items():
+            self._messages[index]["reasoning"] = "".join(texts)
         return [*first, *map(_plain, self._messages)]
 
     def _part(self, part: dict[str, Any], path: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from service.api.limits import RequestLimits
 from service.api.openapi import document
 from service.api.openapi_parts import REF
 from service.domain import TokenCount
@@ -137,6 +138,20 @@ async def test_a_text_too_long_to_tokenize_is_refused_and_pictures_do_not_count(
     url = "data:image/png;base64," + "A" * 1000
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
     assert (await post(told, "/tokenize", messages=messages).run()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("context", "most"), [(None, 4 * 2**20), (10, 65536), (32768, 524288), (2**20, 4 * 2**20)]
+)
+def test_a_text_may_be_some_times_as_long_as_the_context(context: int | None, most: int) -> None:
+    assert RequestLimits(context=context).tokenized_bytes == most
+
+
+async def test_the_context_bounds_what_is_tokenized() -> None:
+    told = harness(context=100)
+    call = await post(told, "/tokenize", prompt="a" * 65536).run()
+    assert call.status == 400 and "at most 65536 are tokenized" in call.error["message"]
+    assert (await post(told, "/tokenize", prompt="a" * 65000).run()).status == 200
 
 
 @pytest.mark.parametrize("images", [None, [], [LOW, HIGH]])

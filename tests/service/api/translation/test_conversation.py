@@ -46,6 +46,28 @@ def test_the_system_prompt_is_one_message_at_the_beginning() -> None:
     assert talk.messages(["a", "b"], Origins())[0] == {"role": "system", "content": "a\n\nb"}
 
 
+class Thought(str):
+    """Fails where it is added to another string: of many pieces, that would copy all that came before, each time."""
+
+    def __add__(self, other: str) -> str:
+        raise AssertionError("added piece by piece")
+
+    __radd__ = __add__
+
+
+def test_thoughts_are_joined_once() -> None:
+    talk = Conversation()
+    talk.begin("assistant", "m[0]")
+    for piece in "abc":
+        talk.reasoning(Thought(piece))
+    talk.begin("user", "m[1]")
+    talk.text("hi", "m[1]")
+    talk.begin("assistant", "m[2]")
+    talk.reasoning(Thought("d"))
+    first, _, last = talk.messages([], Origins())
+    assert (first["reasoning"], last["reasoning"]) == ("abc", "d")
+
+
 def test_what_an_assistant_did_is_one_message() -> None:
     talk = Conversation()
     talk.last("assistant", "m[0]")
