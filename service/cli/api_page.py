@@ -146,7 +146,11 @@ within one another. Nothing may be repeated more than {limits.max_count:,} times
 a property or an item, and no rule of a grammar may begin with itself. What exceeds a limit or is not well-formed is
 answered 400, with the member's path.
 
-Answers in JSON have no white space that a model could write without end. Unless a schema is
+A call that `tool_choice` forces has arguments by the tool's `parameters`, as if the tool were `strict`, unless
+`strict` is `false`: then they are any JSON.
+
+Answers in JSON have no white space that a model could write without end, and the arguments of a call that is `strict`
+or forced at most one character of it side by side. Unless a schema is
 `strict`, keywords that the engine cannot enforce (`multipleOf`, `uniqueItems`, `contains`, other formats than
 {formats}, lengths beside a pattern or format) are left out; in one that is, and in `structured_outputs`, they are
 refused. With a `--structured-outputs-config` of the operator's own its backend decides.

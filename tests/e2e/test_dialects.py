@@ -142,6 +142,34 @@ def test_structured_text(oai: openai.OpenAI, ant: anthropic.Anthropic) -> None:
     assert json.loads(message.content[0].text).keys() == {"colour"}  # type: ignore[union-attr]
 
 
+def test_a_call_that_is_forced_ends(oai: openai.OpenAI, ant: anthropic.Anthropic) -> None:
+    # the embedded model has learnt no JSON, and would write white space wherever it may
+    function: Any = {"type": "function", "name": "paint", "parameters": SCHEMA, "strict": True}
+    chosen: Any = {"type": "function", "name": "paint"}
+    response = oai.responses.create(
+        model=MODEL,
+        input=for_responses(picture(8)),
+        tools=[function],
+        tool_choice=chosen,
+        max_output_tokens=128,
+        temperature=0,
+    )
+    (called,) = response.output
+    assert called.type == "function_call" and json.loads(called.arguments)["colour"] in ("red", "blue")
+    tool: Any = {"name": "paint", "input_schema": SCHEMA, "strict": True}
+    message = ant.messages.create(
+        model=MODEL,
+        messages=for_messages(picture(8)),
+        tools=[tool],
+        tool_choice={"type": "tool", "name": "paint"},
+        max_tokens=128,
+        extra_body=GREEDY,
+    )
+    (use,) = message.content
+    assert use.type == "tool_use" and use.input == json.loads(called.arguments)
+    assert message.stop_reason == "tool_use"
+
+
 def test_an_answer_that_was_begun_goes_on(ant: anthropic.Anthropic) -> None:
     turns = for_messages(picture(6))
     told: Any = {"model": MODEL, "max_tokens": 16, "extra_body": GREEDY}

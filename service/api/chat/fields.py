@@ -88,3 +88,8 @@ class ChatFields(SamplingFields):
     continue_final_message: bool | None = None
 
     modalities: list[Literal["text"]] | None = None
+
+    @property
+    def forces_a_call(self) -> bool:
+        """Whether the answer must be a call of one of the tools."""
+        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)

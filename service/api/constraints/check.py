@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from service.api.chat.fields import ChatFields, NamedTool
+from service.api.chat.fields import ChatFields
 from service.api.constraints.budget import Budget
 from service.api.constraints.enforced import check_enforced, enforced_part
 from service.api.constraints.grammars import check_grammar
@@ -54,10 +54,9 @@ def _check_structured(outputs: StructuredOutputs, path: str, budget: Budget, xgr
 
 
 def _check_tools(fields: ChatFields, compiled: Budget, written: Budget) -> None:
-    forced = fields.tool_choice == "required" or isinstance(fields.tool_choice, NamedTool)
     for index, tool in enumerate(fields.tools or ()):
         path = f"tools[{index}].function"
-        enforced = forced or bool(tool.function.strict)
+        enforced = fields.forces_a_call or bool(tool.function.strict)
         budget = compiled if enforced else written
         budget.take(TOOL + len(tool.function.name), path)
         if tool.function.parameters is not None:

@@ -3,8 +3,8 @@
 One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
 `processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
 the rows, `media` closes the way on which tensors could come, `generators` and `single_tokens` keep seeded requests and
-prompts of one token from ending an engine on a CPU. It touches vLLM's internals, and was proved with the versions in
-`PROVED`.
+prompts of one token from ending an engine on a CPU, `blanks` the JSON of tool calls from white space without end. It
+touches vLLM's internals, and was proved with the versions in `PROVED`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ def register() -> None:
     vLLM that do not go together, which ends the engine's start.
     """
     if STARTED_FOR_PATCHBAY in os.environ:
+        from service.engine.plugin.blanks import bound_blanks
         from service.engine.plugin.generators import make_rewindable
         from service.engine.plugin.single_tokens import accept_single_tokens
 
         make_rewindable()
         accept_single_tokens()
+        bound_blanks()
     if (text := os.environ.get(VARIABLE)) is None:
         return
     settings = PluginSettings.from_json(text)

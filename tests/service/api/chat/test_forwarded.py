@@ -65,3 +65,35 @@ def test_a_schema_loses_what_the_engine_cannot_enforce_unless_it_enforces_otherw
     assert sent(response_format=response_format(True), xgrammar=False)["response_format"] == response_format(
         True
     )
+
+
+PAINT = {"name": "paint", "parameters": {"type": "object"}}
+NAMED = {"type": "function", "function": {"name": "paint"}}
+
+
+def sent_tool(function: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The tool's function as the engine gets it."""
+    (tool,) = sent(tools=[{"type": "function", "function": function}], **fields)["tools"]
+    assert tool["type"] == "function"
+    return cast(dict[str, Any], tool["function"])
+
+
+@pytest.mark.parametrize("choice", ["required", NAMED])
+@pytest.mark.parametrize("function", [PAINT, {**PAINT, "strict": None}, {**PAINT, "strict": True}])
+def test_a_forced_call_is_held_to_the_tools_parameters(choice: Any, function: dict[str, Any]) -> None:
+    assert sent_tool(function, tool_choice=choice) == {**PAINT, "strict": True}
+
+
+@pytest.mark.parametrize(
+    "function, fields",
+    [
+        ({**PAINT, "strict": False}, {"tool_choice": "required"}),
+        ({"name": "paint"}, {"tool_choice": NAMED}),
+        (PAINT, {"tool_choice": "auto"}),
+        (PAINT, {"tool_choice": "none"}),
+        (PAINT, {}),
+        (PAINT, {"tool_choice": "required", "xgrammar": False}),
+    ],
+)
+def test_other_tools_are_left_as_they_are(function: dict[str, Any], fields: dict[str, Any]) -> None:
+    assert sent_tool(function, **fields) == function
