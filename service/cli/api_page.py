@@ -194,7 +194,8 @@ composed on white. What a GIF's first frame leaves bare of its screen has the pa
 reaches beyond the screen enlarges it.
 
 **Data URLs** are read by the rule of browsers: white space, percent-encoded or not, and missing padding do not matter.
-The letters of base64url are read too, and the type may be absent, `image` or `application/octet-stream`.
+The letters of base64url are read too, and the type may be absent, `image` or `application/octet-stream`, or what
+Python and JavaScript write for one that is not known (`None`, `undefined`).
 
 **URLs** are fetched by Patchbay. Bodies that a server compresses with gzip or deflate are decompressed, and a
 `Content-Encoding` that encodes nothing is passed over. Where an image cannot be had, the error's `cause` says why:

@@ -20,8 +20,11 @@ from service.errors import ImageTooLarge, InvalidDataURL
 
 _LONGEST_HEAD = 256
 _EXPECTED = "expected data:image/<type>;base64,<data>"
-_ANY_TYPE = frozenset({"", "image", "application/octet-stream", "binary/octet-stream"})
-"""Types that say nothing of the format, which the bytes decide anyway; the last is object stores' default."""
+_ANY_TYPE = frozenset(
+    ("", "image", "application/octet-stream", "binary/octet-stream", "none", "null", "undefined")
+)
+"""Types that say nothing of the format, which the bytes decide anyway: object stores' default among them, and what
+Python and JavaScript write for a type that they do not know."""
 _LONGEST_QUOTE = 40
 
 _BLANKS = b" \t\n\f\r"

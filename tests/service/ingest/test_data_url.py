@@ -39,6 +39,8 @@ def test_what_was_encoded_comes_back(data: bytes) -> None:
         "data:image/*;base64,",
         "data:application/octet-stream;base64,",
         "data:binary/octet-stream;base64,",
+        "data:None;base64,",
+        "data:undefined;base64,",
         "data: image/png ; base64 ,",
     ],
 )
@@ -54,7 +56,7 @@ def test_heads_that_are_taken(head: str) -> None:
         ("data:" + "x" * 300 + ",AAEC", "no comma"),
         ("data:,AAEC", "does not end its type with ;base64"),
         ("data:text/plain;base64,AAEC", "declares the type 'text/plain'"),
-        ("data:None;base64,AAEC", "declares the type 'none'"),
+        ("data:nothing;base64,AAEC", "declares the type 'nothing'"),
         ("data:video/jpeg;base64,AAEC,AAEC", "declares the type 'video/jpeg'"),
         ("data:\ud800;base64,AAEC", r"declares the type '\\ud800'"),
         ("data:" + "x" * 99 + ";base64,AAEC", r"declares the type 'x{40}\\u2026'"),

@@ -87,7 +87,7 @@ def test_what_the_client_wrote_is_what_the_engine_reads() -> None:
         "top_k": -1,
         "logit_bias": {"17": -100},
         "tools": [TOOL],
-        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "tool_choice": "auto",
         "seed": -(2**63),
         "stop": ["a", "b"],
         "logprobs": True,
