@@ -15,7 +15,7 @@ from PIL import Image
 from demo.chat import talk
 from demo.draw import Colour
 from demo.grounds import GROUNDS
-from demo.questions import ASKERS, Question, number, two_images
+from demo.questions import ASKERS, Question, number, presence, two_images
 from demo.world import Scene, draw_scene, scene_seed
 
 SMALL_HIGH, SMALL_LOW = "small writing, high", "small writing, low"
@@ -32,7 +32,8 @@ AT_MOST = {SMALL_LOW: 0.30}
 UNJUDGED = ("content", "relation", "description", "two images", "chat")
 KINDS = (*AT_LEAST, *AT_MOST, *UNJUDGED)
 GROUND_KINDS = ("colour", "shape", "presence", "position", "count")
-ON_EACH_GROUND = 0.80
+OF_EACH_GROUP = 0.80
+MOST_THINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,31 @@ def draw_ground_cases(count: int, seed: int) -> list[tuple[str, Case]]:
     ]
 
 
+def draw_presence_cases(count: int, seed: int) -> list[tuple[str, Case]]:
+    """`count` questions whether something is there in scenes of each number of things, with that number in words; as
+    many are to be answered with yes as with no, which is their kind. The same count and seed give the same cases."""
+    wanted = {
+        (things, kind): (count + (kind == "yes")) // 2
+        for things in range(1, MOST_THINGS + 1)
+        for kind in ("yes", "no")
+    }
+    cases: list[tuple[str, Case]] = []
+    index = 0
+    while any(wanted.values()):
+        scene, picture = draw_scene(scene_seed("evaluate", seed, index), "shapes")
+        question = presence(np.random.default_rng((*scene_seed("evaluate", seed, index), 1)), scene)
+        things, index = len(scene.things), index + 1
+        if wanted.get((things, question.answer)):
+            wanted[things, question.answer] -= 1
+            cases.append(
+                (
+                    f"{things} things",
+                    Case(question.answer, (picture,), "auto", question.text, question.answer),
+                )
+            )
+    return sorted(cases, key=lambda each: each[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One row of the result: how many of a kind were right, and whether that meets what is asked of the kind."""
@@ -162,10 +188,10 @@ def judge(cases: list[Case], answers: list[str]) -> list[Line]:
 
 
 @dataclass(frozen=True, slots=True)
-class GroundLine:
-    """One ground: by kind of question, how many answers were right and how many were asked for."""
+class GroupLine:
+    """One group of cases: by kind of question, how many answers were right and how many were asked for."""
 
-    ground: str
+    group: str
     kinds: dict[str, tuple[int, int]]
 
     @property
@@ -181,7 +207,7 @@ class GroundLine:
     @property
     def passed(self) -> bool:
         """Whether enough of all were right."""
-        return self.right >= ON_EACH_GROUND * self.asked
+        return self.right >= OF_EACH_GROUP * self.asked
 
     def share(self, kind: str | None = None) -> float:
         """Right answers, of one kind or of all, as a share of 1."""
@@ -189,12 +215,12 @@ class GroundLine:
         return right / asked
 
 
-def judge_grounds(cases: list[tuple[str, Case]], answers: list[str]) -> list[GroundLine]:
-    """One line for each ground, in the order of `cases`."""
+def judge_groups(cases: list[tuple[str, Case]], answers: list[str]) -> list[GroupLine]:
+    """One line for each group, in the order of `cases`."""
     marks: dict[str, dict[str, list[bool]]] = {}
     for (name, case), said in zip(cases, answers, strict=True):
         marks.setdefault(name, defaultdict(list))[case.kind].append(marked(case, said))
     return [
-        GroundLine(name, {kind: (sum(right), len(right)) for kind, right in kinds.items()})
+        GroupLine(name, {kind: (sum(right), len(right)) for kind, right in kinds.items()})
         for name, kinds in marks.items()
     ]

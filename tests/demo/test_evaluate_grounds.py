@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo import evaluate_grounds
-from demo.cases import GROUND_KINDS, ON_EACH_GROUND, draw_ground_cases, judge_grounds
+from demo import evaluate_grounds, groups
+from demo.cases import GROUND_KINDS, OF_EACH_GROUP, draw_ground_cases, judge_groups
 from demo.grounds import GROUNDS
 
 
@@ -27,11 +27,11 @@ def test_every_kind_is_asked_on_every_ground_and_its_colour_is_seen() -> None:
 
 def test_a_ground_passes_at_its_threshold_and_fails_below() -> None:
     cases = [("white", case) for _, case in draw_ground_cases(8, 1)[:100]]
-    enough = int(np.ceil(ON_EACH_GROUND * len(cases)))
+    enough = int(np.ceil(OF_EACH_GROUP * len(cases)))
     for right, passed in ((enough, True), (enough - 1, False)):
         answers = [case.answer if i < right else "?" for i, (_, case) in enumerate(cases)]
-        (line,) = judge_grounds(cases, answers)
-        assert (line.ground, line.right, line.asked, line.passed) == ("white", right, len(cases), passed)
+        (line,) = judge_groups(cases, answers)
+        assert (line.group, line.right, line.asked, line.passed) == ("white", right, len(cases), passed)
         assert line.share() == right / len(cases)
         assert sum(hits for hits, _ in line.kinds.values()) == right
 
@@ -46,7 +46,7 @@ def test_the_command_tells_each_ground_and_ends_by_the_worst(
 ) -> None:
     cases = draw_ground_cases(5, 3)
     answers = ["?" if name in failing else case.answer for name, case in cases]
-    monkeypatch.setattr(evaluate_grounds, "ask_all", lambda args, asked: answers)
+    monkeypatch.setattr(groups, "ask_all", lambda args, asked: answers)
     monkeypatch.setattr("sys.argv", ["x", "--n", "5", "--seed", "3", "--json", str(tmp_path / "r.json")])
     assert evaluate_grounds.main() == status
     rows = capsys.readouterr().out.splitlines()

@@ -14,7 +14,7 @@ from demo.cases import (
     draw_cases,
     draw_ground_cases,
     judge,
-    judge_grounds,
+    judge_groups,
 )
 from demo.offline import Reference
 
@@ -40,9 +40,9 @@ def test_held_out_questions_are_mostly_answered_right(reference: Reference) -> N
 
 def test_questions_are_answered_right_on_grounds_of_every_colour(reference: Reference) -> None:
     cases = draw_ground_cases(10, 5)
-    lines = judge_grounds(cases, reference.answers([case for _, case in cases]))
+    lines = judge_groups(cases, reference.answers([case for _, case in cases]))
     assert sum(line.right for line in lines) >= 0.88 * len(cases)
-    assert [line.ground for line in lines if line.share() < 0.5] == []
+    assert [line.group for line in lines if line.share() < 0.5] == []
 
 
 def test_a_conversation_without_a_picture(reference: Reference) -> None:
