@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from service.engine.child import Child
 from service.engine.launcher import Launch
+from service.engine.oom import OomWatch, oom_kills
 from service.errors import ConfigurationError, EngineUnavailable
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class EndReason(StrEnum):
     NOT_STARTED = "not_started"
     EXIT = "exit"
     SIGNAL = "signal"
+    OOM = "oom"
+    """The kernel had just killed a process of this container for want of memory."""
     START_TIMEOUT = "start_timeout"
     UNHEALTHY = "unhealthy"
 
@@ -100,6 +103,7 @@ class EngineSupervisor:
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+        oom_kills: Callable[[], int] = oom_kills,
     ) -> None:
         self.state = EngineState.DOWN
         self.restarts = 0
@@ -114,6 +118,7 @@ class EngineSupervisor:
         self._pace = pace or Pace()
         self._clock = clock
         self._sleep = sleep
+        self._oom = OomWatch(clock, oom_kills)
         self._ready = asyncio.Event()
         self._was_ready = False
         self._start_seconds = self._pace.expected_start
@@ -249,6 +254,8 @@ class EngineSupervisor:
             await self._stay_ready(exited)
         except Ended as ended:
             reason, how = ended.reason, str(ended)
+            if self._oom.lately():
+                reason, how = EndReason.OOM, f"{how}, and the kernel killed a process for want of memory"
             self.ends[reason] += 1
         finally:
             exited.cancel()
@@ -264,6 +271,7 @@ class EngineSupervisor:
             if self._clock() - self._start_at > self._pace.start_timeout:
                 raise Ended(EndReason.START_TIMEOUT, f"was not ready after {self._pace.start_timeout:g} s")
             await unless(exited, self._sleep(self._pace.starting_poll))
+            self._oom.look()
 
     async def _stay_ready(self, exited: asyncio.Task[int]) -> None:
         missed = 0
@@ -271,6 +279,7 @@ class EngineSupervisor:
             self._enter(EngineState.DOWN if missed else EngineState.READY)
             await unless(exited, self._sleep(self._pace.ready_poll))
             missed = 0 if await unless(exited, self._health()) else missed + 1
+            self._oom.look()
         raise Ended(EndReason.UNHEALTHY, f"did not answer {missed} health checks in a row")
 
     def _enter(self, state: EngineState) -> None:

@@ -144,8 +144,9 @@ CATALOGUE = (
     Definition(
         "watched",
         "engine_ends",
-        "Runs of the engine that ended, by reason: it exited, a signal killed it, it was not ready in time, it did not "
-        "answer health checks, or it could not be started.",
+        "Runs of the engine that ended, by reason: it exited, a signal killed it, the kernel killed a process of this "
+        "container for want of memory (oom), it was not ready in time, it did not answer health checks, or it could "
+        "not be started.",
         labels=("reason",),
     ),
     Definition(

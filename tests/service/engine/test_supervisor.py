@@ -17,6 +17,7 @@ import pytest
 from benchmarks.processes import free_port
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
+from service.engine.oom import LATELY
 from service.engine.supervisor import EndReason, EngineState, EngineSupervisor, Pace
 from service.errors import ConfigurationError, EngineUnavailable
 from tests.waiting import DEADLOCK, until
@@ -37,6 +38,7 @@ class World:
         self.slept: list[float] = []
         self.states: list[EngineState] = []
         self.broken = folder / "broken"
+        self.oom_kills = 7
         self.client = VLLMClient(f"http://127.0.0.1:{port}")
         self.during_backoff: Callable[[], None] = lambda: None
         self._pace = pace
@@ -49,6 +51,7 @@ class World:
             pace=pace,
             clock=lambda: self.now,
             sleep=self._sleep,
+            oom_kills=lambda: self.oom_kills,
         )
 
     def _seen(self, state: EngineState) -> None:
@@ -132,6 +135,23 @@ async def test_a_kill_9_is_seen_and_told(make: Make, caplog: pytest.LogCaptureFi
     assert {reason: count for reason, count in world.supervisor.ends.items() if count} == {
         EndReason.SIGNAL: 1
     }
+
+
+async def test_a_process_that_was_killed_for_want_of_memory_is_told(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make()
+    world.supervisor.start()
+    await world.ready()
+    world.oom_kills += 1
+    await world.kill()
+    await world.ready()
+    assert ", and the kernel killed a process for want of memory; restarting it in 0 s" in caplog.text
+    world.now += LATELY  # what happened before is no reason any more
+    await world.kill()
+    await world.ready()
+    counted = {reason: count for reason, count in world.supervisor.ends.items() if count}
+    assert counted == {EndReason.OOM: 1, EndReason.EXIT: 1}
 
 
 async def test_each_recovery_is_told_with_its_seconds(make: Make, caplog: pytest.LogCaptureFixture) -> None:
