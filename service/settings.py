@@ -108,11 +108,12 @@ class Settings(BaseSettings):
     kernels: Literal["auto", "triton", "cpu", "reference"] = Field(
         "auto", description="Implementation of the encoder's front end. auto: triton on a GPU, cpu elsewhere."
     )
-    encoder_body: Literal["auto", "transformers", "fused", "compiled"] = Field(
+    encoder_body: Literal["auto", "transformers", "fused", "triton", "compiled"] = Field(
         "auto",
         description="Implementation of the encoder's transformer blocks. fused: Patchbay's own, on a CPU, and on a GPU "
-        "too for models that take images at their own size. transformers: its modules. compiled: the same modules "
-        "through torch.compile, at startup. auto: fused where it can run, else transformers.",
+        "too for models that take images at their own size. triton: Patchbay's own on a GPU, with Triton kernels "
+        "between matrix products; not yet measured. transformers: its modules. compiled: the same modules through "
+        "torch.compile, at startup. auto: fused where it can run, else transformers.",
     )
     encoder_precision: Literal["auto", "full", "int8", "fp8"] = Field(
         "auto",
@@ -131,9 +132,10 @@ class Settings(BaseSettings):
         description="GPU memory limit, in bytes, for the encoder's CUDA graphs, which are captured at startup for as "
         "many batch sizes as fit, starting with one tile. 0: no graphs. Default: from the resource plan.",
     )
-    encoder_attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = Field(
+    encoder_attention: Literal["auto", "flash", "cudnn", "efficient", "math", "varlen"] = Field(
         "auto",
         description="PyTorch's attention kernel for an encoder on a GPU; one that cannot run is refused at startup. "
+        "varlen: one call a layer for all images, for models that take them at their own size; not yet measured. "
         "auto: PyTorch chooses.",
     )
     encoder_batch_patches: int | None = Field(
@@ -441,6 +443,7 @@ class Settings(BaseSettings):
             "encoder_copies=staged": self.encoder_copies == "staged",
             f"encoder_graph_bytes={self.encoder_graph_bytes}": bool(self.encoder_graph_bytes),
             f"encoder_attention={self.encoder_attention}": self.encoder_attention != "auto",
+            "encoder_body=triton": self.encoder_body == "triton",
             "encoder_gpu=own": self.encoder_gpu == "own",
         }
         for setting, given in wanted.items():

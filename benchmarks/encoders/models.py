@@ -128,6 +128,8 @@ class Model:
 
     def ours(self, backend: Backend) -> Call:
         """Our front, then `kernels.blocks` or transformers' layers, `kernels.project`."""
+        if self.attention == "varlen":
+            raise ValueError("attention: got 'varlen', which is for pictures of any sizes")
         front, after, back = self.our_front(backend), self.parts.after, self.our_projection(backend)
         body = blocks_of(self.parts.layers, mask=self.parts.mask, body=self.choose_body(), dtype=self.dtype)
 

@@ -14,7 +14,7 @@ from kernels.patch_embed import patch_embed
 from kernels.project import Linear, Merge, Norm, fold_projector, project, scatter_index
 from kernels.runner import Attention, attend
 from kernels.towers.towers import Tower
-from kernels.varlen import Grid, VarlenBlocks, choose_body, pack, read_layer
+from kernels.varlen import Grid, VarlenBlocks, choose_body, choose_way, pack, read_layer
 
 MERGE = 2
 
@@ -48,7 +48,7 @@ class NativeModel(Model):
         return lambda tiles: self.tower.patch_embed(self.pixel_values(tiles))
 
     def choose_body(self) -> Body:
-        return choose_body(self.body)
+        return choose_body(self.body, device=self.device)
 
     def our_front(self, backend: Backend) -> Call:
         folded, side = self.folded_front(), self.encoder.side
@@ -56,14 +56,17 @@ class NativeModel(Model):
         return lambda tiles: patch_embed(tiles.view(1, -1, side, 3), folded, backend=backend).squeeze(0)
 
     def ours(self, backend: Backend) -> Call:
-        if (body := self.choose_body()) != "fused":
-            raise ValueError(f"body: got {body!r}, allowed for pictures of any sizes are 'auto' and 'fused'")
+        if (body := self.choose_body()) not in ("fused", "triton"):
+            raise ValueError(
+                f"body: got {body!r}, allowed for pictures of any sizes are 'auto', 'fused' and 'triton'"
+            )
         front, config = self.our_front(backend), self.tower.config
         blocks = VarlenBlocks(
             [read_layer(layer) for layer in self.parts.layers],
             config.fullatt_block_indexes,
             self.dtype,
             self.device,
+            way=choose_way(body, self.attention == "varlen"),
         )
         norm, (first, _, second) = self.tower.merger.ln_q, self.tower.merger.mlp
         back = fold_projector(

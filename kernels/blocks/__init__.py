@@ -10,6 +10,7 @@ from __future__ import annotations
 from kernels.blocks.choice import BODIES, Body, choose_body
 from kernels.blocks.compiled import compile_layers
 from kernels.blocks.cpu import FusedBlocks
+from kernels.blocks.gpu import KernelBlocks
 from kernels.blocks.layers import UnsupportedLayer, read_layer
 from kernels.blocks.reference import Block
 
@@ -18,6 +19,7 @@ __all__ = [
     "Block",
     "Body",
     "FusedBlocks",
+    "KernelBlocks",
     "UnsupportedLayer",
     "choose_body",
     "compile_layers",

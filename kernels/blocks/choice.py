@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import torch
 
-from kernels.backend import BackendUnavailable, product_dtype
+from kernels.backend import BackendUnavailable, product_dtype, require_backend
 
-Body = Literal["transformers", "fused", "compiled"]
+Body = Literal["transformers", "fused", "triton", "compiled"]
 BODIES: tuple[Body, ...] = get_args(Body)
 COMPILERS = ("c++", "g++", "clang++")
 """One of which `torch.compile` calls."""
@@ -21,12 +21,12 @@ def choose_body(
     """Resolve `requested` for a tower in `dtype` on `device`.
 
     "auto" is "fused" where it can run and gains: on a CPU, in fp32, and in bf16 where the processor multiplies it. It
-    is never "compiled", which wants to be measured first.
+    is never "triton" or "compiled", which want to be measured first.
     `obstacle` says why the tower's layers cannot be fused (`UnsupportedLayer`), or None.
 
     Raises:
         ValueError: `requested` is neither "auto" nor a body.
-        BackendUnavailable: "fused" or "compiled" was asked for and cannot run; the message says why.
+        BackendUnavailable: "fused", "triton" or "compiled" was asked for and cannot run; the message says why.
     """
     if requested not in ("auto", *BODIES):
         raise ValueError(f"body: got {requested!r}, allowed are 'auto', {', '.join(map(repr, BODIES))}")
@@ -39,12 +39,22 @@ def choose_body(
                 "choose body 'transformers'"
             )
         return "compiled"
+    if requested == "triton":
+        return triton_body(torch.device(device), obstacle)
     reason = obstacle_to_packing(torch.device(device), dtype) or obstacle
     if reason is None:
         return "fused"
     if requested == "fused":
         raise BackendUnavailable(f"body 'fused' cannot run: {reason}; choose body 'transformers'")
     return "transformers"
+
+
+def triton_body(device: torch.device, obstacle: str | None) -> Body:
+    """Products by torch, and between them Triton kernels. Raises BackendUnavailable where it cannot run."""
+    if obstacle is not None:
+        raise BackendUnavailable(f"body 'triton' cannot run: {obstacle}; choose body 'transformers'")
+    require_backend("triton", device)
+    return "triton"
 
 
 def obstacle_to_packing(device: torch.device, dtype: torch.dtype) -> str | None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels.activation.reference import activate
+from kernels.add_norm.reference import NormKind
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
@@ -51,11 +52,13 @@ class Block:
 def block(hidden: torch.Tensor, p: Block) -> torch.Tensor:
     """[images, tokens, hidden] → the same, in the dtype of both."""
     first, second = p.layer_scale or (1.0, 1.0)
-    hidden = hidden + first * _attention(_norm(hidden, p.norm_before, p.eps[0]), p)
-    return hidden + second * _mlp(_norm(hidden, p.norm_after, p.eps[1]), p)
+    hidden = hidden + first * _attention(normalise(hidden, p.norm_before, p.eps[0]), p)
+    return hidden + second * _mlp(normalise(hidden, p.norm_after, p.eps[1]), p)
 
 
-def _norm(x: torch.Tensor, p: Affine, eps: float) -> torch.Tensor:
+def normalise(x: torch.Tensor, p: Affine, eps: float, norm: NormKind = "layer") -> torch.Tensor:
+    if norm == "rms":
+        return F.rms_norm(x, p.weight.shape, p.weight, eps)
     return F.layer_norm(x, p.weight.shape, p.weight, p.bias, eps)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-Attention = Literal["auto", "flash", "cudnn", "efficient", "math"]
+Attention = Literal["auto", "flash", "cudnn", "efficient", "math", "varlen"]
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 
 _BACKENDS = {
@@ -21,9 +21,10 @@ _BACKENDS = {
 def attend(attention: Attention) -> AbstractContextManager[None]:
     """Where `scaled_dot_product_attention` runs as asked, or raises RuntimeError: no other stands in for it.
 
+    "varlen" is another function, `kernels.varlen`'s one call a layer, and nothing is set for it.
     The choice is the process's own while it lasts, not the thread's. Raises ValueError for an unknown name.
     """
-    if attention == "auto":
+    if attention in ("auto", "varlen"):
         return nullcontext()
     if attention not in _BACKENDS:
         raise ValueError(f"attention: got {attention!r}, allowed are {', '.join(map(repr, ATTENTIONS))}")

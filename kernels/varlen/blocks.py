@@ -1,8 +1,8 @@
 """The blocks over one packed sequence.
 
-On a GPU a layer is a few launches for all tokens together, and attention one for each length of segment; nothing asks
-the device for an answer. On a CPU what sees nothing of the others goes by itself through all layers up to the next that
-sees the whole image: some windows at a time, so that their activations stay in the cache, each thread its share.
+On a GPU all tokens go through a layer together (`together.py`). On a CPU what sees nothing of the others goes by itself
+through all layers up to the next that sees the whole image: some windows at a time, so that their activations stay in
+the cache, each thread its share.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from itertools import accumulate, groupby, pairwise
 
 import torch
 
+from kernels.backend import BackendUnavailable
 from kernels.blocks.cpu import ROWS_AT_ONCE
+from kernels.blocks.reference import normalise
 from kernels.blocks.thread_pool import ThreadPool
 from kernels.eight_bit import Precision
-from kernels.varlen.attention import attend, rotations
+from kernels.varlen.attention import attend_groups, rotations
+from kernels.varlen.bounds import WIDEST
 from kernels.varlen.fold import FoldedBlock, fold
-from kernels.varlen.reference import VarlenBlock, normalise
+from kernels.varlen.reference import VarlenBlock
 from kernels.varlen.sequence import PackedSequence, Segments
+from kernels.varlen.together import Together, Way
 
 
 class VarlenBlocks:
     """The blocks of one tower, with copies of their weights in `dtype` on `device`; used by one thread at a time.
 
     `whole` are the numbers of the layers that see the whole image; the others see windows. `stops` are the numbers of
-    the layers after which `stages` hands over what there is. `per_thread` says whether each thread takes segments
-    through all layers by itself; by default on a CPU.
+    the layers after which `stages` hands over what there is. `way` says how all tokens go through the layers together;
+    None: each thread takes segments through all layers by itself. By default the latter on a CPU.
     """
 
     def __init__(
@@ -39,13 +43,20 @@ class VarlenBlocks:
         device: torch.device | str,
         *,
         stops: Collection[int] = (),
-        per_thread: bool | None = None,
+        way: Way | None = None,
         precision: Precision = "full",
     ) -> None:
+        place = torch.device(device)
+        self._way = Way() if way is None and place.type != "cpu" else way
         with torch.inference_mode():
-            self._blocks = [fold(block, dtype, torch.device(device), precision) for block in blocks]
+            between = None if self._way is None else self._way.between
+            self._blocks = [fold(block, dtype, place, precision, between) for block in blocks]
         self._width = blocks[0].width
-        self._per_thread = torch.device(device).type == "cpu" if per_thread is None else per_thread
+        if self._way is not None and self._way.one_call and (self._width % 8 or self._width > WIDEST):
+            raise BackendUnavailable(
+                f"attention 'varlen' takes heads of a multiple of 8 up to {WIDEST} numbers, and these have "
+                f"{self._width}: choose another"
+            )
         ends = [0, *(stop + 1 for stop in sorted(stops)), len(blocks)]
         self._stages = [
             [
@@ -67,15 +78,17 @@ class VarlenBlocks:
     def stages(self, hidden: torch.Tensor, sequence: PackedSequence) -> Iterator[torch.Tensor]:
         """The same, handed over after each layer of `stops`, in their order, and at the end: always `hidden` itself,
         which the layers that follow change."""
-        rope = rotations(sequence.positions, self._width)
-        for runs in self._stages:
-            for sees_all, blocks in runs:
-                groups = sequence.images if sees_all else sequence.windows
-                if self._per_thread:
+        if self._way is None:
+            rope = rotations(sequence.positions, self._width)
+            for runs in self._stages:
+                for sees_all, blocks in runs:
+                    groups = sequence.images if sees_all else sequence.windows
                     self._by_threads(hidden, blocks, groups, rope)
-                else:
-                    for block in blocks:
-                        _run(hidden, block, groups, rope)
+                yield hidden
+            return
+        together = Together(self._way, sequence, self._width)
+        for runs in self._stages:
+            together.through(hidden, [(sees_all, block) for sees_all, blocks in runs for block in blocks])
             yield hidden
 
     def _by_threads(
@@ -159,25 +172,6 @@ def _through(hidden: torch.Tensor, blocks: Sequence[FoldedBlock], rope: torch.Te
 def _run(hidden: torch.Tensor, p: FoldedBlock, groups: Sequence[Segments], rope: torch.Tensor) -> None:
     """One block, in place."""
     qkv = p.qkv(normalise(hidden, p.norm_before, p.eps[0], p.norm))
-    hidden += p.out(_attention(qkv, p, groups, rope))
-    # on a CPU some rows at a time, for the cache
-    for rows in torch.split(hidden, ROWS_AT_ONCE if hidden.device.type == "cpu" else len(hidden)):
+    hidden += p.out(attend_groups(qkv, rope, groups, p.heads, p.scale))
+    for rows in torch.split(hidden, ROWS_AT_ONCE):  # some at a time, for the cache
         rows += p.down(p.inner(normalise(rows, p.norm_after, p.eps[1], p.norm)))
-
-
-def _attention(
-    qkv: torch.Tensor, p: FoldedBlock, groups: Sequence[Segments], rope: torch.Tensor
-) -> torch.Tensor:
-    """[tokens, 3 · hidden] → [tokens, hidden]; each token is in one of the groups."""
-
-    def within(group: Segments) -> torch.Tensor:
-        shape = group.count, group.length, -1
-        part, rope_of_part = qkv[group.rows].view(shape), rope[group.rows].view(shape)
-        return attend(part, rope_of_part, p.heads, p.scale).flatten(0, 1)
-
-    if len(groups) == 1 and groups[0].index is None:
-        return within(groups[0])
-    attn_out = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
-    for group in groups:
-        attn_out[group.rows] = within(group)
-    return attn_out

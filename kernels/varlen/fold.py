@@ -10,18 +10,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from kernels.activation.reference import QUICK, Activation, activate
 from kernels.add_norm import NormKind
+from kernels.backend import Backend
 from kernels.blocks.choice import obstacle_to_packing
 from kernels.blocks.fold import EPILOGUES, join, pack_linear, scaled
 from kernels.blocks.reference import Affine
+from kernels.blocks.residual import Activated, Map, Product
 from kernels.eight_bit import Precision, pack_fp8
 from kernels.varlen.reference import VarlenBlock
 
@@ -29,8 +29,6 @@ ALIGNMENT = 64
 """The MLP's width is padded to a multiple of this: 128 bytes in bf16."""
 
 _EPILOGUES: dict[str, tuple[str, str]] = {"silu": ("swish", ""), **EPILOGUES}
-Map = Callable[[torch.Tensor], torch.Tensor]
-"""[..., inputs] → [..., outputs]"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +49,15 @@ class FoldedBlock:
 
 
 def fold(
-    p: VarlenBlock, dtype: torch.dtype, device: torch.device, precision: Precision = "full"
+    p: VarlenBlock,
+    dtype: torch.dtype,
+    device: torch.device,
+    precision: Precision = "full",
+    between: Backend | None = None,
 ) -> FoldedBlock:
     """The block for products in `dtype` on `device`; shares no memory with it.
+
+    `between`: the implementation of the kernel for activations; None: torch's, on a CPU oneDNN's epilogues.
 
     Raises ValueError when a head's width is no multiple of four: pairs for the row and pairs for the column.
     """
@@ -63,7 +67,9 @@ def fold(
         )
     pairs = torch.arange(p.width).view(2, -1).T.flatten()
     qkv = join(_ordered(p.query, pairs, p.heads), _ordered(p.key, pairs, p.heads), p.value)
-    packs = precision == "int8" or (precision == "full" and obstacle_to_packing(device, dtype) is None)
+    packs = between is None and (
+        precision == "int8" or (precision == "full" and obstacle_to_packing(device, dtype) is None)
+    )
     mlp = _fold_mlp(p)
 
     def own(tensor: torch.Tensor) -> torch.Tensor:
@@ -76,13 +82,16 @@ def fold(
         if packs:
             epilogue = ("none", "") if activation is None else _EPILOGUES[activation]
             return pack_linear(part, dtype, epilogue, precision)
-        if precision == "fp8":
-            return _Linear(pack_fp8(part.weight, part.bias, dtype, device), activation)
-        copied = placed(part)
-        return _Linear(partial(F.linear, weight=copied.weight, bias=copied.bias), activation)
+        product: Map = (
+            pack_fp8(part.weight, part.bias, dtype, device) if precision == "fp8" else Product(placed(part))
+        )
+        return product if activation is None else _Activated(product, activation)
 
     inner: Map
-    if mlp.gate is None:
+    if between is not None:
+        first = mlp.up if mlp.gate is None else join(mlp.gate, mlp.up)
+        inner = Activated(linear(first), mlp.activation, mlp.gate is not None, between)
+    elif mlp.gate is None:
         inner = linear(mlp.up, mlp.activation)
     elif packs:
         inner = _Gated(linear(mlp.gate, mlp.activation), linear(mlp.up))
@@ -124,13 +133,12 @@ def _fold_mlp(p: VarlenBlock) -> _MLP:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Linear:
+class _Activated:
     product: Map
-    activation: Activation | None
+    activation: Activation
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        made = self.product(x)
-        return made if self.activation is None else activate(made, self.activation)
+        return activate(self.product(x), self.activation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

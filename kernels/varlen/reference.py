@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from kernels.activation.reference import Activation, activate
 from kernels.add_norm.reference import NormKind
-from kernels.blocks.reference import Affine
+from kernels.blocks.reference import Affine, normalise
 
 THETA = 10_000.0
 
@@ -61,12 +61,6 @@ def block(hidden: torch.Tensor, p: VarlenBlock, mask: torch.Tensor, rope: torch.
     """
     hidden = hidden + _attention(normalise(hidden, p.norm_before, p.eps[0], p.norm), p, mask, rope)
     return hidden + _mlp(normalise(hidden, p.norm_after, p.eps[1], p.norm), p)
-
-
-def normalise(x: torch.Tensor, p: Affine, eps: float, norm: NormKind) -> torch.Tensor:
-    if norm == "rms":
-        return F.rms_norm(x, x.shape[-1:], p.weight, eps)
-    return F.layer_norm(x, x.shape[-1:], p.weight, p.bias, eps)
 
 
 def _mlp(x: torch.Tensor, p: VarlenBlock) -> torch.Tensor:

@@ -144,6 +144,8 @@ def _kernels(prepared: Prepared) -> list[str]:
         backend=settings.kernels,
         body=settings.encoder_body,
         precision=settings.encoder_precision,
+        attention=settings.encoder_attention,
+        independent_tiles=prepared.geometry.facts.independent_tiles,
     )
     runs = choose_runs(
         prepared.plan,

@@ -9,6 +9,7 @@ import torch
 from kernels.backend import Backend, BackendUnavailable, choose_backend
 from kernels.blocks import Body
 from kernels.eight_bit import CannotQuantise, Precision, choose_precision
+from kernels.varlen.bounds import obstacle_to_one_call
 from service.errors import ConfigurationError
 from service.families.registry import family_of
 from service.families.towers import DTYPES, Tower, TowerChoice
@@ -22,12 +23,15 @@ def choose_tower(
     backend: str = "auto",
     body: str = "auto",
     precision: str = "auto",
+    attention: str = "auto",
+    independent_tiles: bool = True,
 ) -> TowerChoice:
     """Where and how the tower of the checkpoint in folder `path` will compute; reads no weights.
 
     `device` as torch names it; `dtype` one of float32, bfloat16, float16; `backend` of the kernels: auto, triton, cpu
-    or reference; `body`: auto, transformers, fused or compiled; `precision`: auto, full, int8 or fp8. Raises
-    ConfigurationError: a family without a tower, a backend, body or precision that this machine lacks.
+    or reference; `body`: auto, transformers, fused, triton or compiled; `precision`: auto, full, int8 or fp8;
+    `attention`: varlen, or what concerns no tower; `independent_tiles`: as the family's facts have it. Raises
+    ConfigurationError: a family without a tower, a backend, body, precision or attention that this machine lacks.
     """
     folder, where = Path(path), _device(device)
     chosen = family_of(folder).tower().choose_body(folder, device=where, dtype=_dtype(dtype), requested=body)
@@ -37,6 +41,7 @@ def choose_tower(
         _backend(where, backend),
         chosen,
         _precision(where, _dtype(dtype), precision, chosen),
+        attention == "varlen" and _one_call(where, _dtype(dtype), chosen, independent_tiles),
     )
 
 
@@ -44,7 +49,7 @@ def load_tower(path: str | Path, choice: TowerChoice) -> Tower:
     """Builds the tower of the checkpoint in folder `path`, reading only the tower's own weights.
 
     Raises ConfigurationError: files that are missing or contradict each other, a device that is not there, layers that
-    the chosen precision does not take.
+    the chosen precision or attention does not take.
     """
     if choice.device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
@@ -56,6 +61,8 @@ def load_tower(path: str | Path, choice: TowerChoice) -> Tower:
         raise ConfigurationError(
             f"encoder_precision: {choice.precision} is not for this tower, {error}; choose full"
         ) from None
+    except BackendUnavailable as error:
+        raise ConfigurationError(f"encoder_attention: {error}") from None
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -81,6 +88,19 @@ def _precision(device: torch.device, dtype: torch.dtype, requested: str, body: B
             f"encoder_precision: {precision} is not for compiled blocks: choose encoder_body auto or transformers"
         )
     return precision
+
+
+def _one_call(device: torch.device, dtype: torch.dtype, body: Body, independent_tiles: bool) -> bool:
+    """True. Raises ConfigurationError where attention cannot be one call a layer."""
+    if independent_tiles:
+        reason: str | None = "it is for models that take images at their own size"
+    elif body not in ("fused", "triton"):
+        reason = f"it is for Patchbay's own blocks, and these are {body}"
+    else:
+        reason = obstacle_to_one_call(device, dtype)
+    if reason is not None:
+        raise ConfigurationError(f"encoder_attention: varlen cannot run: {reason}; choose auto")
+    return True
 
 
 def _device(name: str) -> torch.device:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kernels.blocks import Body, FusedBlocks, choose_body, compile_layers, read_layer
+from kernels.blocks import Body, FusedBlocks, KernelBlocks, choose_body, compile_layers, read_layer
 from kernels.eight_bit import Precision, quantise_linears
 from kernels.layer_norm import layer_norm
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
@@ -150,6 +150,8 @@ def blocks_of(
     layers = list(layers)
     if body == "fused" and layers:
         return FusedBlocks([read_layer(layer) for layer in layers], dtype, precision)
+    if body == "triton" and layers:
+        return KernelBlocks([read_layer(layer) for layer in layers], dtype, precision=precision)
     if precision != "full" and layers:
         quantise_linears(layers, precision)
     callables = [_Unmasked(layer) for layer in layers] if mask else layers

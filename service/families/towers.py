@@ -46,6 +46,13 @@ class TowerChoice:
     """Who runs the transformer blocks."""
     precision: Precision = "full"
     """Of the linear layers in the blocks; whatever else there is computes in `dtype`."""
+    one_call: bool = False
+    """Whether attention among images of different sizes is one call a layer."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether the blocks are Patchbay's, with copies of the weights."""
+        return self.body in ("fused", "triton")
 
 
 class Tower(Protocol):

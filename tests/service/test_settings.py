@@ -64,6 +64,8 @@ def test_other_programs_variables_are_left_alone() -> None:
         ({"encoder_copies": "staged", "device": "cpu"}, ["encoder_copies=staged", "device=cpu"]),
         ({"encoder_graph_bytes": "1", "device": "cpu"}, ["encoder_graph_bytes=1", "device=cpu"]),
         ({"encoder_attention": "flash", "device": "cpu"}, ["encoder_attention=flash", "device=cpu"]),
+        ({"encoder_attention": "varlen", "device": "cpu"}, ["encoder_attention=varlen", "device=cpu"]),
+        ({"encoder_body": "triton", "device": "cpu"}, ["encoder_body=triton", "device=cpu"]),
         ({"encoder_gpu": "own", "device": "cpu"}, ["encoder_gpu=own", "device=cpu"]),
         ({"tensor_parallel_size": 0}, ["tensor_parallel_size"]),
         ({"encoder_graph_bytes": "1", "encoder_copies": "plain"}, ["encoder_graph_bytes", "copies=plain"]),

@@ -22,16 +22,15 @@ from transformers.models.gemma4.modeling_gemma4 import (
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed
 from kernels.project import Linear, Norm, ScatterIndex, fold_projector, project
-from kernels.varlen import PackedSequence, read_layer
-from kernels.varlen import choose_body as choose_varlen_body
+from kernels.varlen import PackedSequence
 from service.checkpoint.files import read_image_processor
 from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.gemma4.names import own_name
 from service.families.native.steps import Back, ModuleBlocks, Step, SteppedLayers, straight
-from service.families.native.tower import NativeTower
+from service.families.native.tower import NativeTower, choose_packed_body
 from service.families.tile_tower import read_model_config
-from service.families.towers import TowerChoice, in_precision, resolve_body
+from service.families.towers import TowerChoice, in_precision
 
 _LAYERS = "vision_tower.encoder.layers"
 _EMBEDDER = "vision_tower.patch_embedder"
@@ -41,7 +40,7 @@ def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, reque
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
     with torch.device("meta"):
         layer = Gemma4VisionEncoderLayer(_config(folder).vision_config, 0)
-    return resolve_body(layer, read_layer, lambda obstacle: choose_varlen_body(requested, obstacle=obstacle))
+    return choose_packed_body(layer, device, requested)
 
 
 def load(folder: Path, choice: TowerChoice) -> NativeTower:

@@ -17,8 +17,7 @@ from transformers.models.glm4v_moe.modeling_glm4v_moe import Glm4vMoeVisionBlock
 
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed
-from kernels.varlen import PackedSequence, VarlenBlocks, read_layer
-from kernels.varlen import choose_body as choose_varlen_body
+from kernels.varlen import PackedSequence, VarlenBlocks, choose_way, read_layer
 from service.checkpoint.files import read_json, read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.families.glm4v.merger import load_merger
@@ -27,11 +26,12 @@ from service.families.native.names import own_name
 from service.families.native.steps import ModuleBlocks, Step, SteppedLayers, straight
 from service.families.native.tower import (
     NativeTower,
+    choose_packed_body,
     must_divide_heads,
     must_fit_language_model,
     read_config,
 )
-from service.families.towers import TowerChoice, in_precision, resolve_body
+from service.families.towers import TowerChoice, in_precision
 
 _CLASSES: dict[str, tuple[Any, Any, Any]] = {
     "glm4v": (Glm4vConfig, Glm4vVisionModel, Glm4vVisionBlock),
@@ -45,7 +45,7 @@ def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, reque
     _, _, block = _classes(folder)
     with torch.device("meta"):
         layer = block(_config(folder))
-    return resolve_body(layer, read_layer, lambda obstacle: choose_varlen_body(requested, obstacle=obstacle))
+    return choose_packed_body(layer, device, requested)
 
 
 def load(folder: Path, choice: TowerChoice) -> NativeTower:
@@ -101,13 +101,14 @@ def _blocks(tensors: TowerTensors, config: Any, model: Any, choice: TowerChoice)
     with torch.device("meta"):
         made = model._from_config(config, attn_implementation="sdpa")
     layers = made.blocks
-    if choice.body == "fused":
+    if choice.ours:
         tensors.fill(layers, "blocks", torch.device("cpu"), choice.dtype)  # ours are copies
         return VarlenBlocks(
             [read_layer(layer) for layer in layers],
             range(len(layers)),
             choice.dtype,
             choice.device,
+            way=choose_way(choice.body, choice.one_call),
             precision=choice.precision,
         )
     tensors.fill(layers, "blocks", choice.device, choice.dtype)

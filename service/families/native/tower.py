@@ -30,8 +30,7 @@ from kernels.project import (
     fold_projector,
     project,
 )
-from kernels.transfer import send, send_joined
-from kernels.varlen import Grid, VarlenBlocks, choose_body, read_layer, resample
+from kernels.varlen import Grid, VarlenBlocks, choose_body, choose_way, read_layer, resample
 from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.domain import View
@@ -49,7 +48,7 @@ class PreparedBatch(Protocol):
 
     @property
     def order(self) -> torch.Tensor:
-        """int64 [cells] on the device: the order in which the cells are to be embedded."""
+        """int64 [cells] on the host: the order in which the cells are to be embedded."""
         ...
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -89,9 +88,11 @@ class NativeTower:
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """Raises ValueError for an image that is not one view of cells of the checkpoint's size."""
         batch = self._layers.prepare([self._grid(image) for image in images])
-        cells = send_joined([image.tiles[0] for image in images], self.choice.device)[batch.order]
+        cells = torch.cat([image.tiles[0] for image in images])[batch.order]
+        if self.choice.device.type == "cuda":
+            cells = cells.pin_memory()
         # one below the other: [1, cells · side, side, 3], whose patches line by line are cell by cell
-        tall = cells.view(1, -1, self._cell, 3)
+        tall = cells.to(self.choice.device, non_blocking=True).view(1, -1, self._cell, 3)
         rows = batch.forward(patch_embed(tall, self._front, backend=self.choice.backend).squeeze(0))
         return list(torch.split(rows, [image.tile_count for image in images]))
 
@@ -188,11 +189,18 @@ def must_fit_language_model(folder: Path, name: str, config: Any) -> None:
         )
 
 
-def choose_native_body(spec: Spec, requested: str) -> Body:
+def choose_native_body(spec: Spec, device: torch.device, requested: str) -> Body:
     """Who runs the blocks of a tower. Raises ConfigurationError."""
     with torch.device("meta"):
         layer = spec.block(spec.config)
-    return resolve_body(layer, read_layer, lambda obstacle: choose_body(requested, obstacle=obstacle))
+    return choose_packed_body(layer, device, requested)
+
+
+def choose_packed_body(layer: nn.Module, device: torch.device, requested: str) -> Body:
+    """Who runs a tower of layers like `layer`, which may lie on the meta device. Raises ConfigurationError."""
+    return resolve_body(
+        layer, read_layer, lambda obstacle: choose_body(requested, device=device, obstacle=obstacle)
+    )
 
 
 def load_native(folder: Path, choice: TowerChoice, spec: Spec) -> NativeTower:
@@ -208,11 +216,9 @@ def load_native(folder: Path, choice: TowerChoice, spec: Spec) -> NativeTower:
     model.rotary_pos_emb = type(model.rotary_pos_emb)(spec.config)
     model.patch_embed = nn.Identity()
     # ours are copies: the device need not hold both
-    tensors.fill(
-        model.blocks, "blocks", torch.device("cpu") if choice.body == "fused" else choice.device, choice.dtype
-    )
+    tensors.fill(model.blocks, "blocks", torch.device("cpu") if choice.ours else choice.device, choice.dtype)
     layers: Layers
-    if choice.body == "fused":
+    if choice.ours:
         layers = _fused_layers(tensors, model, spec, choice)
     else:
         in_precision(model.blocks, choice)
@@ -235,8 +241,7 @@ class _ModuleLayers:
 
     def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
         sizes = torch.tensor([[1, self._merge * rows, self._merge * columns] for rows, columns in grids])
-        cells = sum(rows * columns for rows, columns in grids)
-        return _ModuleBatch(self._model, sizes, torch.arange(cells, device=self._model.device))
+        return _ModuleBatch(self._model, sizes, torch.arange(sum(rows * columns for rows, columns in grids)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +252,7 @@ class _ModuleBatch:
     order: torch.Tensor
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        made = self.model(hidden, send(self.sizes, hidden.device))
+        made = self.model(hidden, self.sizes.to(hidden.device))
         return torch.cat([made.pooler_output, *getattr(made, "deepstack_features", ())], 1)
 
 
@@ -271,7 +276,13 @@ def _fused_layers(tensors: TowerTensors, model: Any, spec: Spec, choice: TowerCh
     whole = range(len(model.blocks)) if spec.whole is None else spec.whole
     layers = [read_layer(layer) for layer in model.blocks]
     blocks = VarlenBlocks(
-        layers, whole, choice.dtype, choice.device, stops=spec.levels, precision=choice.precision
+        layers,
+        whole,
+        choice.dtype,
+        choice.device,
+        stops=spec.levels,
+        way=choose_way(choice.body, choice.one_call),
+        precision=choice.precision,
     )
     *levels, last = (
         partial(_projected, _back(tensors, spec, merger, choice), choice.backend)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PixtralVisionModel
 
-from kernels.varlen import PackedSequence, VarlenBlocks, read_layer
+from kernels.varlen import PackedSequence, VarlenBlocks, choose_way, read_layer
 from kernels.varlen.reference import THETA
 from service.checkpoint.tensors import TowerTensors
 from service.families.native.steps import ModuleBlocks, Step
@@ -32,7 +32,7 @@ def load_blocks(tensors: TowerTensors, vision: Any, depth: int, choice: TowerCho
     for number, layer in enumerate(unused, depth):
         for name in layer.state_dict():
             tensors.drop(f"{_PREFIX}.{number}.{name}")
-    if choice.body == "fused":
+    if choice.ours:
         tensors.fill(layers, _PREFIX, torch.device("cpu"), choice.dtype)  # ours are copies
         return _FusedBlocks(
             VarlenBlocks(
@@ -40,6 +40,7 @@ def load_blocks(tensors: TowerTensors, vision: Any, depth: int, choice: TowerCho
                 range(depth),
                 choice.dtype,
                 choice.device,
+                way=choose_way(choice.body, choice.one_call),
                 precision=choice.precision,
             ),
             vision.hidden_size // vision.num_attention_heads,

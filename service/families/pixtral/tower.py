@@ -17,17 +17,16 @@ from transformers.models.pixtral.modeling_pixtral import PixtralAttentionLayer
 
 from kernels.blocks import Body
 from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed
-from kernels.varlen import PackedSequence, read_layer
-from kernels.varlen import choose_body as choose_varlen_body
+from kernels.varlen import PackedSequence
 from service.checkpoint.files import read_json, read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.llava.names import own_name
 from service.families.native.steps import SteppedLayers, straight
-from service.families.native.tower import NativeTower
+from service.families.native.tower import NativeTower, choose_packed_body
 from service.families.pixtral.blocks import load_blocks
 from service.families.pixtral.projector import load_projector
-from service.families.towers import TowerChoice, resolve_body
+from service.families.towers import TowerChoice
 
 _KINDS: dict[str, Any] = {"mistral3": Mistral3Config, "llava": LlavaConfig}
 _EPS = 1e-5
@@ -38,7 +37,7 @@ def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, reque
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
     with torch.device("meta"):
         layer = PixtralAttentionLayer(_config(folder).vision_config)
-    return resolve_body(layer, read_layer, lambda obstacle: choose_varlen_body(requested, obstacle=obstacle))
+    return choose_packed_body(layer, device, requested)
 
 
 def load(folder: Path, choice: TowerChoice) -> NativeTower:

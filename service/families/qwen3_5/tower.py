@@ -31,7 +31,7 @@ _CLASSES: dict[str, tuple[Any, Any, Any]] = {
 
 def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
-    return choose_native_body(_spec(folder), requested)
+    return choose_native_body(_spec(folder), device, requested)
 
 
 def load(folder: Path, choice: TowerChoice) -> NativeTower:

@@ -44,7 +44,7 @@ _LINEARS = "linear_fc1", "linear_fc2"
 
 def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
-    return choose_native_body(_spec(folder), requested)
+    return choose_native_body(_spec(folder), device, requested)
 
 
 def load(folder: Path, choice: TowerChoice) -> NativeTower:

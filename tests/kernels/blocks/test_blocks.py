@@ -10,8 +10,8 @@ from torch import nn
 from transformers import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
-from kernels.backend import BackendUnavailable, product_dtype
-from kernels.blocks import Block, FusedBlocks, UnsupportedLayer, choose_body, cpu, read_layer
+from kernels.backend import Backend, BackendUnavailable, product_dtype
+from kernels.blocks import Block, FusedBlocks, KernelBlocks, UnsupportedLayer, choose_body, cpu, read_layer
 from kernels.blocks.reference import ACTIVATIONS, Activation, Affine, block
 from kernels.measure import relative_error
 
@@ -77,12 +77,14 @@ CASES = (
 )
 
 
-def cast(p: Block, dtype: torch.dtype) -> Block:
+def cast(p: Block, to: torch.dtype | str) -> Block:
+    """In a dtype, or on a device."""
+
     def one(a: Affine) -> Affine:
-        return Affine(a.weight.to(dtype), None if a.bias is None else a.bias.to(dtype))
+        return Affine(a.weight.to(to), None if a.bias is None else a.bias.to(to))
 
     names = ("norm_before", "query", "key", "value", "out", "norm_after", "up", "down")
-    scales = p.layer_scale and (p.layer_scale[0].to(dtype), p.layer_scale[1].to(dtype))
+    scales = p.layer_scale and (p.layer_scale[0].to(to), p.layer_scale[1].to(to))
     return replace(p, **{name: one(getattr(p, name)) for name in names}, layer_scale=scales)
 
 
@@ -107,6 +109,26 @@ def test_bf16_is_as_near_as_the_bf16_chain(case: Case) -> None:
     exact = chain(hidden, blocks, torch.float64)
     theirs = relative_error(chain(hidden, blocks, torch.bfloat16), exact)
     ours = relative_error(FusedBlocks(blocks, torch.bfloat16)(hidden.bfloat16()), exact)
+    assert ours < 1.1 * theirs
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_with_kernels_between_the_products_fp32_is_the_reference(case: Case, backend: Backend) -> None:
+    blocks, hidden = case.blocks(3), case.hidden_states()
+    exact = chain(hidden, blocks, torch.float64)
+    made = KernelBlocks(blocks, torch.float32, backend)(hidden)
+    assert made is hidden
+    assert relative_error(made, exact) < 1e-6
+
+
+@native
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_with_kernels_between_the_products_bf16_is_as_near_as_the_bf16_chain(case: Case) -> None:
+    blocks, hidden = case.blocks(), case.hidden_states()
+    exact = chain(hidden, blocks, torch.float64)
+    theirs = relative_error(chain(hidden, blocks, torch.bfloat16), exact)
+    ours = relative_error(KernelBlocks(blocks, torch.bfloat16, "reference")(hidden.bfloat16()), exact)
     assert ours < 1.1 * theirs
 
 
@@ -151,6 +173,7 @@ def test_scores_are_made_a_few_heads_at_a_time_and_their_memory_is_not_read(
 def test_no_blocks_change_nothing() -> None:
     hidden = CASES[0].hidden_states()
     assert torch.equal(FusedBlocks([], torch.float32)(hidden.clone()), hidden)
+    assert torch.equal(KernelBlocks([], torch.float32, "reference")(hidden.clone()), hidden)
 
 
 def vit_layer(**options: object) -> nn.Module:

@@ -20,26 +20,27 @@ from kernels.activation import Activation
 from kernels.measure import relative_error
 from kernels.varlen import VarlenBlocks, pack, read_layer, reference, resample
 from kernels.varlen.layers import MLPS, PIXTRAL
+from kernels.varlen.together import Way
 from tests.kernels.varlen.cases import GRIDS, Given, hidden_states, randomised, tower, whole_image_tower
 
 KINDS = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 GRID = GRIDS["mixed"]
-PACKED = pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
 
 
-def leave_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.varlen.fold.obstacle_to_packing", lambda *_: "no oneDNN")
+@pytest.fixture(params=["packed", "plain", "kernels"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way | None:
+    """How weights are folded and blocks are run: as on a CPU, as on a GPU, and with our kernels between products."""
+    if request.param == "plain":
+        monkeypatch.setattr("kernels.varlen.fold.obstacle_to_packing", lambda *_: "no oneDNN")
+    return Way("reference") if request.param == "kernels" else None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@PACKED
-def test_blocks_that_see_whole_images_are_transformers(
-    kind: str, packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not packed:
-        leave_unpacked(monkeypatch)
+def test_blocks_that_see_whole_images_are_transformers(kind: str, way: Way | None) -> None:
     model = whole_image_tower(kind)
-    blocks = VarlenBlocks([read_layer(layer) for layer in model.blocks], range(3), torch.float32, "cpu")
+    blocks = VarlenBlocks(
+        [read_layer(layer) for layer in model.blocks], range(3), torch.float32, "cpu", way=way
+    )
     sequence = pack(GRID)
     hidden = torch.unflatten(hidden_states(GRID), 0, (-1, 4))[sequence.order].flatten(0, 1)
     if hasattr(model, "pos_embed"):
@@ -52,12 +53,7 @@ def test_blocks_that_see_whole_images_are_transformers(
 
 @pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "quick_gelu"])
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
-@PACKED
-def test_every_mlp_is_the_reference(
-    activation: Activation, gated: bool, packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not packed:
-        leave_unpacked(monkeypatch)
+def test_every_mlp_is_the_reference(activation: Activation, gated: bool, way: Way | None) -> None:
     block = replace(read_layer(tower().blocks[0]), activation=activation)
     if not gated:
         block = replace(block, gate=None)
@@ -65,7 +61,7 @@ def test_every_mlp_is_the_reference(
     hidden = hidden_states(GRIDS["edges"])
     mask = torch.ones(len(hidden), len(hidden), dtype=torch.bool)
     exact = reference.block(hidden.double(), block, mask, reference.angles(sequence.positions, 16))
-    made = VarlenBlocks([block], (0,), torch.float32, "cpu")(hidden, sequence)
+    made = VarlenBlocks([block], (0,), torch.float32, "cpu", way=way)(hidden, sequence)
     assert relative_error(made, exact) < 2e-6
 
 

@@ -83,6 +83,10 @@ def test_layers_that_cannot_be_fused_are_left_to_transformers_or_refused(tmp_pat
         ConfigurationError, match="encoder_body: body 'fused' cannot run: .*normalises queries"
     ):
         load(tmp_path, body="fused")
+    with pytest.raises(
+        ConfigurationError, match="encoder_body: body 'triton' cannot run: .*normalises queries"
+    ):
+        load(tmp_path, body="triton")
 
 
 def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path) -> None:

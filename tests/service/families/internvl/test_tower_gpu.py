@@ -20,11 +20,12 @@ pytestmark = [
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-3), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("graph_sizes", [(), (1, 2, 4)])
+@pytest.mark.parametrize("body", ["transformers", "triton"])
 def test_staged_batches_are_transformers_soft_tokens(
-    tmp_path: Path, dtype: str, tolerance: float, graph_sizes: tuple[int, ...]
+    tmp_path: Path, dtype: str, tolerance: float, graph_sizes: tuple[int, ...], body: str
 ) -> None:
     model = write_checkpoint(tmp_path)
-    tower = tower_of(tmp_path, device="cuda", dtype=dtype)
+    tower = tower_of(tmp_path, device="cuda", dtype=dtype, body=body)
     assert isinstance(tower, TileTower)
     runner = Runner(
         tower.forward, tower.tile_shape, Cuda(torch.device("cuda")), most=4, graph_sizes=graph_sizes

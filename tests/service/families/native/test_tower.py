@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,6 +130,27 @@ def test_what_is_chosen_is_known_without_the_weights(tmp_path: Path, tiny: Tiny)
     assert (choice.backend, choice.body) == ("cpu", "transformers")
     with pytest.raises(ConfigurationError, match="encoder_body: body 'compiled' is for towers that compute"):
         choose_tower(tmp_path, device="cpu", dtype="float32", body="compiled")
+
+
+@EACH
+def test_one_call_a_layer_is_for_our_blocks_on_a_gpu(tmp_path: Path, tiny: Tiny) -> None:
+    tiny.write(tmp_path)
+
+    def choose(device: str = "cuda", dtype: str = "bfloat16", **options: Any) -> TowerChoice:
+        given = {"backend": "reference", "attention": "varlen", "independent_tiles": False, **options}
+        return choose_tower(tmp_path, device=device, dtype=dtype, **given)
+
+    assert choose().one_call
+    assert choose(body="triton").one_call
+    assert not choose(attention="flash").one_call
+    for changed, reason in (
+        ({"body": "transformers"}, "it is for Patchbay's own blocks, and these are transformers"),
+        ({"device": "cpu"}, "it runs on CUDA devices and the tower is on cpu"),
+        ({"dtype": "float32"}, "it takes bfloat16 and float16, not float32"),
+        ({"independent_tiles": True}, "it is for models that take images at their own size"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"encoder_attention: varlen cannot run: {reason}"):
+            choose(**changed)
 
 
 @EACH
