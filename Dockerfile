@@ -60,7 +60,8 @@ COPY --from=code /opt/patchbay ./
 ENV PATCHBAY_IMAGES=passthrough
 USER 10001:10001
 
-# Triton compiles the launchers of its kernels with a C compiler, FlashInfer its kernels with a C++ compiler and nvcc
+# Triton compiles the launchers of its kernels with a C compiler, FlashInfer its kernels with a C++ compiler and nvcc;
+# encoder_body=compiled asks for a C++ compiler
 FROM base AS cuda-system
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from kernels.transfer import send
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScatterIndex:
@@ -40,7 +42,7 @@ def scatter_index(scatter: Sequence[int] | torch.Tensor, *, device: torch.device
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
         raise ValueError(f"scatter: got {int(twice[0])} more than once, each row needs a place of its own")
-    return ScatterIndex(rows.to(device, torch.int64), int(ordered[-1]) + 1)
+    return ScatterIndex(send(rows.to(torch.int64), device), int(ordered[-1]) + 1)
 
 
 def scatter_spans(

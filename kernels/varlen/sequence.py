@@ -5,7 +5,7 @@ within windows of a few cells on a side, the others within the image. Windows at
 is padded. Here the cells are put in such an order that windows of equal length lie side by side over all images: the
 attention of a layer is then one call for each length, of which there are few, and not one for each window.
 
-Arithmetic on the host, from sizes alone.
+Arithmetic on the host, from sizes alone; what the device needs of it is sent without waiting.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from itertools import chain
 from typing import NamedTuple
 
 import torch
+
+from kernels.transfer import send
 
 REMEMBERED = 64
 """Sizes whose tables are kept; those of an image of 16,384 cells take half a megabyte."""
@@ -111,8 +113,8 @@ def pack(
     )  # [cells, tokens of a cell, 2]
     return PackedSequence(
         order,
-        positions.flatten(0, 1).to(device),
-        sizes.repeat_interleave(tokens, 0).to(device),
+        send(positions.flatten(0, 1), device),
+        send(sizes.repeat_interleave(tokens, 0), device),
         tuple(_groups(windows, tokens)),
         tuple(_images(grids, order, tokens, device)),
     )
@@ -176,4 +178,4 @@ def _images(
         if torch.equal(index, torch.arange(begin, begin + len(index))):
             yield Segments(count, length * tokens, begin)
         else:
-            yield Segments(count, length * tokens, index=index.to(device))
+            yield Segments(count, length * tokens, index=send(index, device))

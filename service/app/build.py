@@ -99,6 +99,7 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     # torch and transformers take seconds to import, and a gateway without encoder must not need them
     from service.encoder.local import LocalEncoder
     from service.encoder.staging import make_runner
+    from service.encoder.warmup import warm_up_batches
 
     plan, settings = prepared.plan, prepared.settings
     tower, decode = await _load(prepared, ends, metrics)
@@ -123,7 +124,8 @@ async def make_encoder(prepared: Prepared, ends: AsyncExitStack, metrics: Metric
     metrics.watch_encoder(lambda: encoder.healthy, lambda: encoder.stats().failed)
     metrics.watch_queue("encode", lambda: encoder.stats().waiting)
     metrics.watch_backlog(lambda: encoder.backlog)
-    await encoder.warm_up(plan.warm_up_patches)
+    for patches in warm_up_batches(plan):
+        await encoder.warm_up(patches)
     probing = asyncio.create_task(_probe_while_unhealthy(encoder), name="encoder probe")
     ends.callback(probing.cancel)
     return encoder

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from kernels.runner import Attention, CaptureFailed, Runner, attend
+from kernels.transfer import fetch
 from service.domain import ImageBytes, ImageJob, TokenMap, View
 from service.encoder.batcher import Batcher, BatcherStats, OnBatch
 from service.encoder.threads import give_way
@@ -153,8 +154,9 @@ class LocalEncoder:
             if self._runner is not None:
                 return _staged(self._runner, images)
             rows = self._tower.encode(images)
-        finite = torch.stack([image.isfinite().all() for image in rows]).tolist()
-        return [_Rows(_on_host(image), well) for image, well in zip(rows, finite, strict=True)]
+        flags = torch.stack([image.isfinite().all() for image in rows])
+        *values, finite = fetch([*rows, flags])
+        return [_Rows(image, well) for image, well in zip(values, finite.tolist(), strict=True)]
 
     def _checked(self, rows: _Rows, expected: int) -> torch.Tensor:
         """Rejects wrong rows, which would crash the engine."""
@@ -186,13 +188,6 @@ def mapped(rows: torch.Tensor, token_map: TokenMap, constants: torch.Tensor) -> 
     for column, weight in zip(index.view_as(weights).unbind(1), weights.unbind(1), strict=True):
         tokens.addcmul_(table.index_select(0, column).float(), weight[:, None])
     return tokens.to(rows.dtype)
-
-
-def _on_host(rows: torch.Tensor) -> torch.Tensor:
-    """From a GPU into pinned memory, which torch keeps for the next."""
-    if rows.device.type == "cpu":
-        return rows
-    return torch.empty_like(rows, device="cpu", pin_memory=True).copy_(rows)
 
 
 def _staged(runner: Runner, images: list[TiledImage]) -> list[_Rows]:

@@ -13,6 +13,7 @@ from service.errors import ConfigurationError
 from service.planning.gpu_share import CUDA_CONTEXT_BYTES, Room, engine_share, gpu_words, size_words
 from service.planning.machine import Machine
 from service.planning.parallel import Division
+from service.planning.pinned import packed_bytes, staged_bytes
 from service.planning.visible_gpu import GPU
 
 GIB = 1024**3
@@ -157,6 +158,8 @@ class ResourcePlan:
     encoder_gpu_bytes: int
     encoder_graph_bytes: int
     """The part of these that CUDA graphs may take."""
+    pinned_bytes: int
+    """Of the machine's memory, from which a GPU copies by itself; 0 on a CPU."""
     tile_patches: int
     tile_bytes: int
     """Activations of one tile."""
@@ -194,9 +197,12 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     threads = overrides.encoder_threads or (cores if device == "cpu" else 1)
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
+    pinned = _pinned_bytes(need, overrides, batch) if device == "cuda" else 0
     encoder_gpu, share = (
-        _gpu_split(machine, rank, overrides, batch, graphs, arena) if device == "cuda" else (0, None)
+        _gpu_split(machine, rank, overrides, batch, graphs, arena + pinned) if device == "cuda" else (0, None)
     )
+    if pinned:
+        _check_pinned(machine, arena, pinned)
     kv_cache = _cpu_kv_bytes(machine, rank, length, division.ranks) if device == "cpu" else None
     if kv_cache is not None and not overrides.gateway_alone:
         _check_memory(machine, need, arena + kv_cache * division.ranks, batch)
@@ -209,6 +215,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         arena_bytes=arena,
         encoder_gpu_bytes=encoder_gpu,
         encoder_graph_bytes=graphs,
+        pinned_bytes=pinned,
         tile_patches=need.tile_patches,
         tile_bytes=_activation_bytes(need, need.tile_patches),
         gpu_memory_utilization=share,
@@ -340,6 +347,10 @@ def _chunk(need: Need, batch: int) -> int:
     return max(need.tile_patches, -(-batch // STAGED[0]))
 
 
+def _chunk_tiles(need: Need, batch: int) -> int:
+    return -(-_chunk(need, batch) // need.tile_patches)
+
+
 def _graph_bytes(need: Need, overrides: Overrides, batch: int) -> int:
     """By default enough for graphs of every chunk size."""
     if overrides.images != "handles" or overrides.encoder_copies == "plain" or not need.independent_tiles:
@@ -353,26 +364,54 @@ def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
     """Pixels and rows of the chunks that are on the device at the same time."""
     if overrides.encoder_copies == "plain" or not need.independent_tiles:
         return 0
-    tiles = -(-_chunk(need, batch) // need.tile_patches)
-    return STAGED[1] * tiles * (need.tile_pixel_bytes + _row(need) * need.tile_rows)
+    return STAGED[1] * _chunk_tiles(need, batch) * (need.tile_pixel_bytes + _row(need) * need.tile_rows)
+
+
+def _pinned_bytes(need: Need, overrides: Overrides, batch: int) -> int:
+    """Of an encoder on a GPU."""
+    if not _encoder_here(overrides):
+        return 0
+    rows = -(-batch // need.tile_patches) * need.tile_rows * _row(need)
+    if not need.independent_tiles:
+        return packed_bytes(batch // need.tile_patches * need.tile_pixel_bytes, rows)
+    if overrides.encoder_copies == "plain":
+        return packed_bytes(0, rows)
+    return staged_bytes(_chunk_tiles(need, batch) * need.tile_pixel_bytes, rows)
+
+
+def _check_pinned(machine: Machine, arena: int, pinned: int) -> None:
+    """Raises ConfigurationError when the machine's memory does not hold what the GPU copies from."""
+    total = arena + pinned + HOST_BYTES
+    if total > machine.memory_bytes:
+        raise ConfigurationError(
+            f"the arena and {size_words(pinned)} of pinned memory for copies to and from the GPU take, with the "
+            f"processes, about {size_words(total)} of memory, but the machine has only "
+            f"{size_words(machine.memory_bytes)}: lower encoder_batch_patches, arena_bytes or max_image_tokens"
+        )
+
+
+def _encoder_here(overrides: Overrides) -> bool:
+    """Whether this process's encoder takes a share of the GPUs."""
+    return overrides.images == "handles" and not (overrides.apart and overrides.encoder_elsewhere)
 
 
 def _gpu_split(
-    machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int, arena: int
+    machine: Machine, need: Need, overrides: Overrides, batch: int, graphs: int, host: int
 ) -> tuple[int, float]:
     """(bytes for the encoder, fraction of each of its GPUs for vLLM), where a rank of the engine needs `need`.
 
+    `host`: bytes of arena and pinned memory, which a GPU without memory of its own has to give.
     The encoder's need is known, and the engine gets the rest. vLLM takes the same fraction everywhere, so on several
     GPUs it is the smallest that one of them allows: as a rule the encoder's.
     """
     assert machine.gpu is not None
     gpu = machine.gpu
     encoder = 0
-    if overrides.images == "handles" and not (overrides.apart and overrides.encoder_elsewhere):
+    if _encoder_here(overrides):
         activations = _activation_bytes(need, batch)
         staging = graphs + _staging_bytes(need, overrides, batch)
         encoder = CUDA_CONTEXT_BYTES + need.vision_bytes + activations + staging
-    room = _gpu_room(gpu, overrides, arena)
+    room = _gpu_room(gpu, overrides, host)
     if encoder > min(room, gpu.free_bytes):
         raise ConfigurationError(
             f"{gpu_words(gpu)}: the encoder alone takes {size_words(encoder)}: end what else runs there, lower "
@@ -381,28 +420,28 @@ def _gpu_split(
     least = need.engine_bytes + int(need.sequence_bytes(2048)) + ENGINE_MINIMUM_BYTES
     if overrides.apart and overrides.engine_elsewhere:
         least = 0  # the GPUs of an engine elsewhere are planned there
-    rooms = _engine_rooms(machine, overrides, encoder, arena)
+    rooms = _engine_rooms(machine, overrides, encoder, host)
     return encoder, engine_share(rooms, overrides.gpu_memory_utilization, least)
 
 
-def _engine_rooms(machine: Machine, overrides: Overrides, encoder: int, arena: int) -> list[Room]:
+def _engine_rooms(machine: Machine, overrides: Overrides, encoder: int, host: int) -> list[Room]:
     """The engine's GPUs."""
     ranks = overrides.division.ranks
     if overrides.apart and overrides.engine_elsewhere:
         # not to be seen from here: taken to be like the encoder's, and free
         return [Room(gpu, gpu.memory_bytes) for gpu in machine.gpus[:1]]
     first = 1 if overrides.apart and not overrides.encoder_elsewhere else 0
-    rooms = [Room(gpu, _gpu_room(gpu, overrides, arena)) for gpu in machine.gpus[first : first + ranks]]
+    rooms = [Room(gpu, _gpu_room(gpu, overrides, host)) for gpu in machine.gpus[first : first + ranks]]
     if not overrides.apart:
         rooms[0] = Room(rooms[0].gpu, rooms[0].free_bytes - encoder, encoder)
     return rooms
 
 
-def _gpu_room(gpu: GPU, overrides: Overrides, arena: int) -> int:
+def _gpu_room(gpu: GPU, overrides: Overrides, host: int) -> int:
     """Bytes that encoder and engine may divide: what other processes do not hold. An engine that somebody else starts
     may be one of those."""
     room = gpu.memory_bytes if overrides.engine_elsewhere else gpu.free_bytes
-    return max(0, room - (arena + HOST_BYTES if gpu.unified else 0))
+    return max(0, room - (host + HOST_BYTES if gpu.unified else 0))
 
 
 def _cpu_kv_bytes(machine: Machine, need: Need, length: int, ranks: int) -> int:
@@ -437,6 +476,10 @@ def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Over
         f"arena       {size_words(plan.arena_bytes)} of shared memory: "
         f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
     ]
+    if plan.pinned_bytes:
+        encoder.append(
+            f"pinned      {size_words(plan.pinned_bytes)} of memory for copies to and from the GPU"
+        )
     lines += encoder if overrides.images == "handles" else ["encoder     the engine's own"]
     if plan.device == "cuda":
         assert machine.gpu is not None

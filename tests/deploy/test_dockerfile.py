@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from kernels.blocks.choice import COMPILERS
 from service.settings import Settings
 from tests.deploy.images import DOCKERFILE, ROOT, STAGES, TARGETS, context, environment, inherited
 
@@ -81,6 +82,13 @@ def test_every_package_of_the_system_has_a_version() -> None:
     names = [word for line in packages for word in line.split() if not word.startswith("--")]
     assert len(names) >= 2
     assert [name for name in names if not re.fullmatch(r"[\w.+-]+=\d\S+", name)] == []
+
+
+def test_the_image_for_gpus_can_compile_the_encoders_blocks() -> None:
+    """Which `encoder_body=compiled` is refused without."""
+    (line,) = re.findall(r"apt-get install ([^&]*)", " ".join(STAGES["cuda-system"].all("RUN")))
+    packages = {word.partition("=")[0] for word in line.split()}
+    assert packages & set(COMPILERS)
 
 
 def direct(*extras: str) -> list[Requirement]:

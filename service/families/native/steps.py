@@ -48,7 +48,7 @@ class SteppedBatch:
 
     @property
     def order(self) -> torch.Tensor:
-        return self.sequence.order
+        return self.scatter.rows
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.layers.before is not None:

@@ -30,6 +30,7 @@ from kernels.project import (
     fold_projector,
     project,
 )
+from kernels.transfer import send, send_joined
 from kernels.varlen import Grid, VarlenBlocks, choose_body, choose_way, read_layer, resample
 from service.checkpoint.files import read_normalisation
 from service.checkpoint.tensors import TowerTensors
@@ -48,7 +49,7 @@ class PreparedBatch(Protocol):
 
     @property
     def order(self) -> torch.Tensor:
-        """int64 [cells] on the host: the order in which the cells are to be embedded."""
+        """int64 [cells] on the device: the order in which the cells are to be embedded."""
         ...
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -88,11 +89,9 @@ class NativeTower:
     def encode(self, images: Sequence[TiledImage]) -> list[torch.Tensor]:
         """Raises ValueError for an image that is not one view of cells of the checkpoint's size."""
         batch = self._layers.prepare([self._grid(image) for image in images])
-        cells = torch.cat([image.tiles[0] for image in images])[batch.order]
-        if self.choice.device.type == "cuda":
-            cells = cells.pin_memory()
+        cells = send_joined([image.tiles[0] for image in images], self.choice.device)[batch.order]
         # one below the other: [1, cells · side, side, 3], whose patches line by line are cell by cell
-        tall = cells.to(self.choice.device, non_blocking=True).view(1, -1, self._cell, 3)
+        tall = cells.view(1, -1, self._cell, 3)
         rows = batch.forward(patch_embed(tall, self._front, backend=self.choice.backend).squeeze(0))
         return list(torch.split(rows, [image.tile_count for image in images]))
 
@@ -241,7 +240,8 @@ class _ModuleLayers:
 
     def prepare(self, grids: Sequence[Grid]) -> PreparedBatch:
         sizes = torch.tensor([[1, self._merge * rows, self._merge * columns] for rows, columns in grids])
-        return _ModuleBatch(self._model, sizes, torch.arange(sum(rows * columns for rows, columns in grids)))
+        cells = sum(rows * columns for rows, columns in grids)
+        return _ModuleBatch(self._model, sizes, torch.arange(cells, device=self._model.device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,7 +252,7 @@ class _ModuleBatch:
     order: torch.Tensor
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        made = self.model(hidden, self.sizes.to(hidden.device))
+        made = self.model(hidden, send(self.sizes, hidden.device))
         return torch.cat([made.pooler_output, *getattr(made, "deepstack_features", ())], 1)
 
 

@@ -124,10 +124,46 @@ def test_a_flood_of_segments_is_given_up() -> None:
     assert read_header(b"\xff\xd8" + empty * 4000 + frame).width == 32
     with pytest.raises(ValueError, match="too many segments"):
         read_header(b"\xff\xd8" + empty * 5000 + frame)
-    with pytest.raises(ValueError, match="frame header"):
-        read_header(b"\xff\xd8" + b"\xff" * 5_000_000)
     png = encoded("PNG", (5, 4))
     assert read_header(png[:33] + (b"\0\0\0\0teXt\0\0\0\0" * 100_000)).width == 5
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\x00", b"\xff\xd0", b"\x00"])
+def test_filler_between_the_segments_of_a_jpeg_is_bounded(filler: bytes) -> None:
+    """In one gap or in many, up to the first scan: after it comes data, of which there may be any amount."""
+    data = encoded("JPEG", (30, 20))
+    segment, gap = b"\xff\xe5\x00\x02", filler * (1024 // len(filler))
+    for gaps, sound in ((64, True), (65, False)):
+        for before in ((segment + gap) * gaps, segment + gap * gaps):
+            bytes_ = data[:2] + before + data[2:]
+            if sound:
+                assert read_header(bytes_) == read_header(data)
+            else:
+                with pytest.raises(ValueError, match="belong to no segment"):
+                    read_header(bytes_)
+    assert read_header(data[:-2] + gap * 100 + data[-2:]) == read_header(data)
+    assert jpeg_scans(data[:-2] + b"\xff\x00" * 200_000 + data[data.index(b"\xff\xda") :]) == 2
+
+
+class Unadded(bytes):
+    """Fails where it is added to other bytes: of many pieces, that would copy all that came before, each time."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return Unadded(found) if isinstance(found, bytes) else found
+
+    def __add__(self, other: Any) -> bytes:
+        raise AssertionError("added piece by piece")
+
+    __radd__ = __add__
+
+
+def test_exif_in_thousands_of_pieces_is_joined_once() -> None:
+    data = encoded("JPEG", (30, 20))
+    whole = b"Exif\0\0" + b"MM\0*\0\0\0\x08" + b"\0\1" + b"\x01\x12\0\3\0\0\0\1\0\6\0\0" + b"x" * 4000
+    pieces = [whole[:7], *(b"Exif\0\0" + whole[at : at + 1] for at in range(7, 4000))]
+    split = b"".join(b"\xff\xe1" + struct.pack(">H", len(piece) + 2) + piece for piece in pieces)
+    assert read_header(Unadded(data[:2] + split + data[2:])).orientation == 6
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])

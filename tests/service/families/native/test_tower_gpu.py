@@ -27,3 +27,16 @@ def test_soft_tokens_are_those_of_transformers(
     tower = tower_of(tmp_path, device="cuda", dtype=dtype, body=body)
     rows = [one.float().cpu() for one in tower.encode(tiny.tiled())]
     assert worst(rows, exact) < tolerance
+
+
+@pytest.mark.parametrize("tiny", TINY.values(), ids=TINY.keys())
+def test_the_host_waits_for_nothing(tmp_path: Path, tiny: Tiny) -> None:
+    tiny.write(tmp_path)
+    tower, images = tower_of(tmp_path, device="cuda", dtype="bfloat16", body="fused"), tiny.tiled()
+    tower.encode(images)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rows = tower.encode(images)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [len(one) for one in rows] == [image.rows for image in images]
