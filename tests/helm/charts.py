@@ -14,6 +14,8 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "helm" / "patchbay"
 PROFILES = sorted(file.stem for file in (CHART / "profiles").glob("*.yaml"))
+VERSIONS = ("1.30", "1.34", "1.37")
+"""Of Kubernetes: oldest, middle and newest."""
 RELEASE, NAMESPACE = "shop", "vision"
 EVERYTHING = {
     "podDisruptionBudget": {"enabled": True},

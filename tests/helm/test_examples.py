@@ -14,7 +14,7 @@ import yaml
 
 from service.settings import load
 from tests.helm.api_server import REFUSALS
-from tests.helm.charts import CHART, documents, objects, over, pod, server, variables
+from tests.helm.charts import CHART, VERSIONS, documents, objects, over, pod, server, variables
 
 EXAMPLES = {file.stem: file for file in sorted((CHART / "examples").glob("*.yaml"))}
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "Route", "HTTPRoute", "InferencePool"}
@@ -38,6 +38,7 @@ def test_the_examples_are_those_that_people_ask_for() -> None:
         "external-engine",
         "inference-pool",
         "mig-slice",
+        "model-download",
         "no-prometheus-operator",
         "openshift",
         "private-ca",
@@ -49,19 +50,25 @@ def test_the_examples_are_those_that_people_ask_for() -> None:
     }
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_helm_lints_it(name: str) -> None:
-    report = helm_python.lint(CHART, VALUES[name], strict=True, kube_version="v1.34.0")
+def test_helm_lints_it(name: str, version: str) -> None:
+    report = helm_python.lint(CHART, VALUES[name], strict=True, kube_version=f"v{version}.0")
     assert report["errors"] == []
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_kubernetes_takes_it(name: str) -> None:
+def test_kubernetes_takes_it(name: str, version: str) -> None:
     for entry in documents(VALUES[name]):
         if entry["kind"] not in FOREIGN:
-            assert kubernetes_validate.validate(dict(entry), "1.34", strict=True) == "1.34"
-    for refusal in REFUSALS:
-        refusal(objects(VALUES[name]))
+            assert kubernetes_validate.validate(dict(entry), version, strict=True) == version
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_its_api_server_takes_it_too(name: str, refusal: Any) -> None:
+    refusal(objects(VALUES[name]))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -95,6 +102,14 @@ def test_the_bucket_is_read_before_the_server_starts() -> None:
     read = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
     assert written.items() <= read.items()
     assert download["command"][-1] == variables(spec["containers"][0])["PATCHBAY_MODEL"]
+
+
+def test_a_gated_checkpoint_is_downloaded_once_with_the_token() -> None:
+    made = objects(VALUES["model-download"])
+    (job,) = made["model-download.yaml"]["spec"]["template"]["spec"]["containers"]
+    assert {entry["name"] for entry in job["env"]} >= {"HF_TOKEN"}
+    assert pod(made)["initContainers"][0]["name"] == "model"
+    assert variables(server(made))["PATCHBAY_MODEL"] == "/models/gemma-3-4b-it"
 
 
 def test_a_release_beside_another_shares_no_name_with_it() -> None:

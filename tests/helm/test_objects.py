@@ -161,6 +161,22 @@ def test_prometheus_is_asked_as_it_wants_to_be() -> None:
         }
 
 
+def test_pods_are_added_no_faster_than_they_can_take_load() -> None:
+    spec = objects({"autoscaling": {"enabled": True, "scaleUp": {"pods": 3}}})["scaledobject.yaml"]["spec"]
+    behaviour = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behaviour["scaleUp"]["policies"] == [{"type": "Pods", "value": 3, "periodSeconds": 180}]
+    assert behaviour["scaleDown"] == {"stabilizationWindowSeconds": 600}
+    assert "fallback" not in spec
+
+
+def test_without_prometheus_there_are_enough_pods_and_none_is_taken_away() -> None:
+    asked = {"enabled": True, "fallback": {"replicas": 3}}
+    spec = objects({"autoscaling": asked})["scaledobject.yaml"]["spec"]
+    assert spec["fallback"] == {"failureThreshold": 4, "replicas": 3, "behavior": "currentReplicasIfHigher"}
+    # KEDA admits a fallback only where a trigger is of this type
+    assert "AverageValue" in {trigger["metricType"] for trigger in spec["triggers"]}
+
+
 def test_the_autoscaler_owns_the_number_of_pods() -> None:
     assert objects({"replicas": 3})["deployment.yaml"]["spec"]["replicas"] == 3
     made = objects({"autoscaling": {"enabled": True, "maxReplicas": 7}})

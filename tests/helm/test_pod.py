@@ -223,7 +223,7 @@ def test_models_lie_in_a_claim_or_go_with_the_pod() -> None:
     def volume(values: dict[str, Any]) -> Any:
         return next(entry for entry in pod(objects(values))["volumes"] if entry["name"] == "models")
 
-    assert volume({}) == {"name": "models", "emptyDir": {}}
+    assert volume({}) == {"name": "models", "emptyDir": {"sizeLimit": "50Gi"}}
     alone = {"modelCache": {"enabled": True}, "strategy": {"type": "Recreate"}}
     assert volume(alone)["persistentVolumeClaim"]["claimName"] == "shop-patchbay"
     existing = {"modelCache": {"enabled": True, "existingClaim": "weights"}, "replicas": 3}
@@ -247,3 +247,30 @@ def test_both_containers_mount_additional_volumes() -> None:
     assert volume in spec["volumes"]
     (engine,) = spec["initContainers"]
     assert mount in engine["volumeMounts"] and mount in spec["containers"][0]["volumeMounts"]
+
+
+DISK = "ephemeral-storage"
+
+
+def test_a_node_must_have_disk_for_what_a_pod_writes() -> None:
+    asked = {"resources": {"requests": {"cpu": "2"}, "limits": {"memory": "6Gi"}}}
+    assert server(objects())["resources"] == {"requests": {DISK: "2Gi"}}
+    assert server(objects({**asked, "scratch": {"request": "30Gi"}}))["resources"] == {
+        "requests": {"cpu": "2", DISK: "30Gi"},
+        "limits": {"memory": "6Gi"},
+    }
+    assert server(objects({**asked, "scratch": {"request": ""}}))["resources"] == asked["resources"]
+
+
+@pytest.mark.parametrize("kind", ["requests", "limits"])
+def test_who_says_something_about_the_disk_has_said_all(kind: str) -> None:
+    """A request above the limit would be refused, and without one it is the limit."""
+    asked = {kind: {DISK: "1Gi"}}
+    assert server(objects({"resources": asked}))["resources"] == asked
+
+
+def test_a_download_without_a_claim_cannot_fill_the_nodes_disk() -> None:
+    volumes = {volume["name"]: volume for volume in pod(objects({"modelCache": {"size": "80Gi"}}))["volumes"]}
+    assert volumes["models"]["emptyDir"] == {"sizeLimit": "80Gi"}
+    for name in ("cache", "tmp"):
+        assert volumes[name]["emptyDir"] == {"sizeLimit": "10Gi"}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
 from typing import Any
 
 import helm_python
 import kubernetes_validate
 import pytest
-from kubernetes_validate import utils
 
-from tests.helm.charts import CHART, EVERYTHING, PROFILES, REMOTE, files, objects, profile
+from tests.helm.charts import CHART, EVERYTHING, PROFILES, REMOTE, VERSIONS, files, objects, profile
 
-VERSIONS = ("1.30", "1.34", "1.37")
 CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 """Kinds of operators; Kubernetes has no schema of them."""
 VALUES: dict[str, dict[str, Any]] = {
@@ -25,14 +21,6 @@ VALUES: dict[str, dict[str, Any]] = {
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def schemas_are_read_once() -> Iterator[None]:
-    """Megabytes of definitions, which the library would read again for each object."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
-        yield
 
 
 @pytest.mark.parametrize("version", VERSIONS)

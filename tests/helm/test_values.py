@@ -42,6 +42,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"autoscaling": {"targets": {"cpu": 0.8}}}, "additional properties 'cpu' not allowed"),
     ({"autoscaling": {"triggerMetadata": {"query": "up"}}}, "invalid propertyName 'query'"),
     ({"autoscaling": {"triggerMetadata": {"unsafeSsl": True}}}, "got boolean, want string"),
+    ({"autoscaling": {"fallback": {"replicas": -1}}}, "at '/autoscaling/fallback/replicas': minimum"),
+    (
+        {"autoscaling": {"enabled": True, "maxReplicas": 2, "fallback": {"replicas": 3}}},
+        "autoscaling.fallback.replicas is 3 and autoscaling.maxReplicas is 2",
+    ),
+    ({"scratch": {"request": "2 GB"}}, "at '/scratch/request'"),
     ({"autoscaling": {"authentication": {"kind": "Secret"}}}, "at '/autoscaling/authentication/kind'"),
     (
         {"httpRoute": {"inferencePool": "A pool"}},

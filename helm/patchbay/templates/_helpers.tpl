@@ -100,6 +100,16 @@ stops or is killed, 10 s to spare.
 {{- end -}}
 {{- end -}}
 
+{{/* Of the server's container, which the scheduler asks for the disk that the pod's volumes take of its node. */}}
+{{- define "patchbay.resources" -}}
+{{- $said := concat (keys (default dict .Values.resources.requests)) (keys (default dict .Values.resources.limits)) -}}
+{{- $own := dict -}}
+{{- if and .Values.scratch.request (not (has "ephemeral-storage" $said)) -}}
+{{- $own = dict "requests" (dict "ephemeral-storage" .Values.scratch.request) -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $own (deepCopy .Values.resources)) -}}
+{{- end -}}
+
 {{/* Variables of every container that runs Patchbay. */}}
 {{- define "patchbay.env" -}}
 {{- range $name, $value := .Values.settings }}
@@ -226,6 +236,9 @@ alb.ingress.kubernetes.io/healthcheck-path: /readyz
 {{- end -}}
 {{- if and .authentication.name (not .triggerMetadata.authModes) -}}
 {{- fail (printf "autoscaling.authentication.name is %s, and KEDA ignores it unless autoscaling.triggerMetadata.authModes says how it is used: bearer, basic, tls or custom" .authentication.name) -}}
+{{- end -}}
+{{- if gt (int .fallback.replicas) (int .maxReplicas) -}}
+{{- fail (printf "autoscaling.fallback.replicas is %d and autoscaling.maxReplicas is %d: raise the second or lower the first" (int .fallback.replicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- if and .triggerMetadata.authModes (not .authentication.name) -}}
 {{- fail (printf "autoscaling.triggerMetadata.authModes is %s and autoscaling.authentication.name is empty: name the object with the credentials" .triggerMetadata.authModes) -}}
