@@ -121,8 +121,8 @@ extraObjects:
           serviceAccountName: prometheus-reader
 ```
 
-While Prometheus does not answer, the number of pods stays as it is, or is raised to `autoscaling.fallback.replicas`. Pods
-are added two at a time (`autoscaling.scaleUp`), since they take no load until their weights are there.
+While Prometheus does not answer, the number of pods stays as it is, or is raised to `autoscaling.fallback.replicas`.
+Pods are added two at a time (`autoscaling.scaleUp`), since they take no load until their weights are there.
 
 ## Values
 
