@@ -18,6 +18,7 @@ from service.domain import ImageRef
 from service.errors import FetchCause, ImageError, ImageTooLarge, MediaFetchFailed, URLNotAllowed
 from service.ingest.encoding import BadEncoding, Inflater, decoder
 from service.ingest.guard import GuardedResolver, Lookup, ParsedURL, URLPolicy, check_url, follow
+from service.ingest.turns import Turns
 
 _SUCCESSES = frozenset({200, 203})
 """203: a proxy on the way has changed something."""
@@ -44,6 +45,9 @@ class FetchLimits:
     """Bytes per second. A slower server is abandoned, so that it cannot occupy a request slot until the timeout."""
     connections: int = 64
     connections_per_host: int = 16
+    connections_per_caller: int = 32
+    """Of one API key, so that slow servers that it names leave connections to others. Waiting for one's own does not
+    count as time of the fetch."""
 
 
 class Fetcher:
@@ -61,10 +65,16 @@ class Fetcher:
         self._limits = limits
         self._headers = {"User-Agent": user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
         self._resolver = GuardedResolver(policy, lookup)
+        self._turns = Turns(limits.connections_per_caller)
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(
-        self, ref: ImageRef, take_bytes: TakeBytes = lambda count: None, enough: Enough | None = None
+        self,
+        ref: ImageRef,
+        take_bytes: TakeBytes = lambda count: None,
+        enough: Enough | None = None,
+        *,
+        caller: str = "",
     ) -> bytes:
         """The body behind `ref.url`; `take_bytes` is told of its bytes as they come, and may raise an ImageError.
 
@@ -76,7 +86,7 @@ class Fetcher:
         """
         url = check_url(ref.url, self._policy, ref.path)
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with self._turns.turn(caller), asyncio.timeout(self._limits.timeout):
                 return await self._follow(url, ref.path, take_bytes, enough)
         except ImageError as error:
             error.param = ref.path  # the resolver does not know it

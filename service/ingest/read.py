@@ -38,29 +38,33 @@ class Ingest:
         """A new one, for one request."""
         return RequestBudget(self._together)
 
-    async def read(self, ref: ImageRef, timings: StageTimings, budget: RequestBudget) -> ImageBytes:
+    async def read(
+        self, ref: ImageRef, timings: StageTimings, budget: RequestBudget, *, caller: str = ""
+    ) -> ImageBytes:
         """The image's bytes with their format and displayed size. A fetch is timed as the stage `fetch`; the bytes are
-        counted against the request's `budget`.
+        counted against the request's `budget`. `caller` is the name of the key that asks.
 
         Raises an ImageError with `ref.path`: InvalidDataURL, URLNotAllowed, MediaFetchFailed, ImageTooLarge,
         ImageTooSmall, ImageTooNarrow, UnsupportedImageFormat or InvalidImage.
         """
-        return await self._read(ref, timings, budget, None)
+        return await self._read(ref, timings, budget, None, caller)
 
-    async def measure(self, ref: ImageRef, timings: StageTimings, budget: RequestBudget) -> ImageBytes:
+    async def measure(
+        self, ref: ImageRef, timings: StageTimings, budget: RequestBudget, *, caller: str = ""
+    ) -> ImageBytes:
         """The same without the bytes; no more is fetched or decoded than tells the size.
 
         That is the beginning of a JPEG, a GIF, or a WebP without metadata; a PNG may say at its end how it is turned.
         Raises what `read` raises, as far as what was looked at shows it. Of a data URL all bytes count against the
         `budget`, of another those that were fetched.
         """
-        return replace(await self._read(ref, timings, budget, says_all), data=b"")
+        return replace(await self._read(ref, timings, budget, says_all, caller), data=b"")
 
     async def close(self) -> None:
         await self._fetcher.close()
 
     async def _read(
-        self, ref: ImageRef, timings: StageTimings, budget: RequestBudget, enough: Enough | None
+        self, ref: ImageRef, timings: StageTimings, budget: RequestBudget, enough: Enough | None, caller: str
     ) -> ImageBytes:
         scheme = ref.url[:6].lower()
         if scheme.startswith("data:"):
@@ -72,7 +76,7 @@ class Ingest:
                 param=ref.path,
             )
         with timings.stage("fetch", named_host(ref.url) if self._tell_hosts else ""):
-            data = await self._fetcher.fetch(ref, budget.take_bytes, enough)
+            data = await self._fetcher.fetch(ref, budget.take_bytes, enough, caller=caller)
         return probe(data, source="url", limits=self._limits, path=ref.path)
 
     async def _decode(self, ref: ImageRef, budget: RequestBudget) -> bytes:

@@ -41,8 +41,10 @@ class ImageReader:
         if not request.images:
             return []
         _must_take_images(self.geometry, request)
-        budget, timings = self.ingest.budget(), request.record.timings
-        images = await gather_or_cancel([self.ingest.read(ref, timings, budget) for ref in request.images])
+        budget, timings, caller = self.ingest.budget(), request.record.timings, request.caller.name
+        images = await gather_or_cancel(
+            [self.ingest.read(ref, timings, budget, caller=caller) for ref in request.images]
+        )
         budget.check_pixels(images, [ref.path for ref in request.images])
         plans = fit(self.geometry, request.images, images, self.context)
         return [
@@ -77,8 +79,10 @@ class ImageSizer:
         if not request.images:
             return []
         _must_take_images(self.geometry, request)
-        budget, timings = self.ingest.budget(), request.record.timings
-        images = await gather_or_cancel([self.ingest.measure(ref, timings, budget) for ref in request.images])
+        budget, timings, caller = self.ingest.budget(), request.record.timings, request.caller.name
+        images = await gather_or_cancel(
+            [self.ingest.measure(ref, timings, budget, caller=caller) for ref in request.images]
+        )
         budget.check_pixels(images, [ref.path for ref in request.images])
         plans = as_near_as_can_be(self.geometry, request.images, images, self.context)
         return [

@@ -18,7 +18,7 @@ from service.errors import FetchCause, ImageError, ImageTooLarge, MediaFetchFail
 from service.ingest.encoding import decoder
 from service.ingest.fetch import Fetcher, FetchLimits
 from service.ingest.guard import URLPolicy
-from tests.waiting import LoopClock
+from tests.waiting import LoopClock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -498,6 +498,60 @@ async def test_a_drip_is_given_up_long_before_the_deadline() -> None:
     async with serving(drip) as server, fetching(timeout=3600, slow_grace=0.05) as fetch:
         await refused(fetch, server.url(), MediaFetchFailed, "too slowly", FetchCause.TOO_SLOW)
         await server.gone.wait()
+
+
+async def hold(head: bytes, writer: asyncio.StreamWriter) -> None:
+    """Never answers."""
+
+
+async def test_slow_servers_of_one_caller_leave_connections_to_others() -> None:
+    limits = FetchLimits(connections=4, connections_per_host=4, connections_per_caller=3, timeout=300)
+    fetcher = Fetcher(OPEN, limits)
+
+    def fetch(server: Server, caller: str) -> asyncio.Task[bytes]:
+        ref = ImageRef(server.url(), Detail.AUTO, 0, 0, PATH)
+        return asyncio.create_task(fetcher.fetch(ref, caller=caller))
+
+    async with serving(hold) as slow, serving(hold) as slower, serving(reply(b"image")) as good:
+        greedy = [fetch(server, "greedy") for server in (slow, slower) * 4]
+        await until(lambda: len(slow.requests) + len(slower.requests) == 3)
+        for _ in range(5):
+            assert await fetch(good, "polite") == b"image"
+        assert len(slow.requests) + len(slower.requests) == 3
+        greedy[0].cancel()
+        await until(lambda: len(slow.requests) + len(slower.requests) == 4)
+        for each in greedy:
+            each.cancel()
+        await asyncio.wait(greedy)
+        # all turns were given back
+        assert [await fetch(good, "greedy") for _ in range(5)] == [b"image"] * 5
+    await fetcher.close()
+
+
+async def test_waiting_for_the_turn_of_ones_own_key_is_no_time_of_the_fetch() -> None:
+    fetcher = Fetcher(OPEN, FetchLimits(connections_per_caller=1, timeout=10))
+    async with serving(hold) as slow, serving(reply(b"image")) as good:
+        first = asyncio.create_task(fetcher.fetch(ImageRef(slow.url(), Detail.AUTO, 0, 0, PATH), caller="a"))
+        await until(lambda: bool(slow.requests))
+        clock = LoopClock()
+        second = asyncio.create_task(fetcher.fetch(ImageRef(good.url(), Detail.AUTO, 0, 0, PATH), caller="a"))
+        clock.advance(11)
+        with pytest.raises(MediaFetchFailed, match="fetch_timeout"):
+            await first
+        assert await second == b"image"
+    await fetcher.close()
+
+
+async def test_where_no_keys_are_required_one_may_have_all_connections() -> None:
+    fetcher = Fetcher(OPEN, FetchLimits(connections=4, connections_per_caller=1))
+    async with serving(hold) as slow:
+        ref = ImageRef(slow.url(), Detail.AUTO, 0, 0, PATH)
+        tasks = [asyncio.create_task(fetcher.fetch(ref)) for _ in range(4)]
+        await until(lambda: len(slow.requests) == 4)
+        for each in tasks:
+            each.cancel()
+        await asyncio.wait(tasks)
+    await fetcher.close()
 
 
 async def test_time_is_granted_by_the_bytes_that_came() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain import Detail, ImageBytes, ImageFormat, ImageJob, View
+from service.domain import Caller, Detail, ImageBytes, ImageFormat, ImageJob, ImageRef, View
 from service.families import load_geometry
 from service.ingest import Fetcher, FetchLimits, ImageLimits, Ingest, URLPolicy
-from service.pipeline.images import ImageReader, placement, reduced
+from service.pipeline.images import ImageReader, ImageSizer, placement, reduced
 from service.settings import EMBEDDED_MODEL
 from tests.service.pipeline.test_chat import png, request
 
 GEOMETRY = load_geometry(EMBEDDED_MODEL)
+INGEST = Ingest(Fetcher(URLPolicy(), FetchLimits()), ImageLimits())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,25 @@ async def test_what_a_client_asked_for_stays(detail: Detail) -> None:
 async def test_an_image_of_one_tile_stays() -> None:
     (job,), _ = await read(Detail.AUTO, {True}, (20, 20))
     assert job.plan.tiles == 1 and not job.reduced
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "images", [ImageReader(INGEST, GEOMETRY, 4096, "m"), ImageSizer(INGEST, GEOMETRY, 4096)]
+)
+async def test_images_are_fetched_in_the_name_of_their_key(
+    images: ImageReader | ImageSizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers: list[str] = []
+
+    async def fetch(fetcher: Fetcher, ref: ImageRef, *options: object, caller: str) -> bytes:
+        callers.append(caller)
+        return b64decode(png(20, 20).partition(",")[2])
+
+    monkeypatch.setattr(Fetcher, "fetch", fetch)
+    asked = request("http://x.example/a.png", "http://x.example/b.png")
+    assert len(await images.jobs(replace(asked, caller=Caller(name="search")))) == 2
+    assert callers == ["search", "search"]
 
 
 @given(size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
