@@ -64,11 +64,14 @@ class Visit:
     def __init__(self, admission: Admission, caller: Caller) -> None:
         self.rank = 0
         """Its place in every queue, once it has entered."""
+        self.asked = False
+        """Whether it has asked to enter: its body has arrived and is in order."""
         self._admission = admission
         self._caller = caller
 
     def enter(self) -> None:
         """The body has arrived: takes a request's place. Raises QueueFull, RateLimited."""
+        self.asked = True
         self.rank = self._admission._enter(self, self._caller)
 
 
@@ -250,6 +253,9 @@ class Admission:
         entered = self._entered.pop(visit, None)
         if entered is None:
             self._bodies.give_back(caller)
+            if not visit.asked:
+                # reading what was refused took as much time as reading what is answered
+                self._rate.count(caller)
         else:
             self._served.add(self._clock() - entered.since)
             self._refused.pop(caller.name, None)

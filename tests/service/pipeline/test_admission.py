@@ -133,6 +133,32 @@ def test_each_caller_has_bounds_of_its_own() -> None:
             pass
 
 
+def test_bodies_that_are_refused_count_among_the_requests_of_a_minute() -> None:
+    admission, caller = (
+        Admission(max_inflight=9, max_visual_tokens=1),
+        Caller(name="a", requests_per_minute=3),
+    )
+    with pytest.raises(InvalidRequest), admission.visit(caller):
+        raise InvalidRequest("not JSON")
+    with admission.visit(caller):
+        pass  # the client left before its body had arrived
+    with inside(admission, caller):
+        pass
+    with pytest.raises(RateLimited), admission.visit(caller):
+        pass
+
+
+def test_what_is_told_to_come_back_does_not_count_among_the_requests_of_a_minute() -> None:
+    admission = Admission(max_inflight=9, max_visual_tokens=1)
+    caller = Caller(name="a", requests_per_minute=2, max_requests=1)
+    with admission.visit(caller) as late, inside(admission, caller), pytest.raises(QueueFull):
+        late.enter()
+    with inside(admission, caller):
+        pass
+    with pytest.raises(RateLimited), admission.visit(caller):
+        pass
+
+
 def test_a_rate_is_refused_with_the_time_to_come_back() -> None:
     clock = Clock()
     admission = Admission(max_inflight=9, max_visual_tokens=10, clock=clock)
