@@ -7,6 +7,10 @@ from helm.dashboards.panels import RECORDED, RED, YELLOW, Query, chart, number, 
 from helm.dashboards.slo import FIRST_TOKEN_SECONDS
 
 BURN = ((1, YELLOW), (6, RED))
+POD = 'namespace=~"$namespace", pod=~"$instance"'
+"""How others name the pods: on Kubernetes, `instance` is the pod's name."""
+MOVED = POD.replace("namespace=", "exported_namespace=", 1).replace("pod=", "exported_pod=", 1)
+"""The same where Prometheus keeps the labels of the exporter's own pod."""
 
 
 def weighted(name: str, window: str) -> str:
@@ -247,6 +251,43 @@ def dashboard() -> object:
                         quantiles("patchbay_event_loop_lag_seconds", 0.5, 0.95, 0.99),
                         "s",
                         steps=((0.25, YELLOW),),
+                    ),
+                ],
+            ),
+            (
+                "Pods",
+                [
+                    chart(
+                        "Restarts",
+                        "Of each container since its pod exists. From kube-state-metrics; empty without it.",
+                        [
+                            Query(
+                                f"kube_pod_container_status_restarts_total{{{POD}}}",
+                                "{{pod}}, {{container}}",
+                            )
+                        ],
+                        "none",
+                    ),
+                    chart(
+                        "Last ended because",
+                        "Why a container that was restarted had ended, such as OOMKilled. From kube-state-metrics.",
+                        [
+                            Query(
+                                f"kube_pod_container_status_last_terminated_reason{{{POD}}}",
+                                "{{pod}}, {{container}}: {{reason}}",
+                            )
+                        ],
+                        "none",
+                    ),
+                    chart(
+                        "GPU use",
+                        "Time in which a kernel ran, for each GPU. From NVIDIA's DCGM exporter; empty without it.",
+                        [
+                            Query(f"DCGM_FI_DEV_GPU_UTIL{{{POD}}}", "{{pod}}, GPU {{gpu}}"),
+                            Query(f"DCGM_FI_DEV_GPU_UTIL{{{MOVED}}}", "{{exported_pod}}, GPU {{gpu}}"),
+                        ],
+                        "percent",
+                        top=100,
                     ),
                 ],
             ),

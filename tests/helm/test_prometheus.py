@@ -18,6 +18,14 @@ from tests.helm.names import ENGINE_PAGE
 from tests.metrics import happens, stands
 from tests.prometheus import Prometheus, scraping
 
+OTHERS = """\
+kube_pod_container_status_restarts_total{namespace="vision",pod="a",container="patchbay"} 3
+kube_pod_container_status_last_terminated_reason{namespace="vision",pod="a",container="patchbay",reason="OOMKilled"} 1
+DCGM_FI_DEV_GPU_UTIL{namespace="vision",pod="a",gpu="0"} 71
+DCGM_FI_DEV_GPU_UTIL{exported_namespace="vision",exported_pod="b",gpu="0"} 12
+"""
+"""What the cluster's own exporters tell of pods: kube-state-metrics, and DCGM with and without `honor_labels`."""
+
 
 def grown(page: str, times: int) -> str:
     """vLLM's page with every counter and bucket so many times what was recorded."""
@@ -38,7 +46,7 @@ def exporting() -> Iterator[str]:
                 happens(metrics)
                 for code in (200, 429, 499, 503):
                     metrics.request("/v1/chat/completions", "demo", code, 1.1, dict.fromkeys(STAGES, 0.1))
-                page = generate_latest(metrics.registry)
+                page = generate_latest(metrics.registry) + OTHERS.encode()
             else:
                 scrapes += 1
                 page = grown(ENGINE_PAGE, scrapes).encode()
