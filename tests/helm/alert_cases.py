@@ -142,6 +142,13 @@ CASES = (
     Case("PatchbayRejecting", "it drains", False, "15m", refused("draining", 90, 10)),
     Case("PatchbayFetchFailures", "a fifth", True, "30m", fetched("0+2x40", well="0+8x40")),
     Case("PatchbayFetchFailures", "all of them, from the start", True, "30m", fetched("0+2x40")),
+    Case(
+        "PatchbayFetchFailures",
+        "the host was well again eight minutes ago",
+        False,
+        "30m",
+        fetched("0+8x22 176x20", well="0+2x22 44+10x20"),
+    ),
     Case("PatchbayFetchFailures", "one in fifty", False, "30m", fetched("0+2x40", well="0+98x40")),
     Case("PatchbayFetchFailures", "two in all", False, "30m", fetched("0x20 1 2x20")),
     Case("PatchbayBlockedURLs", "three a minute", True, "15m", media("url_not_allowed", "0+3x20")),
