@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm rehearse-cuda drills check format docs bench image lock sbom release clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm rehearse-cuda drills incidents check format docs bench image lock sbom release clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -60,6 +60,9 @@ next-vllm: setup-test  ## the engine's tests with a newer vLLM's Python over the
 
 drills: setup-test  ## what breaks in production, one after another: what clients see, and how long it takes to heal
 	$(VENV)/python -m tests.faults $(ARGS)
+
+incidents: setup-test  ## two incidents on a real Prometheus, twenty minutes each: what fires when, and what its runbook then shows
+	$(VENV)/python -m tests.incidents $(ARGS)
 
 format: setup-test  ## format the code
 	$(VENV)/ruff format .

@@ -23,12 +23,16 @@ RULES = sorted((ROOT / "helm" / "patchbay" / "files" / "rules").glob("*.yaml"))
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 
 
+def found(name: str) -> str | None:
+    """Where `prometheus` or `promtool` is, if it is here."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
 def tool(name: str) -> str:
-    """Where `prometheus` or `promtool` is; skips the test where it is not."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if found is None:
+    """The same; skips the test where it is not."""
+    if (program := found(name)) is None:
         pytest.skip(f"no {name} here: `make setup-test` fetches it from Debian's packages")
-    return found
+    return program
 
 
 class Prometheus:
@@ -72,11 +76,12 @@ class Prometheus:
         )
 
 
-def config(address: str) -> dict[str, Any]:
-    """The committed one, faster, with the chart's rules, one address in place of the names of compose, and nobody to
-    tell of alerts."""
+def config(address: str, *, hurried: bool = True) -> dict[str, Any]:
+    """The committed one, unless `hurried` with its intervals, with the chart's rules, one address in place of the names
+    of compose, and nobody to tell of alerts."""
     made: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
-    made["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
+    if hurried:
+        made["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
     del made["alerting"]
     made["rule_files"] = [str(file) for file in RULES]
     for job in made["scrape_configs"]:
@@ -86,11 +91,11 @@ def config(address: str) -> dict[str, Any]:
 
 
 @contextmanager
-def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus, ready, that scrapes `address` (host:port); its data lie in `folder`."""
+def scraping(address: str, folder: Path, *, hurried: bool = True) -> Iterator[Prometheus]:
+    """Prometheus, ready, that scrapes `address` (host:port); its data lie in `folder`. See `config`."""
     program = tool("prometheus")
     file = folder / "prometheus.yml"
-    file.write_text(yaml.safe_dump(config(address)))
+    file.write_text(yaml.safe_dump(config(address, hurried=hurried)))
     own = f"127.0.0.1:{free_port()}"
     command = [program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     with (folder / "log").open("wb") as log:
