@@ -60,6 +60,12 @@ def installed() -> dict[str, str]:
     return found
 
 
+def asked(requirement: Requirement) -> str:
+    """As pip takes it, without the marker that says for which extra of ours it is."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}{requirement.specifier}"
+
+
 def resolved() -> dict[str, str]:
     """The same on an NVIDIA GPU.
 
@@ -81,8 +87,9 @@ def resolved() -> dict[str, str]:
             "--constraint",
             str(near),
         ]
-        names = [f"{r.name}{r.specifier}" for r in wanted]
-        subprocess.run([sys.executable, "-m", "pip", "install", *flags, *names, *BUILD], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", *flags, *map(asked, wanted), *BUILD], check=True
+        )
         found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     versions = {canonicalize_name(metadata["name"]): Version(metadata["version"]) for metadata in found}
     if versions["torch"].local == "cpu":

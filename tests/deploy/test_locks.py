@@ -13,7 +13,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.lock import needed
+from deploy.lock import asked, needed
 from deploy.locks import FROM_PYTORCH, GATEWAY, LOCKS, UNUSED, constraints, extras
 
 ENTRY = re.compile(
@@ -43,6 +43,12 @@ def asked_for(extra: str) -> list[Requirement]:
         for requirement in needed(waiting.pop()):
             (waiting if requirement.name == "patchbay" else found).append(requirement)
     return found
+
+
+def test_what_is_asked_for_keeps_its_extras() -> None:
+    line = 'cuda-toolkit[nvcc,cccl]>=13,<14; python_version >= "3.11" and extra == "cuda"'
+    assert asked(Requirement(line)) == "cuda-toolkit[cccl,nvcc]<14,>=13"
+    assert asked(Requirement("vllm==0.32.0")) == "vllm==0.32.0"
 
 
 def test_every_extra_has_a_lock_and_every_lock_an_extra() -> None:
