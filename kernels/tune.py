@@ -2,16 +2,20 @@
 
 `python -m kernels.tune` takes every candidate that compiles without spills and gives the right tokens, times them on
 the shapes of the benchmark, as CUDA graphs and in turns, and writes `kernels/patch_embed/tuned.json`; other GPUs'
-entries stay. Exit status 2 where there is no GPU: nothing about a GPU's speed can be found elsewhere.
+entries stay. Candidates are compiled on every core at once, and each shape is written when it has been searched. Exit
+status 2 where there is no GPU, since nothing about a GPU's speed can be found elsewhere; 3 when `--limit` left shapes
+out.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,11 +23,14 @@ from typing import Any
 import torch
 
 from kernels.backend import gpu
+from kernels.cubin import Cost
 from kernels.measure import Call, alternate, relative_error
 from kernels.patch_embed import aot, tuned
 from kernels.patch_embed.bench import ON_GPU, Case, providers
 from kernels.patch_embed.configs import Config
 from kernels.patch_embed.tuned import Entry
+from kernels.publish import CUT_OFF
+from kernels.spread import spread
 
 CANDIDATES = tuple(
     Config(tokens, hidden, k, warps, stages)
@@ -43,27 +50,45 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     before = tuned.load(options.table) if options.table.exists() else ()
-    device = torch.device("cuda", torch.cuda.current_device())
-    properties: Any = torch.cuda.get_device_properties(device)  # torch's stubs lack the next
-    shared = properties.shared_memory_per_block_optin
+    ends = time.monotonic() + (options.limit or math.inf)
+    device, shared = _device()
     fitting: dict[int, list[Config]] = {}
     found: list[Entry] = []
+    launched: set[str] = set()
     for encoder, batch in ON_GPU:
         case = Case.draw(encoder, batch, torch.bfloat16, device)
         if case.front.before is not None:
             continue  # the layer itself is one of the others
+        if time.monotonic() > ends:
+            print(f"LIMIT: {options.limit:.0f} s were over before {case}", file=sys.stderr)
+            return CUT_OFF
         if encoder.patch not in fitting:
-            fitting[encoder.patch] = without_spills(CANDIDATES, gpu(device)[0], encoder.patch, shared)
+            fitting[encoder.patch] = without_spills(
+                CANDIDATES, gpu(device)[0], encoder.patch, shared, options.jobs
+            )
+        if encoder.name not in launched:
+            launched.add(encoder.name)
+            spread(partial(_launch, ON_GPU.index((encoder, batch))), fitting[encoder.patch], options.jobs)
         found.append(_search(case, fitting[encoder.patch], options.rounds))
-        print(f"{case}: {found[-1].config}, {found[-1].p50_us} µs")
-    tuned.save(merged(before, found), options.table)
+        tuned.save(merged(before, found), options.table)
+        print(f"{case}: {found[-1].config}, {found[-1].p50_us} µs", flush=True)
     return 0
 
 
-def without_spills(candidates: Iterable[Config], capability: int, patch: int, shared: int) -> list[Config]:
-    """Those that such a GPU can hold: nothing spilled, and at most `shared` bytes of shared memory for a program."""
-    costs = [(config, aot.compile_one(capability, "bf16", patch, config).cost) for config in candidates]
-    return [config for config, cost in costs if not cost.spill_bytes and cost.shared_bytes <= shared]
+def without_spills(
+    candidates: Iterable[Config], capability: int, patch: int, shared: int, jobs: int | None = 1
+) -> list[Config]:
+    """Those that such a GPU can hold: nothing spilled, and at most `shared` bytes of shared memory for a program.
+
+    Compiled by `jobs` processes; None for one on each core.
+    """
+    given = list(candidates)
+    costs = spread(partial(_cost, capability, patch), given, jobs)
+    return [
+        config
+        for config, cost in zip(given, costs, strict=True)
+        if not cost.spill_bytes and cost.shared_bytes <= shared
+    ]
 
 
 def fastest(
@@ -94,6 +119,38 @@ def merged(before: Iterable[Entry], found: list[Entry]) -> list[Entry]:
     return [entry for entry in before if entry.gpu not in here] + found
 
 
+def _device() -> tuple[torch.device, int]:
+    """The GPU, and the bytes of shared memory that a program may have."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    properties: Any = torch.cuda.get_device_properties(device)  # torch's stubs lack the next
+    return device, properties.shared_memory_per_block_optin
+
+
+def _cost(capability: int, patch: int, config: Config) -> Cost:
+    """In a process of its own."""
+    return aot.compile_one(capability, "bf16", patch, config).cost
+
+
+@torch.inference_mode()
+def _launch(case: int, config: Config) -> None:
+    """Runs the candidate once, in a process of its own: what Triton compiles for the launch is then in its cache on
+    disk, where the search finds it."""
+    from kernels.patch_embed import fused
+
+    encoder, _ = ON_GPU[case]
+    drawn = _drawn(encoder.name)
+    size = 1, drawn.tokens, encoder.hidden
+    out = torch.empty(size, dtype=torch.bfloat16, device=drawn.tiles.device)
+    fused.patch_embed(drawn.tiles, drawn.fold(), out, config)
+
+
+@cache
+def _drawn(name: str) -> Case:
+    """One image's; the number of images is in no compilation."""
+    encoder = next(encoder for encoder, _ in ON_GPU if encoder.name == name)
+    return Case.draw(encoder, 1, torch.bfloat16, torch.device("cuda", torch.cuda.current_device()))
+
+
 @torch.inference_mode()
 def _search(case: Case, candidates: list[Config], rounds: int) -> Entry:
     from kernels.patch_embed import fused  # here, so that the refusal needs no triton
@@ -120,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, help="timed calls per candidate (default: %(default)s)"
     )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help="search no further shape after so long (default: no limit)",
+    )
+    parser.add_argument("--jobs", type=int, help="processes that compile (default: one for each core)")
     parser.add_argument(
         "--table", type=Path, default=tuned.TABLE, help="where to write (default: the committed table)"
     )
