@@ -1,7 +1,7 @@
 # make serve    installs what is needed and serves the embedded model at http://127.0.0.1:8000
 # make test     installs what is needed and runs every test that needs no GPU
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm rehearse-cuda drills incidents check format docs bench image lock sbom release clean \
+.PHONY: help setup setup-test serve test unit families e2e clients fuzz next-vllm rehearse-cuda drills incidents check format docs bench gpu image lock sbom release clean \
 	load load-ramp load-spike load-soak load-ui load-distributed
 
 VENV := .venv/bin
@@ -98,6 +98,10 @@ bench: setup-test  ## check and time every kernel and the encoders
 	$(VENV)/python -m kernels.bench
 	$(VENV)/python -m benchmarks.encoders
 	$(VENV)/python -m benchmarks.encoders.families
+
+# needs nothing of ours installed: a machine that is lent for minutes has PyTorch, and no time
+gpu:  ## on a machine with a GPU: kernels and encoders, step by step; ARGS="engine" the service, ARGS="--rehearse" on a CPU
+	@$(firstword $(wildcard $(VENV)/python) python3) -m benchmarks.gpu $(ARGS)
 
 image:  ## build the images with podman or docker; TARGETS="cpu cuda gateway" by default
 	@deploy/image.sh $(TARGETS)

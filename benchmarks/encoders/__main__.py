@@ -14,7 +14,7 @@ from kernels.bench import add_options, setting
 from kernels.blocks.choice import BODIES
 from kernels.publish import publish
 from kernels.runner import ATTENTIONS
-from kernels.towers.towers import TOWERS
+from kernels.towers.towers import SMALL, TOWERS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser)
     parser.add_argument(
         "--encoder",
-        choices=[one.name for one in TOWERS],
+        choices=[one.name for one in (*TOWERS, *SMALL)],
         action="append",
         default=[],
         help="only this one; may be repeated (default: all on a GPU, ViT-B/16-224 on a CPU)",

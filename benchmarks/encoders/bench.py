@@ -22,7 +22,7 @@ from kernels.backend import Backend, choose_backend
 from kernels.measure import Call, alternate, captured, percentiles, relative_error
 from kernels.report import Machine, Report, Row
 from kernels.runner import Attention, Cuda, Device, Runner, TileShape, candidate_sizes, chunk_tiles
-from kernels.towers.towers import TOWERS, VIT_B, Tower
+from kernels.towers.towers import SMALL, TOWERS, VIT_B, Tower
 
 GATE_IMAGES = 8
 """Over at least so many the error is taken: two orders of the same roundings differ by chance from image to image."""
@@ -308,7 +308,7 @@ def _pixels(encoder: Tower, batch: int, device: torch.device, seed: int = 0) -> 
 
 def _selection(gpu: bool, only: Sequence[str], batches: Sequence[int]) -> dict[Tower, list[int]]:
     """The batches of each encoder. Raises ValueError for a name that none has."""
-    known = {encoder.name: encoder for encoder in TOWERS}
+    known = {encoder.name: encoder for encoder in (*TOWERS, *SMALL)}
     if unknown := [name for name in only if name not in known]:
         raise ValueError(f"encoder: got {unknown[0]!r}, allowed are {', '.join(known)}")
     if only or gpu:

@@ -177,3 +177,9 @@ TOWERS = (
     qwen("Qwen2.5-VL/14-1008", ((36, 36),), 1280, 32, 16, 3420, 3584),
     qwen("Qwen2.5-VL/14-mixed", MIXED, 1280, 32, 16, 3420, 3584),
 )
+
+DEMO = internvl("demo/14-112", 112, 128, 6, 4, 512, 192)
+"""The embedded model's."""
+QWEN_SMALL = qwen("Qwen-small/14-mixed", ((4, 4), (5, 7), (1, 3)), 64, 8, 4, 96, 32)
+SMALL = (DEMO, QWEN_SMALL)
+"""That take no time, to rehearse with."""
