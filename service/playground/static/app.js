@@ -167,6 +167,7 @@ function clearAnswer() {
   showPictures();
 }
 
+/** What the button says afterwards holds until what was copied changes. */
 async function copy(shown, button) {
   try {
     await navigator.clipboard.writeText(shown.textContent);
@@ -176,7 +177,11 @@ async function copy(shown, button) {
     getSelection().selectAllChildren(shown);
     button.textContent = "Selected: press Ctrl+C";
   }
-  setTimeout(() => { button.textContent = "Copy"; }, POLL);
+  const changes = new MutationObserver(() => {
+    button.textContent = "Copy";
+    changes.disconnect();
+  });
+  changes.observe(shown, { childList: true, characterData: true, subtree: true });
 }
 
 // --- wiring ---

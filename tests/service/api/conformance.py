@@ -33,6 +33,7 @@ from service.telemetry.metrics import Metrics
 from tests.service.api.fakes import Harness, Tokenizer
 from tests.service.api.test_routes import VLLM
 from tests.service.fakes import Encoder, Engine, Reply, event, pipeline
+from tests.waiting import DEADLOCK
 
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "demo"}
 MESSAGE = {"role": "assistant", "content": "red"}
@@ -48,6 +49,7 @@ GENERATES = [CHAT, "/v1/completions"]
 DIALECTS = ["/v1/responses", "/v1/messages", "/v1/messages/count_tokens"]
 SETTINGS: dict[str, Any] = {
     "continue-on-failure": True,
+    "request-timeout": DEADLOCK,
     "cache": {"enabled": False},
     "phases": {"stateful": {"enabled": False}},
     "operations": [
