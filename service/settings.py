@@ -298,7 +298,8 @@ class Settings(BaseSettings):
     engine_restart_wait: float = Field(
         5.0,
         ge=0,
-        description="Seconds that a request waits for a restarting engine before it is answered with a 503.",
+        description="Seconds that a request waits for a restarting engine before it is answered with a 503; it gets "
+        "that at once if the engine's last start took longer.",
     )
     engine_stall_timeout: float = Field(
         12.0,

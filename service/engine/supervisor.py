@@ -188,10 +188,15 @@ class EngineSupervisor:
         return self.state is EngineState.READY
 
     async def wait_ready(self, timeout: float) -> None:
-        """Returns once the engine responds. Raises EngineUnavailable after `timeout` seconds."""
+        """Returns once the engine responds.
+
+        Raises EngineUnavailable after `timeout` seconds, or at once where a restart is not expected to end by then.
+        """
         try:
             async with asyncio.timeout(timeout):
                 while not await self.alive():
+                    if self._was_ready and self.retry_after() > timeout:
+                        raise self.unavailable()
                     await self._ready.wait()
         except TimeoutError:
             raise self.unavailable() from None
@@ -259,6 +264,8 @@ class EngineSupervisor:
             self.ends[reason] += 1
         finally:
             exited.cancel()
+            # the next start begins no earlier
+            self._start_at = self._clock()
             # not ready any more while the processes are being stopped
             if self.state is EngineState.READY:
                 self._enter(EngineState.DOWN)

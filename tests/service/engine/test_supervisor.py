@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import free_port
+from service.engine.child import Child
 from service.engine.client import VLLMClient
 from service.engine.launcher import Launch
 from service.engine.oom import LATELY
@@ -333,6 +334,56 @@ async def test_the_time_to_come_back_is_learnt_from_the_last_start(make: Make) -
     await until(lambda: len(world.slept) >= 2)
     assert 1.0 < world.supervisor.retry_after() <= measured + world.slept[-1]
     world.broken.unlink()
+
+
+@pytest.mark.parametrize(
+    ("was_ready", "timeout", "waits"), [(True, 1e6, False), (True, 1e8, True), (False, 1e6, True)]
+)
+async def test_nobody_waits_for_a_restart_that_takes_longer_than_they_would(
+    make: Make, was_ready: bool, timeout: float, waits: bool
+) -> None:
+    """The first start is waited for as long as is allowed: nobody knows how long it takes."""
+    world = make(expected_start=1e7)
+    world.supervisor._was_ready = was_ready
+    waiting = asyncio.create_task(world.supervisor.wait_ready(timeout))
+    if waits:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
+    else:
+        await until(waiting.done)
+        with pytest.raises(EngineUnavailable) as caught:
+            await waiting
+        assert caught.value.retry_after == 1e7
+
+
+async def test_an_engine_whose_processes_are_being_ended_is_expected_after_another_start(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(start_timeout=1e9)
+    answers = world.client.health
+
+    async def slow_to_start() -> bool:
+        if world.supervisor.state is STARTING:
+            world.now += 12.0
+        return await answers()
+
+    world.supervisor._health = slow_to_start
+    world.supervisor.start()
+    await world.ready()
+    world.now += 3600.0
+    expected: list[float] = []
+    end = Child.end
+
+    async def ending(child: Child) -> None:
+        expected.append(world.supervisor.retry_after())
+        await end(child)
+
+    monkeypatch.setattr(Child, "end", ending)
+    await world.kill()
+    await world.ready()
+    assert expected[0] >= 12.0
 
 
 async def test_the_engines_log_is_ours_by_severity(make: Make, caplog: pytest.LogCaptureFixture) -> None:
