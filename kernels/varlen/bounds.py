@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from kernels.transfer import send
 from kernels.varlen.sequence import Segments
 
 MODULE = "torch.nn.attention.varlen"
@@ -37,14 +38,12 @@ def bounds_of(groups: Sequence[Segments], device: torch.device) -> Bounds:
     """The groups' segments, one after the other. Asks the device for nothing."""
     lengths = [group.length for group in groups for _ in range(group.count)]
     ends = torch.tensor([*accumulate(lengths, initial=0)], dtype=torch.int32)
-    if device.type == "cuda":
-        ends = ends.pin_memory()
     begins = accumulate((group.tokens for group in groups), initial=0)
     in_order = all(
         group.index is None and group.begin == begin for group, begin in zip(groups, begins, strict=False)
     )
     index = None if in_order else torch.cat([_where(group, device) for group in groups])
-    return Bounds(ends.to(device, non_blocking=True), max(lengths), index)
+    return Bounds(send(ends, device), max(lengths), index)
 
 
 def attend_bounds(qkv: torch.Tensor, bounds: Bounds, heads: int) -> torch.Tensor:

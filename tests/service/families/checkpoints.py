@@ -35,8 +35,6 @@ def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
-def tower_of(
-    folder: Path, *, device: str = "cpu", dtype: str, backend: str = "auto", body: str = "auto"
-) -> Tower:
-    """Chosen and loaded, as the service does at its start."""
-    return load_tower(folder, choose_tower(folder, device=device, dtype=dtype, backend=backend, body=body))
+def tower_of(folder: Path, *, device: str = "cpu", dtype: str, **options: Any) -> Tower:
+    """Chosen with further options of `choose_tower` and loaded, as the service does at its start."""
+    return load_tower(folder, choose_tower(folder, device=device, dtype=dtype, **options))

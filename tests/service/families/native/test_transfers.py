@@ -21,10 +21,22 @@ def tokens_of(tall: torch.Tensor, front: Any, *, backend: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tiny", TINY.values(), ids=TINY.keys())
-def test_encoding_waits_for_nothing(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("attention", ["auto", "varlen"])
+def test_encoding_waits_for_nothing(
+    tmp_path: Path, tiny: Tiny, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny.write(tmp_path)
     images = tiny.tiled()
-    tower = tower_of(tmp_path, device="meta", dtype="float32", backend="reference", body="fused")
+    monkeypatch.setattr("service.families.loading.obstacle_to_one_call", lambda device, dtype: None)
+    tower = tower_of(
+        tmp_path,
+        device="meta",
+        dtype="bfloat16",
+        backend="reference",
+        body="fused",
+        attention=attention,
+        independent_tiles=False,
+    )
     monkeypatch.setattr(native, "patch_embed", tokens_of)
     with watched(monkeypatch) as transfers:
         rows = tower.encode(images)
