@@ -36,20 +36,24 @@ def compile_all() -> Iterator[Compiled]:
             for config in (used.many, used.few):
                 for patch_size in patch_sizes:
                     yield compile_one(architecture, dtype, patch_size, config)
+    for architecture, shapes in configs.FLAT.items():
+        for config in shapes:
+            yield compile_one(architecture, "bf16", 14, config)
     for entry in tuned.load():
         yield compile_one(entry.capability, "bf16", entry.patch_size, entry.config)
 
 
 def compile_one(architecture: int, dtype: str, patch_size: int, config: Config) -> Compiled:
     """Compile for packed pixels, a class token and ordinary alignment, as the service calls it."""
-    from kernels.patch_embed import fused
+    from kernels.patch_embed import flat, fused
 
+    fixed = fused.constants(patch_size, pixel_stride=3, columns=24, prefix=1, config=config)
     cost = compile_for(
         architecture,
-        fused.patch_embed_kernel,
-        constants=fused.constants(patch_size, pixel_stride=3, columns=24, prefix=1, config=config),
+        flat.flat_kernel if config.flat else fused.patch_embed_kernel,
+        constants={**fixed, "PATCHES": 24 * 24} if config.flat else fixed,
         types={"tiles": "*u8", "weight": f"*{dtype}", "offset": "*fp32", "out": f"*{dtype}"},
-        runtime=fused.RUNTIME,
+        runtime=flat.RUNTIME if config.flat else fused.RUNTIME,
         warps=config.warps,
         stages=config.stages,
     )
@@ -64,6 +68,7 @@ COLUMNS: dict[str, Callable[[Compiled], object]] = {
         f"{row.config.block_tokens}×{row.config.block_hidden}×{row.config.block_k}"
     ),
     "warps": lambda row: row.config.warps,
+    "flat": lambda row: "yes" if row.config.flat else "",
 }
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from kernels.backend import Backend, choose_backend
+from kernels.backend import Backend, choose_backend, gpu
 from kernels.compiling import compiled
 from kernels.layer_norm import layer_norm
 from kernels.measure import Call, alternate, percentiles, relative_error
-from kernels.patch_embed import FoldedPatchEmbed, fold_patch_embed, patch_embed
+from kernels.patch_embed import FoldedPatchEmbed, configs, fold_patch_embed, patch_embed
+from kernels.patch_embed.configs import Config
+from kernels.patch_embed.contract import output_shape
 from kernels.patch_embed.reference import embed, normalise, unfused
 from kernels.report import Machine, Report, Row
 from kernels.selection import ALL, Selection
@@ -143,18 +145,37 @@ def providers(case: Case, backend: Backend) -> dict[str, Call]:
     if tiles.is_cuda:  # on a CPU it would need a C++ compiler
         whole = compiled(chain)
         calls["compile"] = lambda: whole(tiles)
+        calls |= {
+            f"{backend} {config.name}": ours(case, backend, config=config) for config in untried(tiles.device)
+        }
     return calls
 
 
-def ours(case: Case, backend: Backend, out: torch.Tensor | None = None) -> Call:
-    """patch_embed, and layer_norm where the tower has one; into `out`, by default into a new tensor."""
+def untried(device: torch.device) -> tuple[Config, ...]:
+    """Block shapes that no table chooses before they have won here."""
+    return configs.FLAT.get(gpu(device)[0], ())
+
+
+def ours(case: Case, backend: Backend, out: torch.Tensor | None = None, config: Config | None = None) -> Call:
+    """patch_embed, and layer_norm where the tower has one; into `out`, by default into a new tensor.
+
+    `config`: block shapes in place of those that the tables choose.
+    """
     folded, tiles, norm = case.fold(), case.tiles, case.front.before
+
+    def embedded(out: torch.Tensor | None = None) -> torch.Tensor:
+        if config is None:
+            return patch_embed(tiles, folded, backend=backend, out=out)
+        from kernels.patch_embed import fused  # here, so that a CPU's benchmark needs no triton
+
+        made = torch.empty(output_shape(tiles, folded), dtype=folded.dtype, device=tiles.device)
+        fused.patch_embed(tiles, folded, made, config)
+        return made
+
     if norm is None:
-        return lambda: patch_embed(tiles, folded, backend=backend, out=out)
+        return lambda: embedded(out)
     parameters = norm.weight, norm.bias, norm.eps
-    return lambda: layer_norm(
-        patch_embed(tiles, folded, backend=backend), *parameters, backend=backend, out=out
-    )
+    return lambda: layer_norm(embedded(), *parameters, backend=backend, out=out)
 
 
 def floor(case: Case) -> Call:

@@ -18,6 +18,14 @@ class Config:
     warps: int
     stages: int
     """Blocks of weights in flight; pixels are always fetched one block ahead by hand."""
+    flat: bool = False
+    """Whether patches are numbered through over all tiles, in layers with positions; else a block is of one tile."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        shape = f"{self.block_tokens}×{self.block_hidden}×{self.block_k}"
+        return f"{shape}, {self.warps} warps, {self.stages} stages{', flat' if self.flat else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,19 @@ TENSOR_CORES: dict[int, Choice] = {
 """bf16 and fp16, by compute capability without its dot; a GPU in between takes the next older entry."""
 
 
+FLAT: dict[int, tuple[Config, ...]] = {
+    90: (
+        Config(128, 128, 64, 8, 3, flat=True),
+        Config(64, 128, 64, 8, 3, flat=True),
+        Config(128, 64, 64, 8, 3, flat=True),
+        Config(64, 128, 64, 4, 3, flat=True),
+    )
+}
+"""For bf16, not chosen before a GPU has said that they win: patches numbered through, and, but for the first, shapes of
+which a multiprocessor holds two programs, so that one converts pixels while the other multiplies.
+"""
+
+
 def choose(
     capability: int, processors: int, tiles: int, tokens: int, hidden: int, *, tensor_cores: bool
 ) -> Config:
@@ -49,6 +70,11 @@ def choose(
     return many if programs(many, tiles, tokens, hidden) >= processors else choice.few
 
 
-def programs(config: Config, tiles: int, tokens: int, hidden: int) -> int:
-    """How many programs one launch has."""
-    return tiles * -(-tokens // config.block_tokens) * -(-hidden // config.block_hidden)
+def programs(config: Config, tiles: int, tokens: int, hidden: int, flat_prefix: int | None = None) -> int:
+    """How many programs one launch has; `flat_prefix`: class tokens of a tile where patches are numbered through."""
+    if flat_prefix is None:
+        blocks = tiles * -(-tokens // config.block_tokens)
+    else:
+        blocks = -(-tiles * (tokens - flat_prefix) // config.block_tokens)
+        blocks += -(-tiles // config.block_tokens) if flat_prefix else 0
+    return blocks * -(-hidden // config.block_hidden)

@@ -1,8 +1,7 @@
 """patch_embed as one Triton kernel: gather, centre, multiply on tensor cores, add class token, bias and positions.
 
-One program makes a block of [tokens, hidden] of one tile. Nothing in its loop is masked: tokens and channels past
-the end repeat the last one and are not stored, K past the end meets zero weights. The choices here are argued in
-README.md. This is the only file that imports triton.
+One program makes a block of [tokens, hidden] of one tile, or of the patches of all tiles (`flat.py`). Tokens and
+channels past the end repeat the last one and are not stored. The choices here are argued in README.md.
 """
 # a kernel's pointers have no Python type, and triton publishes no types for its decorator
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -18,20 +17,12 @@ import triton.language as tl
 from kernels.backend import BackendUnavailable, gpu
 from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.configs import Config
+from kernels.patch_embed.flat import flat_kernel
 from kernels.patch_embed.fold import FoldedPatchEmbed
+from kernels.patch_embed.product import multiply
 
 RUNTIME = ["tokens", "offset_rows"]
 """Integers that differ from call to call: no compilation of their own for 1 and for multiples of 16."""
-
-
-@triton.jit
-def steps(k, line_stride, PIXEL_STRIDE: tl.constexpr, PATCH: tl.constexpr):
-    """Bytes from a patch's first pixel to its k-th; adjacent k are adjacent bytes while the line lasts."""
-    LINE: tl.constexpr = 3 * PATCH
-    within = k % LINE
-    if PIXEL_STRIDE != 3:
-        within = within // 3 * PIXEL_STRIDE + within % 3
-    return tl.minimum(k // LINE, PATCH - 1) * line_stride + within
 
 
 @triton.jit(do_not_specialize=RUNTIME)
@@ -70,18 +61,7 @@ def patch_embed_kernel(
     corners = (tiles + tile * tile_stride + corner)[:, None]  # [BLOCK_TOKENS, 1]
     weights = (weight + tl.minimum(channel, hidden - 1) * weight_stride)[None, :]  # [1, BLOCK_HIDDEN]
 
-    acc = tl.zeros((BLOCK_TOKENS, BLOCK_HIDDEN), tl.float32)
-    k = tl.arange(0, BLOCK_K)
-    pixels = tl.load(corners + steps(k, line_stride, PIXEL_STRIDE, PATCH)[None, :])
-    for _ in range(0, PATCH * PATCH * 3, BLOCK_K):
-        w = tl.load(weights + k[:, None])  # [BLOCK_K, BLOCK_HIDDEN]
-        # x − 128 is the byte with its top bit flipped; from int8 the cast is bit arithmetic, from uint8 a slow one
-        x = (pixels ^ 128).to(tl.int8, bitcast=True).to(w.dtype)  # [BLOCK_TOKENS, BLOCK_K]
-        # the next pixels fly during this product: their two-byte loads are too narrow for cp.async
-        k += BLOCK_K
-        pixels = tl.load(corners + steps(k, line_stride, PIXEL_STRIDE, PATCH)[None, :])
-        acc = tl.dot(x, w, acc, input_precision="ieee")
-
+    acc = multiply(corners, weights, line_stride, PIXEL_STRIDE, PATCH, BLOCK_TOKENS, BLOCK_HIDDEN, BLOCK_K)
     inside = (token < tokens)[:, None] & (channel < hidden)[None, :]
     row = tl.minimum(token, offset_rows - 1)  # without positions the last row is every patch's
     if PREFIX:
@@ -117,25 +97,17 @@ def patch_embed(
     if config is None:
         config = configs.choose(*gpu(tiles.device), count, tokens, hidden, tensor_cores=tensor_cores)
     columns = width // folded.patch_size
+    flat = config.flat and folded.patches is not None
+    fixed = constants(folded.patch_size, tiles.stride(2), columns, folded.prefix, config)
+    strides = folded.weight.stride(0), tiles.stride(0), tiles.stride(1), out.stride(0), out.stride(1)
+    launch = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
+    grid = (configs.programs(config, count, tokens, hidden, folded.prefix if flat else None),)
     with torch.cuda.device_of(tiles):
-        patch_embed_kernel[(configs.programs(config, count, tokens, hidden),)](
-            tiles,
-            folded.weight,
-            folded.offset,
-            out,
-            tokens,
-            len(folded.offset),
-            hidden,
-            folded.weight.stride(0),
-            tiles.stride(0),
-            tiles.stride(1),
-            out.stride(0),
-            out.stride(1),
-            **constants(folded.patch_size, tiles.stride(2), columns, folded.prefix, config),
-            num_warps=config.warps,
-            num_stages=config.stages,
-            enable_fp_fusion=True,
-        )
+        given = tiles, folded.weight, folded.offset, out
+        if flat:
+            flat_kernel[grid](*given, count, hidden, *strides, **fixed, PATCHES=folded.patches, **launch)
+        else:
+            patch_embed_kernel[grid](*given, tokens, len(folded.offset), hidden, *strides, **fixed, **launch)
 
 
 def constants(

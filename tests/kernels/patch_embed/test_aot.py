@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernels.patch_embed.configs import EXACT, TENSOR_CORES, choose, programs
+from kernels.patch_embed.configs import EXACT, FLAT, TENSOR_CORES, Config, choose, programs
 from kernels.patch_embed.fold import ALIGNMENT
 from tests.kernels.compiled import oversized, rows, spilling
 
@@ -23,6 +23,15 @@ def test_nothing_spills(compiled: list[dict[str, Any]]) -> None:
 
 def test_a_multiprocessor_holds_a_program_of_every_kind(compiled: list[dict[str, Any]]) -> None:
     assert oversized(compiled) == []
+
+
+def test_a_multiprocessor_holds_two_programs_of_shapes_that_overlap(compiled: list[dict[str, Any]]) -> None:
+    """Of sm_90: 65536 registers and 227 KB, of which each program takes one for itself."""
+    flat = [row for row in compiled if row["config"]["flat"]]
+    assert [Config(**row["config"]) for row in flat] == list(FLAT[90])
+    for row in flat[1:]:
+        assert 2 * row["registers"] * 32 * row["config"]["warps"] <= 65536, row
+        assert 2 * (row["shared_bytes"] + 1024) <= 227 * 1024, row
 
 
 def test_every_architecture_and_patch_size_is_compiled(compiled: list[dict[str, Any]]) -> None:
@@ -61,3 +70,7 @@ def test_fp32_has_blocks_of_its_own() -> None:
 def test_programs_cover_what_is_left_over() -> None:
     config = TENSOR_CORES[90].many
     assert programs(config, 3, 129, 1) == 3 * 2 * 1
+    # 64 tiles of 576 patches fill 288 blocks; their class tokens are in one more
+    assert programs(config, 64, 577, 1024, flat_prefix=1) == (288 + 1) * 8
+    assert programs(config, 64, 577, 1024) == 64 * 5 * 8
+    assert programs(config, 2, 65, 1, flat_prefix=0) == 2

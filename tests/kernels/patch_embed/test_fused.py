@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,9 +12,7 @@ import torch
 from kernels.measure import relative_error
 from kernels.patch_embed import BackendUnavailable, configs, fused, patch_embed
 from kernels.patch_embed.configs import Choice, Config
-
-if TYPE_CHECKING:
-    from tests.kernels.patch_embed.conftest import Case
+from tests.kernels.patch_embed.conftest import Case
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -25,12 +22,16 @@ ROUNDING = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 DTYPES = [torch.float32, torch.float16, *([torch.bfloat16] if GPU else [])]
 
 
-@pytest.fixture(params=["many", "few"])
+FLAT = "few, flat"
+
+
+@pytest.fixture(params=["many", "few", FLAT])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every committed block shape that this device would use, whatever the size of the case."""
 
     def only(choice: Choice) -> Choice:
-        config: Config = getattr(choice, request.param)
+        config: Config = choice.many if request.param == "many" else choice.few
+        config = replace(config, flat=request.param == FLAT)
         return Choice(config, config)
 
     table = {capability: only(choice) for capability, choice in configs.TENSOR_CORES.items()}
@@ -48,6 +49,29 @@ def test_every_token_is_written_and_right(case: Case, dtype: torch.dtype) -> Non
     out = case.poisoned(dtype, DEVICE)
     assert patch_embed(placed(tiles), folded, backend="triton", out=out) is out
     assert relative_error(out.cpu(), layer.exact(tiles)) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize("config", configs.FLAT[90], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, *DTYPES[2:]], ids=str)
+def test_shapes_that_wait_for_a_gpu_are_right(config: Config, dtype: torch.dtype) -> None:
+    case = Case(3, 112, 140, 14, 200)
+    layer, tiles = case.layer(), case.pixels()
+    folded = layer.fold(dtype, DEVICE, weight_dtype=dtype)
+    out = case.poisoned(dtype, DEVICE)
+    fused.patch_embed(tiles.to(DEVICE), folded, out, config)
+    assert relative_error(out.cpu(), layer.exact(tiles)) < ROUNDING[dtype]
+
+
+def test_a_class_token_is_written_behind_the_patches_of_every_tile() -> None:
+    """More tiles than a block has rows, and a block of patches that begins in one tile and ends in another."""
+    case = Case(70, 4, 6, 2, 40)
+    layer, tiles = case.layer(), case.pixels()
+    out = case.poisoned(torch.float32, DEVICE)
+    fused.patch_embed(
+        tiles.to(DEVICE), layer.fold(torch.float32, DEVICE), out, Config(32, 32, 64, 4, 1, flat=True)
+    )
+    assert relative_error(out.cpu(), layer.exact(tiles)) < ROUNDING[torch.float32]
+    assert (out[:, 0] == out[0, 0]).all()
 
 
 def test_what_a_search_found_is_taken(plain: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +110,7 @@ def test_pixels_may_lie_at_any_stride(how: str, patch: int, plain: Case) -> None
     assert relative_error(tokens.cpu(), layer.exact(case.pixels())) < ROUNDING[torch.float32]
 
 
+@pytest.mark.usefixtures("blocks")
 def test_nothing_is_written_beside_the_output(plain: Case) -> None:
     layer, tiles = plain.layer(), plain.pixels()
     count, tokens, hidden = plain.shape
@@ -117,6 +142,7 @@ def test_packed_patches_are_one_tall_tile(plain: Case) -> None:
     assert relative_error(tokens[0], single[:, 0]) < ROUNDING[torch.float32]
 
 
+@pytest.mark.usefixtures("blocks")
 def test_tiles_may_lie_gigabytes_apart(plain: Case) -> None:
     """Address arithmetic in 32 bits would wrap at the third tile and read (or crash) elsewhere."""
     distance = 2**30 + 16
@@ -127,6 +153,7 @@ def test_tiles_may_lie_gigabytes_apart(plain: Case) -> None:
     assert relative_error(tokens.cpu(), layer.exact(pixels)) < ROUNDING[torch.float32]
 
 
+@pytest.mark.usefixtures("blocks")
 def test_outputs_may_lie_gigabytes_apart(plain: Case) -> None:
     distance = 2**30 + 16
     layer, pixels = plain.layer(), torch.randint(0, 256, (3, 28, 28, 3), dtype=torch.uint8)
