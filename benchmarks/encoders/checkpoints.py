@@ -73,21 +73,22 @@ class Backbone:
     """Saves it in a folder."""
     prepare: Callable[[Sizes], Prepare]
 
-    def make(self, folder: Path, sizes: Sizes) -> None:
+    def make(self, folder: Path, sizes: Sizes, dtype: torch.dtype) -> None:
+        """`dtype`: of what is stored, so that no way through the tower rounds it once more."""
         self.write(folder, sizes)
         for file in folder.glob("*.safetensors"):
-            _soften(file)
+            _soften(file, dtype)
 
 
-def _soften(file: Path) -> None:
+def _soften(file: Path, dtype: torch.dtype) -> None:
     """Matrices and tables of normal numbers, each row about as long as one; norms and biases stay."""
     generator = torch.Generator().manual_seed(1)
     stored = load_file(file)
     for name, tensor in sorted(stored.items()):
         if tensor.ndim > 1:
             drawn = torch.randn(tensor.shape, generator=generator)
-            stored[name] = (drawn / drawn[0].numel() ** 0.5).to(tensor.dtype)
-    save_file(stored, file, {"format": "pt"})
+            stored[name] = drawn / drawn[0].numel() ** 0.5
+    save_file({name: tensor.to(dtype) for name, tensor in stored.items()}, file, {"format": "pt"})
 
 
 def _vit(sizes: Sizes) -> dict[str, Any]:

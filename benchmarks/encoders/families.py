@@ -85,8 +85,8 @@ def measure(
     rounds: int = ROUNDS,
 ) -> Result:
     """Writes a checkpoint into `folder`, compares and times."""
-    backbone.make(folder, sizes)
     prepare, read = backbone.prepare(sizes), DTYPES[dtype]
+    backbone.make(folder, sizes, read)
     tower = load_tower(folder, choose_tower(folder, device="cpu", dtype=dtype))
     images, inputs = prepare(folder, PICTURES)
     with torch.inference_mode():
