@@ -126,6 +126,7 @@ class SoftLayout:
     `joins` are triples (left, right, joined): where the layout meets its neighbour in the prompt with the tokens left
     and right, the tokenizer would have written one token for both. Gemma's newlines are the case.
     `ending` is the token in which a prompt with images ends, and which is added where it does not: PaliGemma's newline.
+    `spaced`: text directly behind an image begins with a space, and is given one where it does not (Idefics2).
     """
 
     target: tuple[int, ...]
@@ -133,6 +134,7 @@ class SoftLayout:
     grid: tuple[int, int, int] | None = None
     joins: tuple[tuple[int, int, int], ...] = ()
     ending: int | None = None
+    spaced: bool = False
 
     @property
     def tokens(self) -> int:
@@ -143,6 +145,18 @@ class SoftLayout:
     def positions(self) -> int:
         """Prompt tokens that the image takes, separators included; where tokens join it is one or two less."""
         return sum(run.count for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """The language model of a checkpoint for which vLLM has no class, though it has one for this part."""
+
+    architecture: str
+    """vLLM's name of that class."""
+    prefix: str
+    """How its tensors' names begin in the checkpoint, but for those of its head, `lm_head`."""
+    placeholder: str
+    """What stands for an image in text, for templates that do not write it themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,3 +265,7 @@ class DeadlineExceeded(PatchbayError):
 
 class ConfigurationError(PatchbayError):
     code = "configuration_error"
+
+
+class ServedNowhere(ConfigurationError):
+    """A checkpoint that vLLM does not serve either, so that pass-through is no way out."""

@@ -14,7 +14,7 @@ from service.checkpoint.kinds import embeds_texts
 from service.checkpoint.summary import Checkpoint
 from service.engine.architectures import installed
 from service.engine.flags import flag_names
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ServedNowhere
 from service.families import Geometry, load_checkpoint, load_geometry, load_opaque
 from service.families.registry import family_of
 from service.settings import Settings
@@ -58,20 +58,31 @@ def choose_mode(settings: Settings, folder: Path) -> ImageMode:
 def _best(settings: Settings, folder: Path) -> ImageMode:
     try:
         _must_encode(folder)
+    except ServedNowhere:
+        raise
     except ConfigurationError as error:
-        return ImageMode("passthrough", error.message, *_as_far_as_known(settings, folder))
+        return ImageMode("passthrough", error.message, *_as_far_as_known(settings, folder, error.message))
     checkpoint, geometry = _known(settings, folder)
     return ImageMode(
         "handles", f"Patchbay encodes the family {geometry.facts.family} itself", checkpoint, geometry
     )
 
 
-def _as_far_as_known(settings: Settings, folder: Path) -> tuple[Checkpoint, Geometry]:
+def _as_far_as_known(
+    settings: Settings, folder: Path, why: str = "images=passthrough was asked for"
+) -> tuple[Checkpoint, Geometry]:
     try:
-        load_geometry(folder)
+        facts = load_geometry(folder).facts
+    except ServedNowhere:
+        raise
     except ConfigurationError:
         return _opaque(settings, folder)
     if settings.engine_url is None:
+        if facts.language is not None:
+            raise ServedNowhere(
+                f"{why}; but vLLM serves no {facts.architecture}, of which Patchbay runs the language model there, so "
+                "that images can only be encoded here: choose images=handles and a checkpoint with its tower"
+            )
         _engine_must_find_a_tower(folder)
     return _known(settings, folder)
 

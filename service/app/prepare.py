@@ -80,7 +80,8 @@ def prepare(settings: Settings, *, encoder_elsewhere: bool = False) -> Prepared:
     arena_path = str(settings.arena_dir / arena_name(settings.port))
     width = max(1, row_width(checkpoint, geometry))
     spec = ArenaSpec.for_budget(plan.arena_bytes, width, dtype, max(1, geometry.max_tokens))
-    handles = HandlesSpec(arena_path, width, geometry.max_tokens, geometry.facts.architecture)
+    facts = geometry.facts
+    handles = HandlesSpec(arena_path, width, geometry.max_tokens, facts.architecture, facts.language)
     return Prepared(
         settings=settings,
         machine=machine,

@@ -43,5 +43,16 @@ def substitute(
     for index in {image.message for image in images}:
         messages[index]["content"] = list(messages[index]["content"])
     for image, handle in zip(images, handles, strict=True):
-        messages[image.message]["content"][image.part] = part(handle)
+        content = messages[image.message]["content"]
+        content[image.part] = part(handle)
+        if handle.layout.spaced:
+            content[image.part + 1 : image.part + 2] = map(_spaced, content[image.part + 1 : image.part + 2])
     return {**payload, "messages": messages}
+
+
+def _spaced(behind: Any) -> Any:
+    """A content part that follows an image; text gets a space in front, unless it begins with one or with a tag."""
+    text = behind.get("text") if isinstance(behind, dict) and behind.get("type") == "text" else None
+    if not isinstance(text, str) or not text or text[0] == "<" or text[0].isspace():
+        return behind
+    return {**behind, "text": f" {text}"}

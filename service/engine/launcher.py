@@ -10,10 +10,11 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from service.domain import LanguageModel
 from service.engine.flags import check_flags, flag_names
 from service.engine.handles import PLUGIN_VERSION
 from service.errors import ConfigurationError
@@ -48,6 +49,8 @@ class HandlesSpec:
     """Soft tokens of the largest image."""
     architecture: str
     """vLLM's name for the model class."""
+    language: LanguageModel | None = None
+    """Where vLLM has no such class, what the plugin's own serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +280,7 @@ def _contract(spec: EngineSpec) -> dict[str, str]:
             "architecture": spec.handles.architecture,
             "max_tokens": spec.handles.max_tokens,
             "version": PLUGIN_VERSION,
+            **({"language": asdict(spec.handles.language)} if spec.handles.language else {}),
         }
         variables["PATCHBAY_PLUGIN"] = json.dumps(settings)
     return variables

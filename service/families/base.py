@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, Protocol, Self
 
-from service.domain import Detail, ImagePlan
+from service.domain import Detail, ImagePlan, LanguageModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class FamilyFacts:
     counted: bool = True
     """Whether the soft tokens of an image are known from its size; else only the engine knows them."""
     takes_images: bool = True
+    language: LanguageModel | None = None
+    """What the engine serves where it has no class for the whole model: images come by handle or not at all."""
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     """Number formats in which the checkpoint can be served."""
 

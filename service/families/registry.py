@@ -24,6 +24,7 @@ FOLDERS = {
     "gemma4": "gemma4",
     "glm4v": "glm4v",
     "glm4v_moe": "glm4v",
+    "idefics2": "idefics2",
     "idefics3": "idefics3",
     "internvl": "internvl",
     "llava": "llava",

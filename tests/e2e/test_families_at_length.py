@@ -58,6 +58,7 @@ CANDIDATES = {
     "gemma3": Candidate({"without": test_gemma3.CAUSAL}),
     "gemma4": Candidate(),
     "glm4v": Candidate(),
+    "idefics2": Candidate(),
     "idefics3": Candidate(),
     "llava+pixtral": Candidate(),
     "llava_onevision": Candidate({"prepare": one_by_one}),

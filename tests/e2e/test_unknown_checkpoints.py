@@ -56,6 +56,7 @@ REFUSED = (
     Refused(others.write_whisper, "writes down speech and answers no chat requests"),
     Refused(others.write_reranker, "embeds or classifies, and answers no chat requests"),
     Refused(others.write_embedder, "embeds texts and answers no chat requests", quick=True),
+    Refused(others.write_blip2_with_t5, "model_type 't5'; only 'opt' is supported, here and by vLLM"),
     Refused(others.write_adapter_alone, "is an adapter"),
     Refused(others.write_gguf_alone, "GGUF"),
     Refused(others.write_mamba, "lacks an operation that the model needs", starts=True),

@@ -36,7 +36,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from tests.service import tiny_llava
+from tests.service import tiny_blip2, tiny_llava
 from tests.service import tiny_qwen_vl as qwen
 from tests.service.tiny import name_as_the_hub_does, randomise, token_ids, write_json, write_tokenizer
 from tests.service.tiny_unknown import TEXT
@@ -267,6 +267,15 @@ def write_cohere2_vision_without_tower(folder: Path) -> None:
     file = folder / "model.safetensors"
     kept = {name: tensor for name, tensor in load_file(file).items() if "vision_tower" not in name}
     save_file(kept, file, {"format": "pt"})
+
+
+def write_blip2_with_t5(folder: Path) -> None:
+    """An encoder and a decoder behind the Q-Former, in the class that vLLM has for OPT."""
+    tiny_blip2.write_checkpoint(folder)
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["text_config"] = {"model_type": "t5", "d_model": 64, "vocab_size": TEXT["vocab_size"]}
+    file.write_text(json.dumps(config))
 
 
 def write_reranker(folder: Path) -> None:

@@ -1,10 +1,10 @@
 """What runs inside vLLM's processes: requests name soft tokens by key, and their rows come from the arena.
 
-One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class,
-`processor` lays handles out in the prompt, `contract` holds what a handle must be, `connector` and `ledger` bring
-the rows, `media` closes the way on which tensors could come, `generators` and `single_tokens` keep seeded requests and
-prompts of one token from ending an engine on a CPU, `blanks` the JSON of tool calls from white space without end. It
-touches vLLM's internals, and was proved with the versions in `PROVED`.
+One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class, and
+`language` makes a class where vLLM has none, `processor` lays handles out in the prompt, `contract` holds what a handle
+must be, `connector` and `ledger` bring the rows, `media` closes the way on which tensors could come, `generators` and
+`single_tokens` keep seeded requests and prompts of one token from ending an engine on a CPU, `blanks` the JSON of tool
+calls from white space without end. It touches vLLM's internals, and was proved with the versions in `PROVED`.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ def register() -> None:
         )
     from service.engine.plugin.model import put_in_front
 
-    put_in_front(settings.architecture)
+    put_in_front(settings)

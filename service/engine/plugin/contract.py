@@ -10,9 +10,10 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from service.domain import Run, SoftLayout
+from service.domain import LanguageModel, Run, SoftLayout
 from service.engine.handles import PLUGIN_VERSION
 
 VARIABLE = "PATCHBAY_PLUGIN"
@@ -43,6 +44,8 @@ class PluginSettings:
     """vLLM's name of the model class."""
     max_tokens: int
     """Soft tokens of the largest image."""
+    language: LanguageModel | None = None
+    """What is served where vLLM has no class of that name."""
 
     @classmethod
     def from_environment(cls) -> PluginSettings:
@@ -55,9 +58,11 @@ class PluginSettings:
             given = json.loads(text)
         except ValueError:
             given = None
-        if not isinstance(given, dict) or given.keys() != {"architecture", "max_tokens", "version"}:
+        needed = {"architecture", "max_tokens", "version"}
+        if not isinstance(given, dict) or not needed <= given.keys() <= needed | {"language"}:
             raise ValueError(
-                f"{VARIABLE} is {text!r}; it must be a JSON object of architecture, max_tokens, version"
+                f"{VARIABLE} is {text!r}; it must be a JSON object of architecture, max_tokens, version, and may have "
+                "language"
             )
         if given["version"] != PLUGIN_VERSION:
             raise ValueError(f"{VARIABLE} is for plugin version {given['version']}; this is {PLUGIN_VERSION}")
@@ -66,7 +71,22 @@ class PluginSettings:
             raise ValueError(f"{VARIABLE}: architecture is {architecture!r}; it must be a class name")
         if type(max_tokens) is not int or max_tokens < 1:
             raise ValueError(f"{VARIABLE}: max_tokens is {max_tokens!r}; it must be a positive number")
-        return cls(architecture, max_tokens)
+        return cls(architecture, max_tokens, _language(given.get("language")))
+
+
+def _language(given: Any) -> LanguageModel | None:
+    names = {one.name for one in fields(LanguageModel)}
+    if given is None:
+        return None
+    if not isinstance(given, dict) or given.keys() != names or not all(map(_is_text, given.values())):
+        raise ValueError(
+            f"{VARIABLE}: language is {given!r}; it must be an object of {', '.join(sorted(names))}"
+        )
+    return LanguageModel(**given)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import SiglipVisionModel
+from transformers import SiglipVisionConfig, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from service.families.backbones.parts import Parts
+
+_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+)
+
+
+def config_like(config: Any) -> SiglipVisionConfig:
+    """Of a tower that is a SigLIP under another name (Idefics2, Idefics3)."""
+    return SiglipVisionConfig(**{name: getattr(config, name) for name in _FIELDS}, vision_use_head=False)
 
 
 def build(config: Any) -> nn.Module:

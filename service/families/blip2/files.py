@@ -22,7 +22,7 @@ from service.checkpoint.files import (
     read_tokens,
 )
 from service.domain import Filter, Run, SoftLayout
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ServedNowhere
 from service.families.base import FamilyFacts
 from service.families.gemma3.files import read_square
 from service.families.square import SquareGeometry
@@ -59,9 +59,9 @@ def read_geometry(path: str | Path) -> SquareGeometry:
     must_process_as_we_do(processor, file)
     text = read_object(config, "text_config", folder / "config.json").get("model_type", "opt")
     if text not in TEXT_DEFAULTS:
-        raise ConfigurationError(
+        raise ServedNowhere(
             f"model: {folder / 'config.json'} has a text_config of model_type {text!r}; only 'opt' is supported, here "
-            "and by vLLM"
+            "and by vLLM: near it is a BLIP-2 with OPT, such as Salesforce/blip2-opt-2.7b"
         )
     vision = {**VISION_DEFAULTS, **read_object(config, "vision_config", folder / "config.json")}
     tile, patches = read_square(processor, vision, file)

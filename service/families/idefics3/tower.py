@@ -21,18 +21,6 @@ from service.families.idefics3.names import own_name
 from service.families.tile_tower import ViTTower, choose_tile_body, load_trunk, read_model_config
 from service.families.towers import TowerChoice
 
-_SHARED = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_channels",
-    "image_size",
-    "patch_size",
-    "hidden_act",
-    "layer_norm_eps",
-)
-
 
 def choose_body(folder: Path, *, device: torch.device, dtype: torch.dtype, requested: str) -> Body:
     """Who runs the blocks of this checkpoint's tower; reads config.json alone. Raises ConfigurationError."""
@@ -64,8 +52,7 @@ def load(folder: Path, choice: TowerChoice) -> ViTTower:
 
 
 def _vision(config: Any) -> SiglipVisionConfig:
-    given = {name: getattr(config.vision_config, name) for name in _SHARED}
-    return SiglipVisionConfig(**given, vision_use_head=False)
+    return siglip.config_like(config.vision_config)
 
 
 def _back(tensors: TowerTensors, config: Any, choice: TowerChoice) -> FoldedProjector:

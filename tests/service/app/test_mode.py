@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from service.app.mode import ImageMode, choose_mode
 from service.errors import ConfigurationError
 from service.settings import EMBEDDED_MODEL, load
-from tests.service import tiny_others
+from tests.service import tiny_idefics2, tiny_others
 from tests.service.tiny_qwen_vl import write_checkpoint
 from tests.service.tiny_unknown import change_config, write_text_model
 
@@ -23,6 +23,12 @@ def mode(folder: Path | str, images: str = "auto", **settings: object) -> ImageM
 @pytest.fixture
 def qwen(tmp_path: Path) -> Path:
     write_checkpoint(tmp_path, tokenizer=True)
+    return tmp_path
+
+
+@pytest.fixture
+def idefics2(tmp_path: Path) -> Path:
+    tiny_idefics2.write_checkpoint(tmp_path)
     return tmp_path
 
 
@@ -129,3 +135,32 @@ def test_what_takes_audio_or_videos_alone_takes_no_images(tmp_path: Path) -> Non
     ):
         change_config(tmp_path, architectures=[architecture], model_type="new")
         assert mode(tmp_path).geometry.facts.takes_images == takes_images
+
+
+@pytest.mark.parametrize("images", ["auto", "handles", "passthrough"])
+def test_a_blip2_with_t5_is_served_nowhere(tmp_path: Path, images: str) -> None:
+    tiny_others.write_blip2_with_t5(tmp_path)
+    with pytest.raises(
+        ConfigurationError, match="model_type 't5'; only 'opt' is supported, here and by vLLM"
+    ):
+        mode(tmp_path, images)
+
+
+def test_images_of_a_model_that_vllm_does_not_have_are_encoded_here(idefics2: Path) -> None:
+    chosen = mode(idefics2)
+    assert (chosen.images, chosen.why) == ("handles", "Patchbay encodes the family idefics2 itself")
+    with pytest.raises(ConfigurationError, match="was asked for; but vLLM serves no Idefics2For"):
+        mode(idefics2, "passthrough")
+    # an engine elsewhere may be another one
+    assert mode(idefics2, "passthrough", engine_url="http://127.0.0.1:1").images == "passthrough"
+
+
+def test_without_its_tower_it_is_refused_with_both_reasons(idefics2: Path) -> None:
+    rename(idefics2, "layer_norm1.weight", "layer_norm1.weight_scale")
+    with pytest.raises(
+        ConfigurationError, match="vision tower in .* is quantised .*; but vLLM serves no Ide"
+    ):
+        mode(idefics2)
+    change_config(idefics2, text_config={"model_type": "llama"})
+    with pytest.raises(ConfigurationError, match="'llama'; only 'mistral' is supported, and vLLM serves no"):
+        mode(idefics2)

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_handles_take_the_places_of_images_and_nothing_else_changes() -> None:
     expected["messages"][1]["content"][2] = part(handles[1])  # type: ignore[index]
     expected["messages"][2]["content"][1] = part(handles[2])  # type: ignore[index]
     assert changed == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("What?", " What?"), (" What?", " What?"), ("\nWhat?", "\nWhat?"), ("<b>", "<b>"), ("", "")],
+)
+def test_text_behind_an_image_begins_with_a_space_where_its_layout_says_so(text: str, expected: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:"}}
+    content = [{"type": "text", "text": "See"}, image, image, {"type": "text", "text": text}, image]
+    payload = {"messages": [{"role": "user", "content": content}]}
+    places = [image_at(0, 1), image_at(0, 2), image_at(0, 4)]
+    for spaced in (True, False):
+        handles = [Handle(f"{number:064x}", replace(LAYOUT, spaced=spaced)) for number in range(len(places))]
+        made = substitute(payload, places, handles)["messages"][0]["content"]
+        assert [part["text"] for part in made if part["type"] == "text"] == [
+            "See",
+            expected if spaced else text,
+        ]
+        assert [part["type"] for part in made].count("image_embeds") == 3
+    assert content[3]["text"] == text
 
 
 def test_there_must_be_a_handle_for_each_place() -> None:

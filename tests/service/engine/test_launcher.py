@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.domain import LanguageModel
 from service.engine.launcher import EngineSpec, HandlesSpec, describe, launch, tool_call_parser
 from service.engine.plugin.contract import UNPROVED, PluginSettings
 from service.errors import ConfigurationError
@@ -91,6 +93,12 @@ def test_handles_need_the_connector_and_no_tower() -> None:
 def test_the_plugin_understands_what_the_launcher_tells_it() -> None:
     text = launch(spec(), {}).environment["PATCHBAY_PLUGIN"]
     assert PluginSettings.from_json(text) == PluginSettings("InternVLForConditionalGeneration", 160)
+
+
+def test_the_plugin_is_told_of_a_language_model_that_vllm_has_no_whole_class_for() -> None:
+    part = LanguageModel("MistralForCausalLM", "model.text_model.", "<image>")
+    made = spec(handles=replace(HANDLES, language=part))
+    assert PluginSettings.from_json(launch(made, {}).environment["PATCHBAY_PLUGIN"]).language == part
 
 
 def test_pass_through_has_the_tower_and_nothing_of_handles() -> None:

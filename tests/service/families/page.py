@@ -23,6 +23,7 @@ from tests.service.families.checkpoints import write_files
 from tests.service.families.gemma3 import hub as gemma3
 from tests.service.families.gemma4 import hub as gemma4
 from tests.service.families.glm4v import hub as glm4v
+from tests.service.families.idefics2 import hub as idefics2
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
 from tests.service.families.llava import hub as llava
@@ -186,6 +187,14 @@ EXAMPLES = {
         idefics3.TOKENIZER,
         "tower alone; layout and geometry are those of `idefics3`, whose answers are compared",
         idefics3.WHOLE,
+    ),
+    "idefics2": Example(
+        "HuggingFaceM4/idefics2-8b",
+        idefics2.CONFIG,
+        idefics2.PROCESSOR,
+        idefics2.TOKENIZER,
+        f"{AT_LENGTH}; 8 in `make test`; vLLM has no tower to compare with",
+        idefics2.WHOLE,
     ),
     "idefics3": Example(
         "HuggingFaceM4/Idefics3-8B-Llama3",

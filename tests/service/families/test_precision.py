@@ -24,6 +24,7 @@ FAMILIES = (
     "gemma3",
     "gemma4",
     "glm4v",
+    "idefics2",
     "idefics3",
     "llava",
     "llava_onevision",

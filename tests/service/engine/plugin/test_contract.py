@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain import Handle, Run, SoftLayout
+from service.domain import Handle, LanguageModel, Run, SoftLayout
 from service.engine.handles import PLUGIN_VERSION, part
 from service.engine.plugin.contract import (
     FIELDS,
@@ -140,6 +140,9 @@ def test_only_content_keys_are_taken(key: str | None) -> None:
 def test_the_launchers_settings_are_read() -> None:
     text = json.dumps({"architecture": "A", "max_tokens": 5, "version": PLUGIN_VERSION})
     assert PluginSettings.from_json(text) == PluginSettings("A", 5)
+    language = {"architecture": "B", "prefix": "model.text.", "placeholder": "<image>"}
+    told = json.dumps({**json.loads(text), "language": language})
+    assert PluginSettings.from_json(told) == PluginSettings("A", 5, LanguageModel(**language))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,16 @@ def test_the_launchers_settings_are_read() -> None:
         ('{"architecture": "", "max_tokens": 5, "version": 1}', "architecture is ''"),
         ('{"architecture": "A", "max_tokens": 0, "version": 1}', "max_tokens is 0"),
         ('{"architecture": "A", "max_tokens": true, "version": 1}', "max_tokens is True"),
+        ('{"architecture": "A", "max_tokens": 5, "version": 1, "other": 1}', "and may have language"),
+        (
+            '{"architecture": "A", "max_tokens": 5, "version": 1, "language": {"architecture": "B"}}',
+            "must be an object of architecture, placeholder, prefix",
+        ),
+        (
+            '{"architecture": "A", "max_tokens": 5, "version": 1, "language": '
+            '{"architecture": "B", "prefix": "", "placeholder": "<image>"}}',
+            "language is .* must be an object",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_in_a_sentence(text: str, sentence: str) -> None:

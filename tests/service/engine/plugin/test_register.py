@@ -5,7 +5,7 @@ import types
 import pytest
 
 from service.engine.plugin import register
-from service.engine.plugin.contract import UNPROVED, VARIABLE
+from service.engine.plugin.contract import UNPROVED, VARIABLE, PluginSettings
 
 SETTINGS = '{"architecture": "A", "max_tokens": 5, "version": 1}'
 
@@ -21,14 +21,14 @@ def test_a_vllm_that_patchbay_did_not_start_is_left_alone() -> None:
 
 def registered_with(version: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which architectures the plugin was put in front of."""
-    other, model, seen = types.ModuleType("vllm"), types.ModuleType("model"), list[str]()
+    other, model, seen = types.ModuleType("vllm"), types.ModuleType("model"), list[PluginSettings]()
     other.__version__ = version  # type: ignore[attr-defined]
     model.put_in_front = seen.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", other)
     monkeypatch.setitem(sys.modules, "service.engine.plugin.model", model)
     monkeypatch.setenv(VARIABLE, SETTINGS)
     register()
-    return seen
+    return [settings.architecture for settings in seen]
 
 
 @pytest.mark.parametrize("version", ["0.32.0", "0.32.1", "0.33.0", "0.33.0rc1", "0.33.0+cu130"])
