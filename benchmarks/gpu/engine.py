@@ -1,5 +1,8 @@
 """The whole service on a real engine, as a ladder: each rung asks for a little more than the one before.
 
+A rung that fails does not say that the next must: another attention may work. Only the last is left out where the one
+before it failed.
+
 vLLM is installed, or comes in an archive of `benchmarks/gpu/bundle`. The supported stack is that of
 `deploy/constraints/cuda.txt`; beside another PyTorch these rungs show that it works, not how fast it is.
 """
@@ -51,28 +54,25 @@ def steps(results: Path, archive: Path | None, unpacked: Path, *, rehearsal: boo
             what="vLLM alone, text",
             command=rung("text", "--server", "vllm", "--do", "text", flags=careful),
             seconds=70,
-            after=("library",),
         ),
         Step(
             name="picture",
             what="Patchbay: a picture, an evaluation, a load; eager",
             command=rung("picture", *_all("picture", "evaluate", "load"), *asked, flags=careful),
             seconds=110,
-            after=("library",),
         ),
         Step(
             name="attention",
             what="with vLLM's own choice of attention",
             command=rung("attention", *_all("picture"), flags=eager),
             seconds=60,
-            after=("picture",),
         ),
         Step(
             name="captured",
             what="as it is served: compiled, with CUDA graphs; a picture, an evaluation, a load",
             command=rung("captured", *_all("picture", "evaluate", "load"), *asked, flags=()),
             seconds=150,
-            after=("picture",),
+            after=("attention",),
         ),
     ]
     if archive is None:

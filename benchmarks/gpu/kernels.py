@@ -11,7 +11,12 @@ from pathlib import Path
 from benchmarks.gpu.step import Step
 
 PYTHON = sys.executable
-TESTS = ("tests/kernels", "tests/service/families")
+ROOT = Path(__file__).parents[2]
+TESTS = (
+    "tests/kernels",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/service/**/test_*gpu.py"))),
+)
+"""Not all of the service's: some of those need what a machine with a GPU may lack."""
 TESTERS = 8
 """Processes, where there are as many cores."""
 HANGS_SECONDS = 60
@@ -130,6 +135,7 @@ def tests(parallel: bool | None = None) -> tuple[str, ...]:
         "-v",
         "-m",
         "gpu",
+        "--continue-on-collection-errors",
         "-o",
         "filterwarnings=default",
         *hangs,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import secrets
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-END_SECONDS = 5.0
+from benchmarks.gpu import offspring
+
+END_SECONDS = 10.0
 """Between asking a step to end and ending it."""
 TAIL = 400
 """Characters of the log that a step which failed is told with."""
@@ -50,9 +50,10 @@ class Outcome:
 def run(step: Step, seconds: float, log: Path, folder: Path, environment: Mapping[str, str]) -> Outcome:
     """Runs the command in `folder` for at most `seconds`; everything that it prints is in `log` as it comes.
 
-    A step that does not end is asked to, then ended, with all processes that it has started in its session.
+    A step that does not end is asked to, then ended. So is whatever a step has started, also where the step itself has
+    ended: a server that it left behind would keep the GPU from the next.
     """
-    began = time.monotonic()
+    began, mark = time.monotonic(), secrets.token_hex(8)
     with log.open("wb") as stream:
         stream.write(f"$ {' '.join(step.command)}\n".encode())
         stream.flush()
@@ -62,7 +63,7 @@ def run(step: Step, seconds: float, log: Path, folder: Path, environment: Mappin
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**environment, **step.environment},
+            env={**environment, **step.environment, offspring.MARK: mark},
             start_new_session=True,
         )
         try:
@@ -71,24 +72,14 @@ def run(step: Step, seconds: float, log: Path, folder: Path, environment: Mappin
             pass
         finally:
             ended = process.poll()
-            _end(process)
+            offspring.end(mark, [process.pid] if ended is None else [], END_SECONDS)
+            process.wait()
     taken = time.monotonic() - began
     if ended is None:
         return Outcome(step.name, "out of time", taken, None, f"did not end within {seconds:.0f} s")
     if ended:
         return Outcome(step.name, "failed", taken, ended, _tail(log))
     return Outcome(step.name, "ok", taken, 0, "")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The command and what it has started: a server that it left behind would keep the GPU from the next step."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _tail(log: Path) -> str:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ class Told:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    # so that the server is stopped, which has a session of its own
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     flags = [flag for flag in options.flags if flag != "--"]
     make = partial(vllm_alone, threads=1) if options.server == "vllm" else patchbay
     server = make(EMBEDDED_MODEL, flags)

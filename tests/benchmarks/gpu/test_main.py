@@ -82,12 +82,7 @@ def test_a_step_that_there_is_not_is_refused(
 
 def test_a_step_brings_those_that_it_needs() -> None:
     steps = gpu.engine.steps(Path(), Path("vllm.tar.xz"), Path("/unpacked"), rehearsal=False)
-    assert [step.name for step in gpu.chosen(steps, ["attention"])] == [
-        "unpack",
-        "library",
-        "picture",
-        "attention",
-    ]
+    assert [step.name for step in gpu.chosen(steps, ["captured"])] == ["unpack", "attention", "captured"]
 
 
 def test_folders_are_named_after_gpu_and_commit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -127,3 +128,32 @@ def test_the_kernels_steps_import_without_what_serves_requests() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_test_that_is_marked_for_gpus_is_run() -> None:
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text()]
+    run = [ROOT / place for place in kernels.TESTS]
+    missed = [
+        path
+        for path in marked
+        if path != Path(__file__) and not any(path.is_relative_to(place) for place in run)
+    ]
+    assert len(marked) > 5 and missed == []
+
+
+def test_tests_of_gpus_are_collected_without_what_serves_requests() -> None:
+    words = kernels.tests(parallel=False)[3:]
+    code = (
+        "import sys\n"
+        f"for name in {ABSENT!r}: sys.modules[name] = None\n"
+        "import pytest\n"
+        f"sys.exit(pytest.main(['--collect-only', '-q', *{words!r}]))\n"
+    )
+    environment = {**os.environ, **kernels.TEST_ENVIRONMENT}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in ("test_gpu.py", "test_blocks_gpu.py", "test_tower_gpu.py"):
+        assert f"<Module {name}>" in done.stdout
+    assert "ERROR" not in done.stdout

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from benchmarks.gpu.step import Outcome, Step, run
 from tests.waiting import DEADLOCK
@@ -65,14 +68,41 @@ def test_what_does_not_end_is_ended_and_its_log_is_there(tmp_path: Path) -> None
     assert "begun" in log
 
 
-def test_what_a_step_leaves_behind_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("session", ["", ", start_new_session=True"])
+def test_what_a_step_leaves_behind_is_ended(tmp_path: Path, session: str) -> None:
     """A server that its parent forgot, and that does not listen to SIGTERM."""
     code = (
         "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {STAYS!r}], stdout=subprocess.PIPE, text=True)\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {STAYS!r}], stdout=subprocess.PIPE, text=True{session})\n"
         "assert child.stdout.readline() == 'deaf\\n'\n"
         "print(child.pid, flush=True)\n"
     )
     made, log = outcome(tmp_path, code)
     assert made.status == "ok"
     assert ends(int(log.splitlines()[-1]))
+
+
+def test_a_server_in_a_session_of_its_own_ends_with_a_step_that_is_out_of_time(tmp_path: Path) -> None:
+    """As servers of benchmarks are started; this one has written over its environment, as vLLM's processes do."""
+    server = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    code = (
+        "import subprocess, sys, signal\n"
+        f"command = [sys.executable, '-c', {server!r}]\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, env={})\n"
+        "assert child.stdout.readline() == 'deaf\\n'\n"
+        "print(child.pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    made, log = outcome(tmp_path, code, seconds=20)
+    assert made.status == "out of time"
+    assert ends(int(log.splitlines()[-1]))
+
+
+def test_other_processes_are_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", STAYS], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "deaf\n"
+            made, _ = outcome(tmp_path, "print('done')")
+            assert made.status == "ok" and other.poll() is None
+        finally:
+            other.kill()
