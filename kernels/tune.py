@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,19 @@ import torch
 from kernels.backend import gpu
 from kernels.cubin import Cost
 from kernels.measure import Call, alternate, relative_error
-from kernels.patch_embed import aot, tuned
+from kernels.patch_embed import aot, configs, tuned
 from kernels.patch_embed.bench import ON_GPU, Case, providers
 from kernels.patch_embed.configs import Config
 from kernels.patch_embed.tuned import Entry
 from kernels.publish import CUT_OFF
 from kernels.spread import spread
 
-CANDIDATES = tuple(
-    Config(tokens, hidden, k, warps, stages)
-    for tokens, hidden, k, warps, stages in product((64, 128), (64, 128), (32, 64), (4, 8), (2, 3, 4))
+CANDIDATES = (
+    *(
+        Config(tokens, hidden, k, warps, stages)
+        for tokens, hidden, k, warps, stages in product((64, 128), (64, 128), (32, 64), (4, 8), (2, 3, 4))
+    ),
+    *chain.from_iterable(configs.FLAT.values()),
 )
 ROUNDS = 50
 

@@ -57,6 +57,8 @@ def steps(results: Path, commit: str, *, rehearsal: bool) -> list[Step]:
     # a CPU compiles nothing here, and has one attention
     compiled = ("--body", "transformers" if rehearsal else "compiled")
     cudnn = ("--attention", "math" if rehearsal else "cudnn")
+    triton = ("--body", "transformers" if rehearsal else "triton")
+    triton_packed = () if rehearsal else (*triton, "--attention", "varlen")
     return [
         Step(
             name="ceilings",
@@ -103,6 +105,24 @@ def steps(results: Path, commit: str, *, rehearsal: bool) -> list[Step]:
             seconds=45,
         ),
         Step(
+            name="encoder-triton",
+            what="a tower of tiles with our kernels between the products",
+            command=encoders("encoder-triton", *clip, *triton),
+            seconds=60,
+        ),
+        Step(
+            name="packed-triton",
+            what="one small picture with our kernels between the products, and one attention call a layer",
+            command=encoders("packed-triton", *_encoder(one, 1), *triton_packed),
+            seconds=45,
+        ),
+        Step(
+            name="between",
+            what="the kernels between the products against torch's and a copy",
+            command=kernels("between", *BETWEEN, "--batch", "1" if rehearsal else "64"),
+            seconds=60,
+        ),
+        Step(
             name="encoder-compiled",
             what="the same with compiled blocks",
             command=encoders("encoder-compiled", *clip, *compiled),
@@ -119,6 +139,8 @@ def steps(results: Path, commit: str, *, rehearsal: bool) -> list[Step]:
         ),
     ]
 
+
+BETWEEN = tuple(word for name in ("rotary", "activation", "add_norm") for word in ("--kernel", name))
 
 TEST_ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Plugins of a machine that is not ours warn of what we cannot mend, and warnings are errors."""

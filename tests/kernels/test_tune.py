@@ -13,7 +13,7 @@ import torch
 from kernels import tune
 from kernels.cubin import Cost
 from kernels.measure import Call
-from kernels.patch_embed import tuned
+from kernels.patch_embed import configs, tuned
 from kernels.patch_embed.bench import Case
 from kernels.patch_embed.configs import Config
 from kernels.patch_embed.tuned import Entry
@@ -84,6 +84,11 @@ def test_shapes_are_written_as_they_are_searched_until_the_limit(
     ]
     assert launched == [[B]]  # once for a tower, whatever its batch
     assert "LIMIT: 90 s were over before tiny/14-56 batch 64" in capsys.readouterr().err
+
+
+def test_shapes_that_wait_for_a_gpu_are_searched_once() -> None:
+    assert set(configs.FLAT[90]) < set(tune.CANDIDATES)
+    assert len(set(tune.CANDIDATES)) == len(tune.CANDIDATES)
 
 
 def test_the_fastest_that_is_right_wins() -> None:
