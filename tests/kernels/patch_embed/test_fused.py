@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from kernels.measure import relative_error
-from kernels.patch_embed import BackendUnavailable, configs, fused, patch_embed
+from kernels.patch_embed import BackendUnavailable, bench, configs, fused, patch_embed
 from kernels.patch_embed.configs import Choice, Config
+from kernels.towers.towers import clip
 from tests.kernels.patch_embed.conftest import Case
 
 GPU = torch.cuda.is_available()
@@ -60,6 +61,14 @@ def test_shapes_that_wait_for_a_gpu_are_right(config: Config, dtype: torch.dtype
     out = case.poisoned(dtype, DEVICE)
     fused.patch_embed(tiles.to(DEVICE), folded, out, config)
     assert relative_error(out.cpu(), layer.exact(tiles)) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize("config", configs.FLAT[90], ids=str)
+def test_the_benchmark_has_them_with_the_norm_behind(config: Config) -> None:
+    case = bench.Case.draw(clip("clip/14-56", 56, 32, 0, 2, 64, 32), 3, torch.float16, torch.device(DEVICE))
+    with torch.inference_mode():
+        made = bench.ours(case, "triton", config=config)()
+        assert relative_error(made, case.in_fp64()) < ROUNDING[torch.float16]
 
 
 def test_a_class_token_is_written_behind_the_patches_of_every_tile() -> None:
