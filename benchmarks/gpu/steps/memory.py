@@ -17,7 +17,7 @@ import torch
 from benchmarks.encoders.models import Model
 from benchmarks.gpu.steps.rows import add
 from kernels.backend import choose_backend
-from kernels.runner import Cuda, Runner, TileShape
+from kernels.runner import Cuda, Device, Runner, TileShape
 from kernels.towers.towers import DEMO, TOWERS
 from service.encoder.staging import choose_runs
 from service.planning.gpu_share import CUDA_CONTEXT_BYTES
@@ -49,21 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = model.ours(choose_backend(device))(pixels)
         add(options.write, **row, rows=rows.shape[0] * rows.shape[1], planned_activations=plan.tile_bytes)
         return 0
-    before = used(device)
-    whole = model.ours(choose_backend(device))
-    runs = choose_runs(plan, independent_tiles=True, copies="auto")
-    assert runs is not None
-    runner = Runner(
-        lambda given, out: out.copy_(whole(given).flatten(0, 1)) and None,
-        TileShape(tower.side, tower.side, SOFT_ROWS[tower], SOFT_WIDTH[tower], torch.bfloat16),
-        Cuda(device),
-        most=runs.most,
-        graph_sizes=runs.graph_sizes,
-    )
+    context = used(device) - torch.cuda.memory_reserved(device)
+    runner = staged(model, plan, Cuda(device))
     kept = [runner.run([pixels]), runner.run([pixels])]  # as while one is stored
     torch.cuda.synchronize(device)
     took = {
-        "context": before - torch.cuda.memory_reserved(device),
+        "context": context,
         "reserved": torch.cuda.max_memory_reserved(device),
         "device": used(device),
         "pinned": torch.cuda.host_memory_stats()["allocated_bytes.peak"],
@@ -72,12 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add(
         options.write,
         **row,
-        graphs=len(runs.graph_sizes),
+        graphs=len(runner.graph_sizes),
         **took,
         **{f"planned_{name}": value for name, value in plans.items()},
     )
     del kept
     return 1 if any(took[name] > plans[name] for name in ("device", "pinned")) else 0
+
+
+def staged(model: Model, plan: ResourcePlan, device: Device) -> Runner:
+    """The tower in chunks and graphs, as the service runs it with this plan."""
+    runs = choose_runs(plan, independent_tiles=True, copies="auto")
+    assert runs is not None, "staging is for GPUs"
+    tower, whole = model.encoder, model.ours(choose_backend(model.device))
+
+    def forward(pixels: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(whole(pixels).flatten(0, 1))
+
+    shape = TileShape(tower.side, tower.side, SOFT_ROWS[tower], SOFT_WIDTH[tower], torch.bfloat16)
+    return Runner(forward, shape, device, most=runs.most, graph_sizes=runs.graph_sizes)
 
 
 def planned(model: Model, device: torch.device) -> ResourcePlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -12,9 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.encoders.models import Model
 from benchmarks.gpu.steps import library, memory, once, rows, unpack
+from kernels.measure import relative_error
 from kernels.towers.towers import DEMO
 from service.planning.pinned import block
+from service.planning.plan import Overrides, make_plan
+from tests.kernels.runner.fakes import Host
+from tests.service.planning.test_plan import H200, LLAVA_7B
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -67,6 +73,21 @@ def test_memory_is_planned_for_the_tower_that_runs(tmp_path: Path) -> None:
     (row,) = read(written)
     assert (row["tower"], row["tiles"], row["rows"]) == (DEMO.name, 2, 32)
     assert row["planned_activations"] > 0
+
+
+def test_what_is_staged_is_the_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model's, by the plan for a GPU and on a device that does everything at once."""
+    model = Model(DEMO, torch.device("cpu"), torch.bfloat16)
+    need = dataclasses.replace(LLAVA_7B, tile_patches=65, max_patches=65, vision_hidden=128)
+    plan = make_plan(H200, need, Overrides(encoder_batch_patches=8 * 65))
+    device = Host()
+    runner = memory.staged(model, plan, device)
+    pixels = torch.randint(0, 256, (5, 112, 112, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        rows = runner.run([pixels]).rows
+        exact = model.precise().transformers()(pixels).flatten(0, 1)
+    assert (runner.most, runner.graph_sizes) == (2, (1, 2)) and device.captured == 2
+    assert relative_error(rows, exact) < 0.02
 
 
 def test_on_a_gpu_the_plan_is_that_of_clip(monkeypatch: pytest.MonkeyPatch) -> None:
