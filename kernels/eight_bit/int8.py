@@ -21,8 +21,10 @@ ZERO = 128
 ROUNDING = 1.5 * 2.0**23
 """Added to a small number in fp32, it leaves its integer in the lowest bits, halves rounded to even. Integers become
 bytes in a fifth of the time that fp32 takes."""
-ROWS_AT_ONCE = 128
-"""Whose bytes, and what they are made of, the second cache holds."""
+AT_ONCE = 2**18
+"""Numbers that are converted or scaled at once: in fp32 the second cache holds them."""
+LEAST_ROWS = 128
+"""At once, however long they are: fewer take longer to hand out than to compute."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,7 @@ def pack_int8(
     channels = scales(weight, INT8_LARGEST)
     prepack: Any = torch.ops.onednn.qlinear_prepack
     return Int8Linear(
-        weight=prepack(to_int8(weight, channels).contiguous(), [ROWS_AT_ONCE, inputs]),
+        weight=prepack(to_int8(weight, channels).contiguous(), [LEAST_ROWS, inputs]),
         channels=channels.flatten(),
         zeros=torch.zeros(outputs, dtype=torch.int32),
         zero=torch.full((inputs,), ROUNDING + ZERO),
@@ -105,8 +107,9 @@ def pack_int8(
 
 
 def _portions(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The same rows of all, some at a time."""
-    return zip(*(torch.split(tensor, ROWS_AT_ONCE) for tensor in tensors), strict=True)
+    """The same rows of all, some at a time; the first are the longest."""
+    rows = max(LEAST_ROWS, AT_ONCE // tensors[0].shape[-1])
+    return zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
 
 
 def _activate(x: torch.Tensor, activation: tuple[str, str]) -> None:

@@ -25,7 +25,7 @@ def scales(x: torch.Tensor, largest: int, dtype: torch.dtype = torch.float32) ->
 
 def to_int8(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """[..., inputs] → int8 of the same shape, halves rounded to even."""
-    return (x.float() * (1 / scale)).round().to(torch.int8)
+    return (x.double() * (1 / scale)).round().to(torch.int8)
 
 
 def to_fp8(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

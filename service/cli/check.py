@@ -167,11 +167,16 @@ def _precision(prepared: Prepared, choice: TowerChoice) -> str:
     """Below full, what it costs: both towers are loaded and encode the same picture."""
     if choice.precision == "full":
         return "full"
+    from torch import OutOfMemoryError
+
     from service.app.precision import soft_token_error
 
-    error = soft_token_error(
-        prepared.checkpoint.path, choice, prepared.geometry, prepared.plan.encoder_threads
-    )
+    try:
+        error = soft_token_error(
+            prepared.checkpoint.path, choice, prepared.geometry, prepared.plan.encoder_threads
+        )
+    except OutOfMemoryError:
+        return f"{choice.precision}; not compared with full: the GPU has no room for the tower beside what it holds"
     return f"{choice.precision}: the soft tokens of a test picture differ from full precision by {100 * error:.1f} %"
 
 

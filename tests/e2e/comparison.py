@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Told:
     prompt: list[int]
     tokens: list[int]
     logprobs: list[float]
+    leads: list[float] = field(default_factory=list)
+    """How far each token's log probability is above the next likeliest token's; told by transformers alone."""
 
     def same(self, other: Told, tolerance: float = TOLERANCE) -> bool:
         return (self.prompt, self.tokens) == (other.prompt, other.tokens) and self.logprobs == pytest.approx(
@@ -110,14 +112,18 @@ def by_transformers(
     without: Sequence[str] = (),
     prepare: Prepare = by_template,
     attention: str | None = None,
+    change: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[Told]:
     """Greedy answers of `LENGTH` tokens, in float32. `prepare` makes the model's inputs; `without`: what of them
-    `generate` is not to get; `attention`: transformers' implementation; `options` go to `generate`."""
+    `generate` is not to get; `attention`: transformers' implementation; `change` is done to the model first; `options`
+    go to `generate`."""
     processor = AutoProcessor.from_pretrained(checkpoint)
     model = AutoModelForImageTextToText.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation=attention
     ).eval()
+    if change is not None:
+        change(model)
     answers = []
     for images in cases:
         with warnings.catch_warnings():
@@ -138,7 +144,9 @@ def by_transformers(
         prompt = inputs["input_ids"][0].tolist()
         tokens = made.sequences[0, len(prompt) :].tolist()
         logprobs = torch.stack(made.logits)[:, 0].log_softmax(-1)  # [tokens, vocabulary]
-        answers.append(Told(prompt, tokens, logprobs[range(len(tokens)), tokens].tolist()))
+        first, second = logprobs.topk(2).values.T
+        chosen = logprobs[range(len(tokens)), tokens].tolist()
+        answers.append(Told(prompt, tokens, chosen, (first - second).tolist()))
     return answers
 
 

@@ -31,7 +31,8 @@ def draw(*size: int, seed: int = 0) -> torch.Tensor:
 @can_run
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    "rows, inputs, outputs", [(1, 1, 1), (3, 17, 5), (128, 64, 96), (129, 48, 33), (300, 130, 257)]
+    "rows, inputs, outputs",
+    [(1, 1, 1), (3, 17, 5), (128, 64, 96), (129, 48, 33), (300, 130, 257), (300, 2100, 9)],
 )
 def test_it_is_the_reference(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> None:
     x, weight, bias = draw(rows, inputs).to(dtype), draw(outputs, inputs, seed=1), draw(outputs, seed=2)

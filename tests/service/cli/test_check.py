@@ -163,6 +163,18 @@ def test_it_tells_what_int8_costs(capsys: pytest.CaptureFixture[str]) -> None:
     assert told is not None and 0.1 < float(told[1]) < 5
 
 
+@can_run
+def test_it_tells_where_a_full_gpu_leaves_nothing_to_compare_with(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("service.app.precision.soft_token_error", full)
+    assert check({"device": "cpu", "encoder_precision": "int8"}) == 0
+    assert "precision   int8; not compared with full: the GPU has no room for" in capsys.readouterr().out
+
+
 def test_a_processor_without_int8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_is_vnni_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
