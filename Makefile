@@ -34,8 +34,9 @@ check: setup-test  ## format, lint and types
 unit: setup-test  ## tests without an engine
 	$(VENV)/pytest -q -m "not e2e and not gpu and not families and not clients" -n $(TESTERS) --dist worksteal
 
-families: setup-test  ## every model family at length: hundreds of pictures, two dozen requests; and a dozen models of none
-	$(VENV)/pytest -q -m families -n 2 --dist loadfile
+families: setup-test  ## every model family at length, as docs/families.md then tells; and a dozen models of none
+	FAMILIES_PAGE=1 $(VENV)/pytest -q -m families -n 2 --dist loadfile
+	$(VENV)/python -m tests.service.families.page > docs/families.md
 
 e2e: setup-test  ## tests on a real vLLM engine
 	$(VENV)/pytest -q -m e2e -n 2 --dist loadfile --durations 30

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.service.families import figures
 
 settings.register_profile("patchbay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patchbay")
@@ -33,6 +35,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the processes of one test run share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if workers else own
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> figures.Tell:
+    """For what is measured in a family: see `tests.service.families.figures`."""
+    return figures.teller(record_property)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Keeps what was measured in families where `FAMILIES_PAGE` says so."""
+    found = figures.gathered(terminalreporter.stats.get("passed", ()))
+    if found and "FAMILIES_PAGE" in os.environ:
+        figures.keep(found)
+        terminalreporter.line(
+            f"{figures.FILE.name} has what was measured in {len(found)} families: run `make docs`"
+        )
 
 
 def open_streams() -> int:

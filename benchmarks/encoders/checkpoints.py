@@ -81,13 +81,18 @@ class Backbone:
 
 
 def _soften(file: Path, dtype: torch.dtype) -> None:
-    """Matrices and tables of normal numbers, each row about as long as one; norms and biases stay."""
+    """Matrices and tables of normal numbers, each row about as long as one; most norms and biases stay.
+
+    Gemma 4 does not divide its scores by the root of a head's width, and has norms of queries and keys that do so.
+    """
     generator = torch.Generator().manual_seed(1)
     stored = load_file(file)
     for name, tensor in sorted(stored.items()):
         if tensor.ndim > 1:
             drawn = torch.randn(tensor.shape, generator=generator)
             stored[name] = drawn / drawn[0].numel() ** 0.5
+        elif name.endswith(("q_norm.weight", "k_norm.weight")):
+            stored[name] = tensor / len(tensor) ** 0.25
     save_file({name: tensor.to(dtype) for name, tensor in stored.items()}, file, {"format": "pt"})
 
 

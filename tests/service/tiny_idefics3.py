@@ -19,6 +19,7 @@ from transformers import (
     SmolVLMForConditionalGeneration,
     SmolVLMImageProcessor,
 )
+from transformers.models.smolvlm import processing_smolvlm
 
 from tests.service.tiny import (
     LENGTH,
@@ -82,6 +83,8 @@ TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+# without the package of that name SmolVLM's processor does not load, and only for videos would it use it
+processing_smolvlm.num2words = processing_smolvlm.num2words or str
 Kind = Literal["idefics3", "smolvlm"]
 Model = Idefics3ForConditionalGeneration | SmolVLMForConditionalGeneration
 
@@ -125,6 +128,9 @@ def write_checkpoint(
         **(processor or {}),
     }
     write_json(folder, "preprocessor_config", images)
+    if kind == "smolvlm":
+        videos = {"video_processor_type": "SmolVLMVideoProcessor"}
+        write_json(folder, "video_preprocessor_config", videos)
     grid = side // given["vision_config"]["patch_size"]
     tokens = (grid // given["scale_factor"]) ** 2
     write_json(folder, "processor_config", {"processor_class": f"{name}Processor", "image_seq_len": tokens})

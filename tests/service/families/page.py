@@ -6,8 +6,10 @@ A family that has no example here is listed with what the registry says of it al
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +18,12 @@ from typing import Any
 from service.domain import Detail
 from service.errors import ConfigurationError
 from service.families import load_geometry
+from service.families.gemma4.files import BUDGETS
 from service.families.loading import choose_tower
 from service.families.registry import FOLDERS
 from tests.service.families.blip2 import hub as blip2
 from tests.service.families.checkpoints import write_files
+from tests.service.families.figures import MEASURED, kept
 from tests.service.families.gemma3 import hub as gemma3
 from tests.service.families.gemma4 import hub as gemma4
 from tests.service.families.glm4v import hub as glm4v
@@ -96,6 +100,18 @@ EXAMPLES = {
         glm4v.PROCESSOR,
         glm4v.TOKENIZER,
         OF_EIGHT,
+    ),
+    "glm4v_moe": Example(
+        "zai-org/GLM-4.5V",
+        {
+            **glm4v.CONFIG,
+            "architectures": ["Glm4vMoeForConditionalGeneration"],
+            "model_type": "glm4v_moe",
+            "text_config": {**glm4v.CONFIG["text_config"], "model_type": "glm4v_moe_text"},
+        },
+        glm4v.PROCESSOR,
+        glm4v.TOKENIZER,
+        AT_LENGTH,
     ),
     "internvl": Example(
         "OpenGVLab/InternVL3-1B-hf",
@@ -180,6 +196,18 @@ EXAMPLES = {
         qwen3_vl.TOKENIZER,
         OF_EIGHT,
     ),
+    "qwen3_vl_moe": Example(
+        "Qwen/Qwen3-VL-30B-A3B-Instruct",
+        {
+            **qwen3_vl.CONFIG,
+            "architectures": ["Qwen3VLMoeForConditionalGeneration"],
+            "model_type": "qwen3_vl_moe",
+            "text_config": {**qwen3_vl.CONFIG["text_config"], "model_type": "qwen3_vl_moe_text"},
+        },
+        qwen3_vl.PROCESSOR,
+        qwen3_vl.TOKENIZER,
+        AT_LENGTH,
+    ),
     "smolvlm": Example(
         "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
         idefics3.CONFIG,
@@ -228,12 +256,50 @@ with transformers' `get_image_features`: within 1e-4 in float32, relative to the
 hundred in bfloat16. Answers are compared on vLLM's CPU build:
 
 """
+BUDGETED = """
+The processor of a Gemma 4 has one of five budgets, here 280. With {},
+an image of 640×480 has {} soft tokens and one of 1920×1080 has
+{}.
+"""
+FOUND = """
+## What the last runs at length found
+
+`make families` on tiny random checkpoints (`internvl`: the embedded model), on a CPU.
+
+"""
+fill = partial(textwrap.fill, width=120, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def page() -> str:
     rows = "".join(f"{_row(model_type)}\n" for model_type in sorted(FOLDERS))
     held = "".join(f"- `{name}`: {EXAMPLES[name].held}.\n" for name in sorted(EXAMPLES))
-    return HEAD + rows + COMPARED + held
+    return f"{HEAD}{rows}{_budgets()}{COMPARED}{held}{_figures()}"
+
+
+def _budgets() -> str:
+    """Soft tokens with each of Gemma 4's budgets, as a paragraph."""
+    example = EXAMPLES["gemma4"]
+    largest = {"image_processor": {**gemma4.IMAGES, "max_soft_tokens": max(BUDGETS)}}
+    with TemporaryDirectory() as written:
+        path = _write(Path(written), replace(example, whole={**gemma4.PROCESSOR, **largest}))
+        geometry = load_geometry(path)
+        told = [
+            " / ".join(f"{geometry.limited(most).plan(*size, Detail.HIGH).tokens:,}" for most in BUDGETS)
+            for size in SIZES
+        ]
+    return BUDGETED.format(" / ".join(f"{budget:,}" for budget in BUDGETS), *told)
+
+
+def _figures() -> str:
+    """What runs at length found in every family; a column is left out until there is one of each."""
+    found, names = kept(), sorted(FOLDERS)
+    columns = [measured for measured in MEASURED if all(measured in found.get(name, {}) for name in names)]
+    if not columns:
+        return ""
+    about = "".join(f"{fill(f'- {MEASURED[name][0]}: {MEASURED[name][1]}.')}\n" for name in columns)
+    head = f"| `model_type` | {' | '.join(MEASURED[name][0] for name in columns)} |\n"
+    rows = (f"| `{name}` | {' | '.join(found[name][measured] for measured in columns)} |\n" for name in names)
+    return f"{FOUND}{about}\n{head}|{'---|' * (1 + len(columns))}\n{''.join(rows)}"
 
 
 def _row(model_type: str) -> str:
@@ -243,18 +309,22 @@ def _row(model_type: str) -> str:
     if example is None:
         return f"| `{model_type}` | {about} | | | | |"
     with TemporaryDirectory() as written:
-        path = write_files(
-            Path(written),
-            {
-                "config": dict(example.config),
-                "preprocessor_config": dict(example.processor),
-                "processor_config": None if example.whole is None else dict(example.whole),
-                "tokenizer": dict(example.tokenizer),
-                "tokenizer_config": {},
-            },
-        )
+        path = _write(Path(written), example)
         tokens = " | ".join(_tokens(path, size) for size in SIZES)
         return f"| `{model_type}` | {about} | `{example.name}` | {tokens} | {_blocks(path)} |"
+
+
+def _write(folder: Path, example: Example) -> Path:
+    return write_files(
+        folder,
+        {
+            "config": dict(example.config),
+            "preprocessor_config": dict(example.processor),
+            "processor_config": None if example.whole is None else dict(example.whole),
+            "tokenizer": dict(example.tokenizer),
+            "tokenizer_config": {},
+        },
+    )
 
 
 def _tokens(folder: Path, size: tuple[int, int]) -> str:

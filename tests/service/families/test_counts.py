@@ -5,6 +5,7 @@ The unit tests ask for counts, and for the prompts of a few pictures; `make fami
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,25 +16,42 @@ from transformers import AutoProcessor, PixtralProcessor
 
 from service.domain import Detail
 from service.families import Geometry, load_geometry
-from tests.service import tiny_idefics3
+from service.families.gemma4.files import BUDGETS
+from tests.service import tiny_gemma4, tiny_idefics3
 from tests.service.checkpoints import CHECKPOINTS, Write
+from tests.service.families.figures import Tell
 
-Pair = tuple[Any, Geometry]
-"""Transformers' processor, and our geometry, of one checkpoint."""
+
+@dataclass(frozen=True)
+class Pair:
+    """Of one checkpoint."""
+
+    family: str
+    processor: Any
+    """Transformers' own."""
+    geometry: Geometry
+
+
 EDGES = [(1, 1), (1, 200), (200, 1), (2, 3), (12_000, 9_000), (56, 56), (112, 56), (57, 111)]
 NOT_COUNTED = ("blip-2", "idefics2", "smolvlm")
-"""The first two processors count nothing, the third wants a package for numbers in words."""
-COUNTED: dict[str, Write] = {
-    **{family: write for family, write in CHECKPOINTS.items() if family not in NOT_COUNTED},
+"""Their processors have no count without a prompt."""
+WRITTEN: dict[str, Write] = {
+    **CHECKPOINTS,
     "idefics3 without a token for two newlines": partial(tiny_idefics3.write_checkpoint, doubled=False),
+    **{
+        f"gemma4 with a budget of {budget}": partial(
+            tiny_gemma4.write_checkpoint, processor={"max_soft_tokens": budget}
+        )
+        for budget in BUDGETS
+    },
 }
 
 
-@pytest.fixture(scope="module", params=COUNTED)
+@pytest.fixture(scope="module", params=WRITTEN)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("checkpoint")
-    COUNTED[request.param](folder)
-    return AutoProcessor.from_pretrained(folder), load_geometry(folder)
+    WRITTEN[request.param](folder)
+    return Pair(request.param, AutoProcessor.from_pretrained(folder), load_geometry(folder))
 
 
 def draw_sizes(count: int, longest: int) -> list[tuple[int, int]]:
@@ -47,9 +65,11 @@ def draw_sizes(count: int, longest: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def test_counts_are_the_processors(pair: Pair) -> None:
-    processor, geometry = pair
-    sizes = draw_sizes(500, 10_000)
+@pytest.mark.parametrize("count", [500, pytest.param(2000, marks=pytest.mark.families)])
+@pytest.mark.parametrize("pair", [family for family in WRITTEN if family not in NOT_COUNTED], indirect=True)
+def test_counts_are_the_processors(pair: Pair, count: int, tell: Tell) -> None:
+    processor, geometry = pair.processor, pair.geometry
+    sizes = draw_sizes(count, 10_000)
     if isinstance(processor, PixtralProcessor):
         # for its counts alone, a picture as high as it could have colours is one whose colours come first
         sizes = [(width, height) for width, height in sizes if height not in (1, 3)]
@@ -59,13 +79,24 @@ def test_counts_are_the_processors(pair: Pair) -> None:
     soft_alone = geometry.facts.family in ("gemma3", "gemma4", "paligemma")
     ours = [plan.tokens if soft_alone else plan.layout.positions for plan in plans]
     assert ours == theirs["num_image_tokens"]
+    _tell_counts(tell, pair, len(sizes))
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.families)])
-def test_a_prompt_has_as_many_soft_tokens(pair: Pair, count: int) -> None:
-    processor, geometry = pair
-    for size in draw_sizes(count, 1500):
-        (ids,) = processor(text=processor.image_token, images=[Image.new("RGB", size)])["input_ids"]
+def test_a_prompt_has_as_many_soft_tokens(pair: Pair, count: int, tell: Tell) -> None:
+    processor, geometry = pair.processor, pair.geometry
+    # BLIP-2's puts images in front of any text
+    text = "What?" if pair.family == "blip-2" else processor.image_token
+    sizes = [size for size in draw_sizes(count, 1500) if min(size) >= geometry.facts.min_side]
+    for size in sizes:
+        (ids,) = processor(text=text, images=[Image.new("RGB", size)])["input_ids"]
         layout = geometry.plan(*size, Detail.HIGH).layout
         (soft,) = {run.token for run in layout.runs if run.embeds}
         assert list(ids).count(soft) == layout.tokens, size
+    if pair.family in NOT_COUNTED:
+        _tell_counts(tell, pair, len(sizes))
+
+
+def _tell_counts(tell: Tell, pair: Pair, equal: int) -> None:
+    if pair.family in CHECKPOINTS:
+        tell(pair.family, "counts", f"{equal:,} of {equal:,}")
