@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="CPU threads that the encoder computes with; they give way to the engine's. Default: from the "
-        "resource plan, every core on a CPU.",
+        "resource plan: every core on a CPU, one for a tower too small to be divided.",
     )
     decode_workers: int | None = Field(
         None,

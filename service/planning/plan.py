@@ -35,6 +35,9 @@ RANK_SHARED_BYTES = 512 * MIB
 NCCL its buffers where GPUs cannot reach each other directly."""
 SMALL_MODEL_BYTES = 256 * MIB
 """A smaller language model gains nothing from a second CPU thread: synchronising costs more than its layers."""
+SMALL_TILE_VALUES = 16_384
+"""Hidden values of what a tower computes by itself. Up to so many, a second CPU thread costs more than it computes: 0.4
+to 0.9 times as fast with 65 patches of 128 to 256 values on two cores, where 197 of 384 are 1.3 times as fast."""
 CPU_BATCH_PATCHES = 2048
 GPU_BATCH_PATCHES = 64 * 577
 """64 images of CLIP ViT-L/14-336: beyond that, the tower is compute-bound on an H200."""
@@ -193,8 +196,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     batch, length = _batch_patches(need, overrides, device), _context(need, overrides)
     arena = _arena_bytes(machine, need, overrides)
     cores = len(machine.cores)
-    # encoder and engine may each use every core, as the encoder gives way (service/encoder/threads.py)
-    threads = overrides.encoder_threads or (cores if device == "cpu" else 1)
+    threads = overrides.encoder_threads or _encoder_threads(machine, need, device)
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
     pinned = _pinned_bytes(need, overrides, batch) if device == "cuda" else 0
@@ -260,6 +262,13 @@ def _context(need: Need, overrides: Overrides) -> int:
             "or lower max_image_tokens"
         )
     return length
+
+
+def _encoder_threads(machine: Machine, need: Need, device: str) -> int:
+    """On a CPU every core, although the engine has them too: the encoder gives way (service/encoder/threads.py)."""
+    patches = need.tile_patches if need.independent_tiles else need.max_patches
+    small = patches * need.vision_hidden <= SMALL_TILE_VALUES
+    return 1 if device != "cpu" or small else len(machine.cores)
 
 
 def _device(machine: Machine, overrides: Overrides) -> Literal["cpu", "cuda"]:

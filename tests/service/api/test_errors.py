@@ -46,6 +46,7 @@ STATUS = {
     "DeadlineExceeded": 504,
     "PatchbayError": 500,
     "ConfigurationError": 500,
+    "ServedNowhere": 500,
 }
 
 

@@ -75,10 +75,19 @@ def unified(free: int) -> Machine:
 
 def test_two_cores_serve_the_embedded_model() -> None:
     plan = make_plan(LAPTOP, DEMO, Overrides())
-    assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 2, 2)
+    assert (plan.device, plan.encoder_threads, plan.decode_workers) == ("cpu", 1, 2)
     assert plan.engine_threads == 1
     assert plan.gpu_memory_utilization is None
     assert plan.encoder_batch_patches >= DEMO.max_patches
+
+
+def test_a_tower_of_some_size_gets_every_core() -> None:
+    wide = dataclasses.replace(DEMO, vision_hidden=384)
+    native = dataclasses.replace(DEMO, tile_patches=4, independent_tiles=False, max_patches=4096)
+    for need in (wide, native):
+        assert make_plan(LAPTOP, need, Overrides()).encoder_threads == 2
+        assert make_plan(LAPTOP, need, Overrides(encoder_threads=1)).encoder_threads == 1
+    assert make_plan(LAPTOP, DEMO, Overrides(encoder_threads=2)).encoder_threads == 2
 
 
 def test_a_language_model_of_some_size_gets_every_core() -> None:
