@@ -27,6 +27,7 @@ PatchbayError
 ├── EncoderFailed                the encoder failed on this image; other requests go on
 ├── DeadlineExceeded             the request took too long
 └── ConfigurationError           refused at startup
+    └── ServedNowhere            nor would vLLM serve the checkpoint
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from service.errors import ConfigurationError, DecoderUnavailable, EncoderFailed
 
 _ABANDONED_SECONDS = 0.5
 """A decoding that nobody waits for any more is killed after this long, unless it has ended by itself."""
-_PATIENCE_PER_PIXEL = 100e-9
-"""Seconds for which an image lets others pass, per pixel: many times what decoding and cutting one pixel takes."""
-_LARGE_PIXELS = 4_000_000
-"""Images with more pixels never occupy the last process."""
+_PATIENCE = 100e-9
+"""Seconds for which an image lets others pass, per pixel or byte: many times what decoding and cutting one pixel takes,
+and about what reading one byte takes of a file that was made to be slow."""
+_LARGE = 4_000_000
+"""Images of more pixels or bytes never occupy the last process."""
 _RETRY_AFTER = 2.0
 """Seconds in which a new fork server has loaded its libraries."""
 
@@ -56,9 +57,7 @@ class DecodePool:
         # the fork server dies with the thread that started it: these live as long as the pool
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         reserved = 1 if workers > 1 else 0
-        self._queue = DeadlineQueue(
-            self._workers, short=_PATIENCE_PER_PIXEL * _LARGE_PIXELS, reserved=reserved
-        )
+        self._queue = DeadlineQueue(self._workers, short=_PATIENCE * _LARGE, reserved=reserved)
         self._closed = False
         self.busy = 0
         """Workers that have an image now."""
@@ -98,7 +97,9 @@ class DecodePool:
 
     async def _turn(self, image: ImageBytes, views: Sequence[View], *, fresh: bool = False) -> Tiles:
         """One try, with a worker that nobody had before where it is to be `fresh`."""
-        worker = await self._queue.acquire(_PATIENCE_PER_PIXEL * image.width * image.height)
+        # few pixels in many bytes are no small image: chunks and segments without end take as long
+        size = max(image.width * image.height, len(image.data))
+        worker = await self._queue.acquire(_PATIENCE * size)
         if self._closed:
             self._queue.release(worker)
             raise _Closed

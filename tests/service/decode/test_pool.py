@@ -404,25 +404,30 @@ async def test_no_descriptors_are_left_behind_by_workers_that_were_replaced(lone
     assert len(set(counts)) == 1
 
 
-async def test_large_images_never_hold_all_workers(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of them wait for one worker until a small one, which came last, has used the other."""
+@pytest.mark.parametrize(("widths", "size"), [((2101, 2102), 1000), ((91, 92), 4_000_001)])
+async def test_large_images_never_hold_all_workers(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch, widths: tuple[int, int], size: int
+) -> None:
+    """Two of them, large in pixels or in bytes, wait for one worker until a small one, which came last, has used the
+    other."""
     ended, small_ended = [], threading.Event()
 
     def slow(worker: DecodeProcess, image: ImageBytes, views: Sequence[View]) -> Tiles:
-        if image.width > 1000:
+        if image.width in widths:
             assert small_ended.wait(DEADLOCK)
         ended.append(image.width)
         return []
 
     monkeypatch.setattr(DecodeProcess, "tiles", slow)
     plain = image_bytes(picture())
-    images = [replace(plain, width=width, height=width) for width in (2101, 2102, 90)]
+    large = [replace(plain, width=width, height=width, data=bytes(size)) for width in widths]
+    images = [*large, replace(plain, width=90, height=90)]
     asked = [asyncio.create_task(pool.tiles(image, VIEWS, PATH)) for image in images]
     await asked[-1]
     assert ended == [90]
     small_ended.set()
     await asyncio.gather(*asked)
-    assert ended == [90, 2101, 2102]
+    assert ended == [90, *widths]
 
 
 async def test_who_leaves_the_queue_frees_its_turn(lone: DecodePool) -> None:
