@@ -22,7 +22,7 @@ MAY_BE_EMPTY = (
     "kube_",
     "DCGM_",
 )
-"""What does not happen in this load, without a file of keys or outside Kubernetes, and is shown only when it happens."""
+"""What does not happen in this load, without a file of keys or outside Kubernetes; it is shown only when it does."""
 
 
 async def load(server: Server, cases: list[Case]) -> None:
