@@ -31,6 +31,20 @@ Provider = Callable[..., tuple[torch.Tensor, ...]]
 """What a case has as inputs → results; may write into its inputs and return them."""
 
 
+@dataclass(frozen=True, slots=True)
+class TowerShape:
+    """What a tower's layers give to such a kernel."""
+
+    tower: str
+    """of the kernel's `aot.TOWERS`"""
+    tokens: int
+    """of an image"""
+
+    @property
+    def name(self) -> str:
+        return f"{self.tower}/{self.tokens}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """One shape in one dtype with random numbers: the work does not depend on them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -13,31 +12,18 @@ from kernels.activation.reference import Activation
 from kernels.activation.reference import activate as torchs
 from kernels.activation.reference import gated as torchs_gated
 from kernels.backend import Backend
-from kernels.bandwidth import CHAIN, Benchmark, Case, Provider
+from kernels.bandwidth import CHAIN, Benchmark, Case, Provider, TowerShape
 from kernels.compiling import compiled
 
 OPERATIONS: dict[Activation, int] = {"gelu": 5, "gelu_tanh": 9, "quick_gelu": 4, "silu": 4}
 """Of a number, each transcendental function as one."""
 
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    tower: str
-    """of `aot.TOWERS`"""
-    tokens: int
-    """of an image"""
-
-    @property
-    def name(self) -> str:
-        return f"{self.tower}/{self.tokens}"
-
-
 SHAPES = tuple(
-    Shape(tower, tokens) for tower, tokens in zip(TOWERS, (577, 1025, 729, 1024, 1024), strict=True)
+    TowerShape(tower, tokens) for tower, tokens in zip(TOWERS, (577, 1025, 729, 1024, 1024), strict=True)
 )
 
 
-def draw(shape: Shape, batch: int, dtype: torch.dtype, device: torch.device, backend: Backend) -> Case:
+def draw(shape: TowerShape, batch: int, dtype: torch.dtype, device: torch.device, backend: Backend) -> Case:
     random = torch.Generator(device).manual_seed(0)
     width, kind, gated = TOWERS[shape.tower]
     size = batch * shape.tokens, width * (1 + gated)

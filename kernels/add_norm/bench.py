@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -12,30 +11,18 @@ from kernels.add_norm import add_norm
 from kernels.add_norm.aot import TOWERS, Norm
 from kernels.add_norm.reference import add_norm as in_full
 from kernels.backend import Backend
-from kernels.bandwidth import CHAIN, Benchmark, Case, Provider, bytes_of
+from kernels.bandwidth import CHAIN, Benchmark, Case, Provider, TowerShape, bytes_of
 from kernels.compiling import compiled
 
 EPS = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    tower: str
-    """of `aot.TOWERS`"""
-    tokens: int
-    """of an image"""
-
-    @property
-    def name(self) -> str:
-        return f"{self.tower}/{self.tokens}"
-
-
 SHAPES = tuple(
-    Shape(tower, tokens) for tower, tokens in zip(TOWERS, (577, 729, 1024, 1024, 1024), strict=True)
+    TowerShape(tower, tokens) for tower, tokens in zip(TOWERS, (577, 729, 1024, 1024, 1024), strict=True)
 )
 
 
-def draw(shape: Shape, batch: int, dtype: torch.dtype, device: torch.device, backend: Backend) -> Case:
+def draw(shape: TowerShape, batch: int, dtype: torch.dtype, device: torch.device, backend: Backend) -> Case:
     random = torch.Generator(device).manual_seed(0)
     norm = TOWERS[shape.tower]
 

@@ -22,7 +22,8 @@ from service.families import family_of
 from service.families.base import Geometry
 from service.planning.machine import Machine, inspect
 from service.planning.parallel import Division, check_division
-from service.planning.plan import ITEM_BYTES, Need, Overrides, ResourcePlan, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import ITEM_BYTES, Need, Overrides, ResourcePlan
 from service.settings import EIGHT_BITS, Settings
 from service.telemetry.tracing import check_installed, traces_url
 

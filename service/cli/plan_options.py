@@ -10,7 +10,7 @@ from dataclasses import replace
 from service.errors import ConfigurationError
 from service.planning.gpus import DATA_SHEETS, DataSheet
 from service.planning.machine import Machine
-from service.planning.plan import GIB, MIB
+from service.planning.resources import GIB, MIB
 
 LEAST = {"cores": 1, "images_per_request": 1, "text_tokens": 0, "answer_tokens": 1}
 

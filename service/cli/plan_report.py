@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from service.cli.measured import Replicas
-from service.planning.plan import GIB, MIB, Need, ResourcePlan
+from service.planning.resources import GIB, MIB, Need, ResourcePlan
 from service.planning.sizing import Sizing
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from service.cli.measured import Replicas
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
-from service.planning.plan import GIB, MIB, Need, ResourcePlan
+from service.planning.resources import GIB, MIB, Need, ResourcePlan
 from service.settings import Settings
 
 OWN = {

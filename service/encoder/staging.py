@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kernels.runner import Cuda, Runner, choose_graph_sizes, chunk_tiles
 from service.errors import ConfigurationError
 from service.families.towers import TileTower, Tower
-from service.planning.plan import ResourcePlan
+from service.planning.resources import ResourcePlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ projector's place: each of these compiles, or loads, when it is first used, for 
 from __future__ import annotations
 
 from kernels.runner import candidate_sizes
-from service.planning.plan import ResourcePlan
+from service.planning.resources import ResourcePlan
 
 
 def warm_up_batches(plan: ResourcePlan) -> list[int]:

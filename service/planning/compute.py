@@ -15,7 +15,7 @@ from typing import Any
 
 from service.checkpoint.layers import attention_layers
 from service.checkpoint.summary import Checkpoint
-from service.planning.plan import ITEM_BYTES, Need
+from service.planning.resources import ITEM_BYTES, Need
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 

@@ -6,19 +6,16 @@ with an error that says what is missing and which setting helps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 from service.errors import ConfigurationError
+from service.planning.explain import explain
 from service.planning.gpu_share import CUDA_CONTEXT_BYTES, Room, engine_share, gpu_words, size_words
 from service.planning.machine import Machine
-from service.planning.parallel import Division
 from service.planning.pinned import packed_bytes, staged_bytes
+from service.planning.resources import GIB, ITEM_BYTES, MIB, Need, Overrides, ResourcePlan
 from service.planning.visible_gpu import GPU
-
-GIB = 1024**3
-MIB = 1024**2
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 ACTIVATION_VALUES = 20
 """Live values per patch and hidden unit in a tower's widest layer: residual 2, QKV 3, attention 1, MLP 4 + 4, spare.
@@ -43,145 +40,8 @@ GPU_BATCH_PATCHES = 64 * 577
 """64 images of CLIP ViT-L/14-336: beyond that, the tower is compute-bound on an H200."""
 FEWEST_DECODERS = 2
 """Even on one core: one process is reserved for small images, and the system divides the time."""
-STATES = 2
-"""Of a running sequence, in vLLM 0.32 with prefix caching: the current one, and that at the end of a block."""
 ARENA_ITEMS = (8, 4096)
 """How many of the largest images the arena must hold, and how many are enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a checkpoint and its geometry need."""
-
-    vision_bytes: int
-    text_bytes: int
-    vision_hidden: int
-    soft_width: int
-    max_tokens: int
-    max_positions: int
-    """Prompt tokens of the largest image, separators included."""
-    max_patches: int
-    tile_patches: int
-    """Patches of one tile: batches are made of whole tiles."""
-    tile_pixel_bytes: int
-    tile_rows: int
-    """Rows that the tower makes of one tile."""
-    kv_bytes_per_token: int
-    context: int
-    dtype: Literal["float32", "bfloat16", "float16"]
-    state_bytes: int = 0
-    """What recurrent layers hold of a sequence, however long it is."""
-    independent_tiles: bool = True
-    """Whether the tower computes each tile by itself, so that batches can be staged in chunks and captured."""
-    tower_loaded_twice: bool = False
-    """Whether the engine loads the tower as well, although the encoder has it."""
-    layers: int = 0
-    """Of the language model; 0 where config.json does not say."""
-    kv_heads: int = 0
-    """Heads of keys and values; 0 where config.json does not say."""
-    table_bytes: int = 0
-    """One embedding table."""
-    tables: int = 2
-    """How many of these the language model has: one where input and output are tied."""
-
-    @property
-    def engine_bytes(self) -> int:
-        """Weights in the engine beside an encoder."""
-        return self.text_bytes + (self.vision_bytes if self.tower_loaded_twice else 0)
-
-    def of_rank(self, division: Division) -> Need:
-        """What the rank that holds most of the engine needs; all of it where there is one.
-
-        A tower that the engine loads is counted whole on every rank, because vLLM does not divide all of them.
-        """
-        if division.ranks == 1:
-            return self
-        table = min(self.table_bytes, self.text_bytes // self.tables)
-        return replace(
-            self,
-            text_bytes=division.weights(self.text_bytes, table, self.tables, self.layers),
-            kv_bytes_per_token=division.keys_and_values(self.kv_bytes_per_token, self.kv_heads, self.layers),
-            state_bytes=division.keys_and_values(self.state_bytes, 0, self.layers),
-        )
-
-    def sequence_bytes(self, tokens: float) -> float:
-        """What a running sequence of so many tokens holds of the engine's KV cache."""
-        return tokens * self.kv_bytes_per_token + STATES * self.state_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the operator set; None leaves it to the plan."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    images: Literal["handles", "passthrough"] = "handles"
-    encoder_batch_patches: int | None = None
-    encoder_copies: Literal["auto", "staged", "plain"] = "auto"
-    encoder_graph_bytes: int | None = None
-    encoder_attention: str = "auto"
-    encoder_threads: int | None = None
-    decode_workers: int | None = None
-    arena_bytes: int | None = None
-    gpu_memory_utilization: float | None = None
-    max_model_len: int | None = None
-    engine_elsewhere: bool = False
-    """Whether the operator starts the engine."""
-    encoder_elsewhere: bool = False
-    """Whether this process is to be the engine alone, for an encoder in another."""
-    encoder_gpu: Literal["shared", "own"] = "shared"
-    division: Division = field(default_factory=Division)
-
-    @property
-    def apart(self) -> bool:
-        """Whether encoder and engine are on different GPUs."""
-        return self.encoder_gpu == "own"
-
-    @property
-    def gpus(self) -> int:
-        """How many this process needs to see, where it runs on GPUs."""
-        if self.engine_elsewhere:
-            return 1  # the encoder's
-        return self.division.ranks + (self.apart and not self.encoder_elsewhere)
-
-    @property
-    def gateway_alone(self) -> bool:
-        """Neither encoder nor engine takes a share of this machine."""
-        return self.engine_elsewhere and self.images == "passthrough"
-
-
-@dataclass(frozen=True, slots=True)
-class ResourcePlan:
-    device: Literal["cpu", "cuda"]
-    encoder_threads: int
-    encoder_batch_patches: int
-    warm_up_patches: int
-    """Of the batch at startup: the largest possible on a GPU; a small one on a CPU, where a full one takes minutes."""
-    decode_workers: int
-    arena_bytes: int
-    encoder_gpu_bytes: int
-    encoder_graph_bytes: int
-    """The part of these that CUDA graphs may take."""
-    pinned_bytes: int
-    """Of the machine's memory, from which a GPU copies by itself; 0 on a CPU."""
-    tile_patches: int
-    tile_bytes: int
-    """Activations of one tile."""
-    gpu_memory_utilization: float | None
-    """Fraction of the memory for vLLM, of each of its GPUs; None on a CPU."""
-    kv_cache_bytes: int | None
-    """Bytes of each rank's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
-    engine_threads: int
-    """Compute threads of each rank on a CPU; on a GPU one is enough."""
-    max_batched_tokens: int
-    max_model_len: int
-    division: Division = field(default_factory=Division)
-    """How the engine's model is divided among ranks."""
-    gpus: int = 0
-    """GPUs that this process and an engine that it starts use."""
-    engine_gpu: int = 0
-    """The engine's first GPU, counted among those that this process sees."""
-    lines: tuple[str, ...] = field(default=(), repr=False)
-    """The plan for people, one line per decision."""
 
 
 def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePlan:
@@ -233,7 +93,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         if overrides.apart and not (overrides.encoder_elsewhere or overrides.engine_elsewhere)
         else 0,
     )
-    return _explained(plan, machine, need, overrides)
+    return replace(plan, lines=explain(plan, machine, need, overrides))
 
 
 def _batch_patches(need: Need, overrides: Overrides, device: str) -> int:
@@ -265,7 +125,8 @@ def _context(need: Need, overrides: Overrides) -> int:
 
 
 def _encoder_threads(machine: Machine, need: Need, device: str) -> int:
-    """On a CPU every core, although the engine has them too: the encoder gives way (service/encoder/threads.py)."""
+    """On a CPU every core, although the engine has them too, as the encoder gives way (service/encoder/threads.py); one
+    for a tower too small to be divided."""
     patches = need.tile_patches if need.independent_tiles else need.max_patches
     small = patches * need.vision_hidden <= SMALL_TILE_VALUES
     return 1 if device != "cpu" or small else len(machine.cores)
@@ -373,14 +234,14 @@ def _staging_bytes(need: Need, overrides: Overrides, batch: int) -> int:
     """Pixels and rows of the chunks that are on the device at the same time."""
     if overrides.encoder_copies == "plain" or not need.independent_tiles:
         return 0
-    return STAGED[1] * _chunk_tiles(need, batch) * (need.tile_pixel_bytes + _row(need) * need.tile_rows)
+    return STAGED[1] * _chunk_tiles(need, batch) * (need.tile_pixel_bytes + need.row_bytes * need.tile_rows)
 
 
 def _pinned_bytes(need: Need, overrides: Overrides, batch: int) -> int:
     """Of an encoder on a GPU."""
     if not _encoder_here(overrides):
         return 0
-    rows = -(-batch // need.tile_patches) * need.tile_rows * _row(need)
+    rows = -(-batch // need.tile_patches) * need.tile_rows * need.row_bytes
     if not need.independent_tiles:
         return packed_bytes(batch // need.tile_patches * need.tile_pixel_bytes, rows)
     if overrides.encoder_copies == "plain":
@@ -468,63 +329,3 @@ def _check_memory(machine: Machine, need: Need, caches: int, batch: int) -> None
             f"{size_words(machine.memory_bytes)}: lower arena_bytes, max_model_len, encoder_batch_patches or "
             "max_image_tokens"
         )
-
-
-def _explained(plan: ResourcePlan, machine: Machine, need: Need, overrides: Overrides) -> ResourcePlan:
-    context = _context_line(plan, need)
-    if overrides.gateway_alone:
-        return replace(plan, lines=("gateway     only: encoder and engine run elsewhere", context))
-    where = machine.gpu.name if plan.device == "cuda" and machine.gpu else f"{len(machine.cores)} CPU cores"
-    lines = [
-        f"device      {plan.device}: {where}, {size_words(machine.memory_bytes)} of memory",
-    ]
-    encoder = [
-        f"encoder     batches of up to {plan.encoder_batch_patches} patches, {plan.encoder_threads} CPU thread(s)"
-        + (_of_gpu_memory(plan) if plan.device == "cuda" else ""),
-        f"decoding    {plan.decode_workers} sandboxed process(es)",
-        f"arena       {size_words(plan.arena_bytes)} of shared memory: "
-        f"{plan.arena_bytes // _row(need)} soft tokens of {_row(need)} bytes",
-    ]
-    if plan.pinned_bytes:
-        encoder.append(
-            f"pinned      {size_words(plan.pinned_bytes)} of memory for copies to and from the GPU"
-        )
-    lines += encoder if overrides.images == "handles" else ["encoder     the engine's own"]
-    if plan.device == "cuda":
-        assert machine.gpu is not None
-        lines.insert(1, f"GPU memory  {gpu_words(machine.gpu)}")
-        lines.append(f"engine      {plan.gpu_memory_utilization:.1%} of {_engine_gpus(overrides)}")
-    else:
-        lines.append(
-            f"engine      KV cache of {size_words(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
-            + (" for each rank" if plan.division.ranks > 1 else "")
-        )
-    if plan.division.ranks > 1:
-        weights = size_words(need.of_rank(plan.division).engine_bytes)
-        lines.append(f"ranks       {plan.division.ranks}: {plan.division}; each holds {weights} of weights")
-    return replace(plan, lines=(*lines, context))
-
-
-def _engine_gpus(overrides: Overrides) -> str:
-    ranks = overrides.division.ranks
-    if overrides.apart:
-        return f"the memory of {ranks} GPU(s) other than the encoder's"
-    return (
-        "the GPU's memory" if ranks == 1 else f"each GPU's memory, {ranks} of them, the encoder on the first"
-    )
-
-
-def _context_line(plan: ResourcePlan, need: Need) -> str:
-    length = f"{plan.max_model_len} tokens" if plan.max_model_len else "what the engine finds"
-    largest = f"; the largest image takes {need.max_positions}" if need.max_positions else ""
-    return f"context     {length}{largest}"
-
-
-def _of_gpu_memory(plan: ResourcePlan) -> str:
-    graphs = plan.encoder_graph_bytes
-    share = f", at most {size_words(graphs)} of it for CUDA graphs" if graphs else ""
-    return f", {size_words(plan.encoder_gpu_bytes)} of GPU memory{share}"
-
-
-def _row(need: Need) -> int:
-    return need.soft_width * ITEM_BYTES[need.dtype]

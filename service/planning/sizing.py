@@ -16,7 +16,8 @@ from service.families.base import Geometry
 from service.families.fitting import fit
 from service.planning.compute import Compute
 from service.planning.machine import Machine
-from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, ResourcePlan
+from service.planning.plan import ENGINE_MINIMUM_BYTES
+from service.planning.resources import GIB, Need, ResourcePlan
 
 SEQUENCES = 256
 MANY_SEQUENCES = 1024

@@ -22,7 +22,8 @@ from kernels.towers.towers import DEMO, TOWERS
 from service.encoder.staging import choose_runs
 from service.planning.gpu_share import CUDA_CONTEXT_BYTES
 from service.planning.machine import Machine
-from service.planning.plan import Need, Overrides, ResourcePlan, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import Need, Overrides, ResourcePlan
 from service.planning.visible_gpu import GPU
 
 CLIP = next(tower for tower in TOWERS if tower.kind == "clip")

@@ -18,7 +18,8 @@ from benchmarks.gpu.steps import library, memory, once, rows, unpack
 from kernels.measure import relative_error
 from kernels.towers.towers import DEMO
 from service.planning.pinned import block
-from service.planning.plan import Overrides, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import Overrides
 from tests.kernels.runner.fakes import Host
 from tests.service.planning.test_plan import H200, LLAVA_7B
 

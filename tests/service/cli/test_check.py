@@ -8,7 +8,7 @@ from kernels.eight_bit.choice import obstacle_to_int8
 from service.cli.check import check
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
-from service.planning.plan import MIB
+from service.planning.resources import MIB
 from service.planning.visible_gpu import GPU
 from tests.service import tiny_gemma3
 from tests.service.planning.test_plan import H200

@@ -20,7 +20,8 @@ from service.errors import ConfigurationError
 from service.families import load_checkpoint, load_geometry
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
-from service.planning.plan import GIB, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import GIB
 from service.planning.sizing import Kind
 from service.settings import load
 from tests.service.tiny_qwen_vl import write_checkpoint

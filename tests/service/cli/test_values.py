@@ -18,7 +18,8 @@ from service.cli.values import OWN
 from service.families import load_checkpoint, load_geometry
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
-from service.planning.plan import GIB, MIB, ResourcePlan, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import GIB, MIB, ResourcePlan
 from service.settings import Settings, load
 from tests.helm.charts import CHART, objects, over, pod, profile, server, variables
 

@@ -14,7 +14,8 @@ from service.encoder.local import _staged
 from service.encoder.staging import Runs, choose_runs, make_runner
 from service.errors import ConfigurationError
 from service.families.towers import TileTower
-from service.planning.plan import MIB, Overrides, ResourcePlan, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import MIB, Overrides, ResourcePlan
 from tests.kernels.runner.fakes import Host, Late
 from tests.service.families.checkpoints import tower_of
 from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B

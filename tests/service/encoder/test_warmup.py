@@ -10,7 +10,8 @@ import pytest
 from kernels.patch_embed import configs as front
 from kernels.project import configs as back
 from service.encoder.warmup import warm_up_batches
-from service.planning.plan import Need, Overrides, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import Need, Overrides
 from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 
 QWEN = dataclasses.replace(

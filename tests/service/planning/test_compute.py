@@ -15,7 +15,7 @@ from service.app.prepare import need_of
 from service.checkpoint.summary import Checkpoint
 from service.families import load_checkpoint, load_geometry
 from service.planning.compute import Compute, compute_of
-from service.planning.plan import Need
+from service.planning.resources import Need
 from service.settings import EMBEDDED_MODEL
 from tests.service.tiny_qwen_vl import write_checkpoint
 

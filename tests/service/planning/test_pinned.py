@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from kernels.runner.runner import SLOTS
 from service.errors import ConfigurationError
 from service.planning.pinned import RING, block
-from service.planning.plan import GIB, MIB, Overrides, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import GIB, MIB, Overrides
 from tests.service.planning.test_plan import DEMO, H200, LAPTOP, LLAVA_7B
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
 from service.planning.parallel import Division
-from service.planning.plan import GIB, MIB, Need, Overrides, make_plan
+from service.planning.plan import make_plan
+from service.planning.resources import GIB, MIB, Need, Overrides
 from service.planning.visible_gpu import GPU
 
 DEMO = Need(

@@ -16,7 +16,8 @@ from service.planning.compute import Compute
 from service.planning.gpus import DATA_SHEETS
 from service.planning.machine import Machine
 from service.planning.parallel import Division
-from service.planning.plan import ENGINE_MINIMUM_BYTES, GIB, Need, Overrides, make_plan
+from service.planning.plan import ENGINE_MINIMUM_BYTES, make_plan
+from service.planning.resources import GIB, Need, Overrides
 from service.planning.sizing import Kind, Peaks, Sizing, Workload, size
 from service.planning.visible_gpu import GPU
 
