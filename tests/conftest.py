@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.e2e.server import Server
 from tests.service.families import figures
 
 settings.register_profile("patchbay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +24,24 @@ settings.load_profile("patchbay")
 workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
 if workers:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failure, what the servers that the test used had to warn of: why an engine ended, say."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for server in servers_among(item.funcargs.values()):
+            report.sections.append((f"last warnings of {server.log}", server.warnings()))
+    return report
+
+
+def servers_among(values: Iterable[object]) -> Iterator[Server]:
+    for value in values:
+        if isinstance(value, Server):
+            yield value
+        elif isinstance(value, tuple):
+            yield from servers_among(value)
 
 
 @pytest.fixture

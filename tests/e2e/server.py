@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from benchmarks.servers import PATCHBAY
 
 CORE = "VLLM::EngineCor"
 """The kernel cuts names off at 15 characters."""
+WARNING = re.compile(r"\S+ \S+ (WARNING|ERROR|CRITICAL) ")
+"""How such a line of Patchbay's log begins, after its date and time."""
 
 
 class Server:
@@ -41,6 +44,11 @@ class Server:
     def engine_metric(self, name: str) -> float:
         """The same of vLLM's own."""
         return _sum(httpx.get(f"{self.engine_url}/metrics").text, name)
+
+    def warnings(self, most: int = 15) -> str:
+        """The last lines of its log above INFO."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if WARNING.match(line)]
+        return "\n".join(line[:400] for line in lines[-most:])
 
     def engine_processes(self) -> list[int]:
         """Ids of vLLM's processes."""
