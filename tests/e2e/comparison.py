@@ -26,7 +26,7 @@ from service.domain import Detail
 from service.engine.launcher import launch
 from service.families import load_geometry
 from service.settings import load
-from tests.e2e.server import Server, chat_body, environment, serving
+from tests.e2e.server import KV_CACHE, Server, chat_body, environment, serving
 
 LENGTH = 12
 QUESTION = "What are they?"
@@ -208,7 +208,7 @@ def both_ways(folder: Path, checkpoint: Path, **settings: Any) -> Iterator[tuple
         {"model": str(checkpoint), "images": "handles", "port": port, "engine_url": url, **settings}, {}
     )
     flags = ("--trust-request-mm-kwargs", "--no-enable-prefix-caching")
-    spec = replace(prepare(asked).engine, tower="present", extra_args=flags)
+    spec = replace(prepare(asked).engine, tower="present", extra_args=(*flags, *KV_CACHE))
     made = launch(spec, environment())
     options = [
         word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))

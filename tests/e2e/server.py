@@ -18,6 +18,8 @@ from benchmarks.servers import PATCHBAY
 
 CORE = "VLLM::EngineCor"
 """The kernel cuts names off at 15 characters."""
+KV_CACHE = ("--kv-cache-memory-bytes", str(1 << 28))
+"""Several servers stand at once while tests run side by side, and the plan would give each engine the whole machine."""
 WARNING = re.compile(r"\S+ \S+ (WARNING|ERROR|CRITICAL) ")
 """How such a line of Patchbay's log begins, after its date and time."""
 
@@ -93,6 +95,7 @@ def serving(
         engine_port = free_port()
         engine_url = f"http://127.0.0.1:{engine_port}"
         engine = ("--engine-port", str(engine_port))
+        flags = (*flags, *(() if "--" in flags else ("--",)), *KV_CACHE)
     else:
         engine = ("--engine-url", engine_url)
     url = f"http://127.0.0.1:{port}"

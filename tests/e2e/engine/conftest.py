@@ -23,19 +23,19 @@ CHECKPOINT = Path(__file__).parents[3] / "demo" / "model"
 MAX_ROWS = 160  # nine tiles and a thumbnail, 16 rows each
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy, so that a training that goes on does not change it meanwhile."""
     return Path(shutil.copytree(CHECKPOINT, tmp_path_factory.mktemp("checkpoint") / "model"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(checkpoint: Path) -> Iterator[ArenaStore]:
     with arena_for(checkpoint, MAX_ROWS) as store:
         yield store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(checkpoint: Path, store: ArenaStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of the engine, which is started once."""
     folder = tmp_path_factory.mktemp("engine")
