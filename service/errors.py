@@ -229,24 +229,14 @@ class Draining(Busy):
 
 
 class EngineRejected(PatchbayError):
-    """`status` (400 to 499), `engine_type` and `engine_code` are those of the engine's own error."""
+    """`status` (400 to 499) is that of the engine's own error."""
 
     code = "engine_rejected"
     type = "invalid_request_error"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        param: str | None = None,
-        engine_type: str | None = None,
-        engine_code: str | None = None,
-    ) -> None:
+    def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
         super().__init__(message, param=param)
         self.status = status
-        self.engine_type = engine_type
-        self.engine_code = engine_code
 
 
 class EngineFailed(PatchbayError):

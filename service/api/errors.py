@@ -56,10 +56,7 @@ def status_of(error: PatchbayError) -> int:
 
 def error_object(error: PatchbayError) -> dict[str, Any]:
     """OpenAI's error object, and in it the cause where an image could not be had from its URL. https://platform.openai.com/docs/guides/error-codes"""
-    kind, code = error.type, error.code
-    if isinstance(error, EngineRejected):
-        kind, code = error.engine_type or kind, error.engine_code or code
-    told = {"message": error.message, "type": kind, "param": error.param, "code": code}
+    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     return {"error": told if error.cause is None else {**told, "cause": error.cause}}
 
 

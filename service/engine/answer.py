@@ -7,6 +7,7 @@ a role and an error event. An answer therefore counts as begun only with the fir
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -22,6 +23,10 @@ from service.errors import (
 
 EVENT, EVENT_END = b"data: ", b"\n\n"
 TOO_LONG = "maximum context length"
+ITS_ARGUMENTS = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
+"""With what vLLM's messages end: the field, which an error has as `param`, and its value as Python writes it."""
+FIELD = re.compile(r"[a-z]\w*")
+TOKEN_IN_PROMPT = re.compile(r"Token id -?\d+ is out of vocabulary")
 DYING = "EngineCore encountered an issue"
 """What vLLM's server answers, with status 500, between the death of its engine and its own exit."""
 ERROR_BODY_BYTES = 64 * 1024
@@ -65,13 +70,16 @@ async def ask(
         await reply.aclose()
         if isinstance(error, ContextLengthExceeded):
             error.param = "messages" if "messages" in payload else "prompt"
+        elif isinstance(error, EngineRejected) and error.param is None:
+            error.param = _field(error.message, payload)
         raise
 
 
 def refusal(status: int, body: bytes) -> PatchbayError:
     """The error that a reply with a status other than 200 means."""
     error = _error_object(body)
-    message = str(error.get("message") or f"The engine answered with status {status}.")
+    said = ITS_ARGUMENTS.sub("", str(error.get("message") or ""))
+    message = said or f"The engine answered with status {status}."
     if DYING in message:
         return EngineLost("The engine died while it had this request.", retry_after=1.0)
     if status == 503:
@@ -80,9 +88,15 @@ def refusal(status: int, body: bytes) -> PatchbayError:
         return EngineFailed("The engine failed to process this request.")
     if TOO_LONG in message:
         return ContextLengthExceeded(message)
-    return EngineRejected(
-        message, status=status, param=_text(error.get("param")), engine_type=_text(error.get("type"))
-    )
+    return EngineRejected(message, status=status, param=_text(error.get("param")))
+
+
+def _field(message: str, payload: Mapping[str, Any]) -> str | None:
+    """The field that a refusal is about where the engine names none: it begins with its name, or with a token."""
+    if TOKEN_IN_PROMPT.match(message) and "prompt" in payload:
+        return "prompt"
+    named = FIELD.match(message)
+    return named[0] if named and named[0] in payload else None
 
 
 async def _opening(chunks: AsyncIterator[bytes]) -> bytes:

@@ -72,7 +72,7 @@ async def test_a_frame_is_not_held_back() -> None:
 REFUSALS = [
     (QueueFull("full", retry_after=1.5), 429, "queue_full"),
     (EngineUnavailable("down", retry_after=3), 503, "engine_unavailable"),
-    (EngineRejected("bad", status=422, engine_code="7"), 422, "7"),
+    (EngineRejected("bad", status=422), 422, "engine_rejected"),
     (EngineFailed("died"), 502, "engine_error"),
     (DeadlineExceeded("late"), 504, "deadline_exceeded"),
     (InvalidImage("broken", param="messages[0].content[0].image_url.url"), 400, "invalid_image"),

@@ -116,6 +116,36 @@ async def test_the_engines_refusal_keeps_its_words_and_its_field() -> None:
     assert (refused.value.status, refused.value.message, refused.value.param) == (422, "bad n", "n")
 
 
+BAD_WORDS = "bad_words must tokenize. (parameter=bad_words, value=['(', ' ', '\\n)'])"
+LONG = "the maximum context length is 9 tokens. (parameter=input_tokens, value=10)"
+
+
+@pytest.mark.parametrize(
+    "said, told, param",
+    [
+        (BAD_WORDS, "bad_words must tokenize.", "bad_words"),
+        ("no (parameter=seed)", "no", None),
+        ("top_k (of all) is bad (value=[1,\n2])", "top_k (of all) is bad", "top_k"),
+        ("seed is bad", "seed is bad", None),
+        ("Token id 9 is out of vocabulary", "Token id 9 is out of vocabulary", "prompt"),
+        (LONG, "the maximum context length is 9 tokens.", "prompt"),
+        (" (value=1)", "The engine answered with status 400.", None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_of_a_refusal_the_sentence_is_told_and_the_field(
+    said: str, told: str, param: str | None, stream: bool
+) -> None:
+    frame = event(error={"message": said, "type": "BadRequestError", "param": None, "code": 400})
+    reply = Reply(frame) if stream else Reply(frame.removeprefix(b"data: "), status=400)
+    with pytest.raises(PatchbayError) as refused:
+        await ask(
+            Engine(reply), "/v1/completions", {"prompt": [9], "bad_words": [], "top_k": 1}, {}, stream=stream
+        )
+    error = refused.value
+    assert (error.message, error.param, error.type) == (told, param, "invalid_request_error")
+
+
 async def test_the_engines_inner_failures_are_not_told() -> None:
     with pytest.raises(EngineFailed) as failed:
         await asked(Reply(b'{"error":{"message":"CUDA at 0xdeadbeef"}}', status=500))
