@@ -20,6 +20,8 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """Without a text where only tokens are told that show nothing, such as the one that ends an answer."""
+
     text: str
     logprobs: Sequence[Any] = ()
 
@@ -76,6 +78,10 @@ class PieceReader:
         """The engine's number of the call that is being written: it writes one after the other."""
         self._held: list[Piece] = []
         """What else it says meanwhile; it follows after the call."""
+        self._silent: tuple[Any, ...] = ()
+        """Log probabilities of tokens without a text so far: halves of a letter, and what may begin a stop sequence."""
+        self._in_text = False
+        """Whether a text is what was said last."""
 
     def read(self, answer: Completion) -> Iterator[Piece]:
         """Raises EngineFailed for what is no completion or chunk of one, and when the engine broke off."""
@@ -90,7 +96,7 @@ class PieceReader:
 
     def _pieces(self, choice: Mapping[str, Any]) -> Iterator[Piece]:
         said = choice["delta"] if "delta" in choice else choice["message"]
-        words = list(_words(said, choice.get("logprobs") or {}))
+        words = list(self._words(said, choice.get("logprobs") or {}))
         if self._call is None:
             yield from words
         else:
@@ -99,7 +105,7 @@ class PieceReader:
             number, function = call.get("index", place), call.get("function") or {}
             if number != self._call and function.get("name"):
                 yield from self._release()
-                self._call = number
+                self._call, self._in_text, self._silent = number, False, ()
                 yield Call(call["id"], function["name"])
             if number == self._call and function.get("arguments"):
                 yield Arguments(function["arguments"])
@@ -107,6 +113,9 @@ class PieceReader:
             if reason in BROKEN_OFF:
                 raise EngineFailed("The engine broke off its answer.")
             yield from self._release()
+            if self._silent and self._in_text:
+                yield Text("", self._silent)
+            self._silent = ()
             stop = choice.get("stop_reason")
             self.ending.reason, self.ending.stop = reason, stop if isinstance(stop, str) else None
 
@@ -114,9 +123,13 @@ class PieceReader:
         held, self._held, self._call = self._held, [], None
         return held
 
-
-def _words(said: Mapping[str, Any], logprobs: Mapping[str, Any]) -> Iterator[Piece]:
-    if text := said.get("reasoning") or said.get("reasoning_content"):
-        yield Reasoning(text)
-    if text := said.get("content"):
-        yield Text(text, logprobs.get("content") or ())
+    def _words(self, said: Mapping[str, Any], logprobs: Mapping[str, Any]) -> Iterator[Piece]:
+        told = logprobs.get("content") or ()
+        if thought := said.get("reasoning") or said.get("reasoning_content"):
+            yield Reasoning(thought)
+            self._in_text, self._silent = False, ()
+        if text := said.get("content"):
+            yield Text(text, (*self._silent, *told))
+            self._in_text, self._silent = True, ()
+        elif not thought and not said.get("tool_calls"):
+            self._silent += tuple(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, zip_longest
 from typing import Any
 
 from hypothesis import strategies as st
@@ -47,19 +47,34 @@ def completion(
     return json.dumps(HEAD | {"object": "chat.completion", "choices": [choice], "usage": USAGE}).encode()
 
 
-def chunk(delta: dict[str, Any], reason: str | None = None, stop: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": reason, "stop_reason": stop}
+def chunk(
+    delta: dict[str, Any], reason: str | None = None, stop: str | None = None, logprobs: Any = None
+) -> bytes:
+    choice = {
+        "index": 0,
+        "delta": delta,
+        "logprobs": logprobs,
+        "finish_reason": reason,
+        "stop_reason": stop,
+    }
     usage = {**USAGE, "completion_tokens": 1}
     return event(**HEAD, object="chat.completion.chunk", choices=[choice], usage=usage)
 
 
 def streamed(body: bytes, cuts: Iterator[int]) -> list[Event]:
-    """A completion as the engine streams it, its texts cut at `cuts`."""
+    """A completion as the engine streams it, its texts cut at `cuts`, and log probabilities with the texts or alone."""
     answer = json.loads(body)
     (choice,) = answer["choices"]
     message, frames = choice["message"], [chunk({"role": "assistant", "content": ""})]
-    for name in ("reasoning", "content"):
-        frames += [chunk({name: text}) for text in pieces(message[name] or "", cuts)]
+    frames += [chunk({"reasoning": text}) for text in pieces(message["reasoning"] or "", cuts)]
+    texts, tokens = (
+        pieces(message["content"] or "", cuts),
+        list((choice["logprobs"] or {}).get("content", ())),
+    )
+    before = next(cuts)
+    frames += [chunk({"content": ""}, logprobs={"content": [token]}) for token in tokens[:before]]
+    for text, token in zip_longest(texts, tokens[before:]):
+        frames.append(chunk({"content": text or ""}, logprobs=token and {"content": [token]}))
     for index, made in enumerate(message["tool_calls"]):
         function = {"name": made["function"]["name"], "arguments": ""}
         frames.append(chunk({"tool_calls": [{**made, "index": index, "function": function}]}))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from service.api.completion import Completion, Event
 from service.api.translation.pieces import Arguments, Call, Piece, PieceReader, Reasoning, Text
@@ -20,8 +21,11 @@ def joined(pieces: list[Piece]) -> list[Piece]:
     """Neighbours of one kind as one."""
     whole: list[Piece] = []
     for piece in pieces:
-        if whole and not isinstance(piece, Call) and type(whole[-1]) is type(piece):
-            whole[-1] = type(piece)(whole[-1].text + piece.text)  # type: ignore[union-attr]
+        last = whole[-1] if whole else None
+        if isinstance(last, Text) and isinstance(piece, Text):
+            whole[-1] = Text(last.text + piece.text, (*last.logprobs, *piece.logprobs))
+        elif last and not isinstance(piece, Call) and type(last) is type(piece):
+            whole[-1] = type(piece)(last.text + piece.text)  # type: ignore[union-attr]
         else:
             whole.append(piece)
     return whole
@@ -62,6 +66,29 @@ def test_an_answer_is_the_same_however_it_is_cut(body: bytes, cuts: list[int]) -
     pieces, many = read(*streamed(body, cycle(cuts)))
     assert joined(pieces) == joined(whole)
     assert many.ending == one.ending
+
+
+tokens = st.lists(st.fixed_dictionaries({"token": st.text()}), min_size=1)
+
+
+@given(st.text(min_size=1), tokens, cut_lengths)
+def test_no_log_probability_is_lost_however_the_text_is_cut(text: str, told: Any, cuts: list[int]) -> None:
+    body = completion(text, logprobs={"content": told})
+    pieces, _ = read(*streamed(body, cycle(cuts)))
+    assert joined(pieces) == read(Completion(body))[0] == [Text(text, tuple(told))]
+
+
+def test_what_was_told_of_thoughts_and_calls_is_not_told_of_texts() -> None:
+    begun = {"index": 0, **call("1", "f", "{}")}
+    alone = {"content": [{"token": "x"}]}
+    events = [
+        Event(chunk({"reasoning": "Hm"}, logprobs=alone)),
+        Event(chunk({"content": "So."}, logprobs={"content": [{"token": "So."}]})),
+        Event(chunk({"tool_calls": [begun]}, logprobs=alone)),
+        Event(chunk({"content": ""}, "tool_calls", logprobs=alone)),
+    ]
+    said = [Reasoning("Hm"), Text("So.", ({"token": "So."},)), Call("1", "f"), Arguments("{}")]
+    assert read(*events)[0] == said
 
 
 @pytest.mark.parametrize("reason", ["abort", "error"])
