@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.api.anthropic import blocks
+from service.api.anthropic import fields as messages_fields
 from service.api.error_table import WHEN
+from service.api.responses import fields as responses_fields
+from service.api.responses import items
+from service.api.wire import Wire
+from service.cli.api_dialects import IN_MESSAGES, IN_RESPONSES
 from service.cli.api_page import api_page
 from service.cli.main import parser
 from service.cli.reference import metrics_page, table
@@ -17,6 +24,7 @@ from service.telemetry.catalogue import STAGES
 from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
+BODIES = (responses_fields.ResponsesFields, messages_fields.CountFields, messages_fields.MessagesFields)
 README = (ROOT / "README.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
@@ -31,6 +39,20 @@ def test_the_table_of_metrics_is_the_code() -> None:
 
 def test_the_page_of_the_api_is_the_code() -> None:
     assert (ROOT / "docs" / "api.md").read_text() == api_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    "told, modules",
+    [
+        (IN_RESPONSES, (items, responses_fields)),
+        (IN_MESSAGES, (blocks, messages_fields)),
+    ],
+)
+def test_every_member_without_effect_is_told(told: dict[str, type[Wire]], modules: tuple[Any, ...]) -> None:
+    kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
+    within = [kind for kind in kinds if issubclass(kind, Wire) and kind not in BODIES]
+    listed = [kind.ignored for kind in told.values()]
+    assert [kind.__name__ for kind in within if kind.ignored and kind.ignored not in listed] == []
 
 
 def test_settings_and_metrics_that_operators_read_of_exist() -> None:

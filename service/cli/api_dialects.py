@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from service.api.anthropic import blocks
 from service.api.anthropic.errors import TYPES
-from service.api.anthropic.fields import MessagesFields
-from service.api.responses.fields import ResponsesFields
+from service.api.anthropic.fields import CustomTool, MessagesFields, OutputConfig, ThinkingOptions
+from service.api.responses import items
+from service.api.responses.fields import (
+    EventOptions,
+    FunctionTool,
+    ReasoningOptions,
+    ResponsesFields,
+    TextOptions,
+)
 from service.api.wire import Wire
 
+IN_RESPONSES: dict[str, type[Wire]] = {
+    "messages": items.OutputMessage,
+    "`input_text`": items.InputText,
+    "`input_image`": items.InputImage,
+    "`output_text`": items.OutputText,
+    "`refusal`": items.OutputRefusal,
+    "`function_call`": items.FunctionCall,
+    "`function_call_output`": items.FunctionCallOutput,
+    "`reasoning` items": items.ReasoningItem,
+    "a tool": FunctionTool,
+    "`text`": TextOptions,
+    "`reasoning`": ReasoningOptions,
+    "`stream_options`": EventOptions,
+}
+IN_MESSAGES: dict[str, type[Wire]] = {
+    "assistant messages": blocks.AssistantTurn,
+    "`text`": blocks.TextBlock,
+    "`image`": blocks.ImageBlock,
+    "`tool_use`": blocks.ToolUseBlock,
+    "`tool_result`": blocks.ToolResultBlock,
+    "`thinking` blocks": blocks.ThinkingBlock,
+    "`redacted_thinking`": blocks.RedactedThinkingBlock,
+    "a tool": CustomTool,
+    "`thinking`": ThinkingOptions,
+    "`output_config`": OutputConfig,
+}
+"""What in a request has members without effect, and where they are read."""
 RESPONSES = """
 ## The Responses API
 
@@ -19,7 +56,8 @@ conversation goes on by sending all of it as `input`: messages, the model's own 
 calls of functions and their outputs. `instructions` and what the developer says before the first message of another
 role become one system prompt. Images (`input_image`) are allowed in user messages and in the outputs of functions.
 
-Tools are functions of the client's. What a model thinks is returned as an item of type `reasoning`, in its `content`.
+Tools are functions of the client's. `include` takes OpenAI's values, of which `message.output_text.logprobs` has an
+effect; so has `top_logprobs` alone. What a model thinks is returned as an item of type `reasoning`, in its `content`.
 With `"stream": true` each event has its type as name and a `sequence_number`; the last is `response.completed`, or
 `response.incomplete` for an answer that reached `max_output_tokens`. A failure within a stream is an event `error`.
 
@@ -52,17 +90,23 @@ it. Their types are {types}.
 def dialects(responses: str, messages: str) -> str:
     """The two sections, with the tables of their fields."""
     told = MESSAGES.format(types=_anthropics_types())
-    return f"{RESPONSES}{responses}{_not_used(ResponsesFields)}{told}{messages}{_not_used(MessagesFields)}"
+    of_responses = _not_used(ResponsesFields, IN_RESPONSES)
+    return f"{RESPONSES}{responses}{of_responses}{told}{messages}{_not_used(MessagesFields, IN_MESSAGES)}"
 
 
-def _not_used(model: type[Wire]) -> str:
-    """Fields of a dialect's request that have no effect, and those that are refused."""
+def _not_used(model: type[Wire], within: Mapping[str, type[Wire]]) -> str:
+    """Fields of a dialect's request that have no effect, members within it, and fields that are refused."""
+    members = "".join(f"| {where} | {_names(kind.ignored)} |\n" for where, kind in within.items())
     rows = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(model.refused.items()))
-    names = ", ".join(f"`{name}`" for name in sorted(model.ignored))
     return (
-        f"\nAccepted without effect: {names}. Refused unless the value is `null` or asks for "
-        f"nothing:\n\n| field | reason |\n|---|---|\n{rows}"
+        f"\nAccepted without effect: {_names(model.ignored)}. So are members of what is in the request:\n\n"
+        f"| in | without effect |\n|---|---|\n{members}"
+        f"\nRefused unless the value is `null` or asks for nothing:\n\n| field | reason |\n|---|---|\n{rows}"
     )
+
+
+def _names(fields: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(fields))
 
 
 def _anthropics_types() -> str:

@@ -132,8 +132,8 @@ class AssistantTurn(Wire):
     """Accepts what an answer has, so that clients can send it back unchanged."""
 
     ignored = frozenset(
-        ("container", "diagnostics", "id", "model", "stop_details", "stop_reason", "stop_sequence")
-    ).union(("type", "usage"))
+        ("container", "context_management", "diagnostics", "id", "input_transformations", "model", "type")
+    ).union(("stop_details", "stop_reason", "stop_sequence", "usage"))
 
     role: Literal["assistant"]
     content: Annotated[_Plain | Annotated[list[_AssistantBlock], First, Tag(tag("array"))], _StringOrBlocks]

@@ -15,19 +15,25 @@ OWN_TOOLS_ONLY = (
 )
 
 REFUSED = {
+    "compaction": "conversations are not summarised here; send a shorter one",
     "container": "no code is run here",
     "mcp_servers": "tools are run by the client here",
     "output_format": "use output_config.format",
     "max_completion_tokens": "use max_tokens",
     "response_format": "use output_config.format",
     "stop": "use stop_sequences",
+    "thread": "nothing is stored here; send the whole conversation as messages (tool_runner(thread=False))",
 }
 HARMLESS: dict[str, tuple[Any, ...]] = {"mcp_servers": ([],)}
 NO_EFFECT = frozenset(
-    ("betas", "cache_control", "context_management", "diagnostics", "fallbacks", "inference_geo", "metadata")
-).union(("service_tier", "speed", "user_profile_id", "workspace_id"))
+    ("betas", "billing_policy", "cache_control", "context_management", "diagnostics", "fallback_credit_token")
+).union(
+    ("fallbacks", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id", "workspace_id")
+)
 """About Anthropic's own platform, and what it may leave out of a conversation: accepted, but not forwarded."""
-ABOUT_THE_ANSWER = frozenset({"max_tokens", "stop_sequences", "stream", "temperature", "top_k", "top_p"})
+ABOUT_THE_ANSWER = frozenset(
+    {"max_tokens", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
+).union({"compaction"})
 """Without effect where tokens are only counted, so that the body of a request can be counted as it is."""
 
 
@@ -66,7 +72,7 @@ class NoChoice(Wire):
 class ThinkingOptions(Wire):
     """`budget_tokens` is a target that no engine here follows; `max_tokens` bounds thinking and answer together."""
 
-    ignored = frozenset({"budget_tokens", "display"})
+    ignored = frozenset({"block_binding", "budget_tokens", "display"})
 
     type: Literal["enabled", "adaptive", "disabled"]
 
@@ -77,6 +83,10 @@ class JsonFormat(Wire):
 
 
 class OutputConfig(Wire):
+    """A `task_budget` is for the model to know, and none here was taught to."""
+
+    ignored = frozenset({"task_budget"})
+
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: JsonFormat | None = None
 

@@ -66,6 +66,8 @@ def _messages(fields: CountFields, origins: Origins) -> list[dict[str, Any]]:
             case UserTurn() | AssistantTurn() if isinstance(turn.content, str):
                 talk.last(turn.role, path)
                 talk.text(turn.content, f"{path}.content")
+            case UserTurn() if not turn.content:
+                talk.last(turn.role, path)
             case UserTurn() | AssistantTurn():
                 for number, block in enumerate(turn.content):
                     _add(block, turn.role, f"{path}.content[{number}]", talk)

@@ -131,6 +131,20 @@ ToolChoice = Annotated[
 ]
 
 
+LOGPROBS = "message.output_text.logprobs"
+Include = Literal[
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "message.input_image.image_url",
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+]
+"""Clients ask for all of it whatever the tools are. Of answers there are only log probabilities to be had here."""
+
+
 class ResponsesFields(Wire):
     """The body of `POST /v1/responses`."""
 
@@ -143,7 +157,7 @@ class ResponsesFields(Wire):
     instructions: str | None = None
     stream: bool | None = None
     stream_options: EventOptions | None = None
-    include: Annotated[list[str], First] | None = None
+    include: Annotated[list[Include], First] | None = None
 
     max_output_tokens: Annotated[int, Field(ge=1), Whole] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

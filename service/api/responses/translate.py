@@ -7,6 +7,7 @@ from typing import Any
 
 from service.api.chat.fields import ChatFields
 from service.api.responses.fields import (
+    LOGPROBS,
     FunctionChoice,
     FunctionTool,
     ObjectFormat,
@@ -28,7 +29,6 @@ from service.api.responses.items import (
 from service.api.translation.conversation import Conversation
 from service.api.translation.origins import Origins
 
-LOGPROBS = "message.output_text.logprobs"
 SAME = sorted(
     (ResponsesFields.model_fields.keys() & ChatFields.model_fields.keys())
     - {"stream_options", "tools", "tool_choice"}

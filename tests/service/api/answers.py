@@ -71,7 +71,7 @@ def streamed(body: bytes, cuts: Iterator[int]) -> list[Event]:
         pieces(message["content"] or "", cuts),
         list((choice["logprobs"] or {}).get("content", ())),
     )
-    before = next(cuts)
+    before = next(cuts) if tokens else 0
     frames += [chunk({"content": ""}, logprobs={"content": [token]}) for token in tokens[:before]]
     for text, token in zip_longest(texts, tokens[before:]):
         frames.append(chunk({"content": text or ""}, logprobs=token and {"content": [token]}))

@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic, types
-from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types import beta, message_count_tokens_params, message_create_params
 
 from service.api.anthropic import blocks, fields
 from service.api.wire import Wire, accepted_fields
@@ -50,6 +50,20 @@ SENT_BACK: list[tuple[type, type[Wire]]] = [
     (types.ToolUseBlock, blocks.ToolUseBlock),
     (types.ThinkingBlock, blocks.ThinkingBlock),
 ]
+
+
+def of_the_beta(pairs: list[tuple[type, type[Wire]]]) -> list[tuple[type, type[Wire]]]:
+    """The types that `client.beta.messages` has in the place of those."""
+    named = [(getattr(beta, f"Beta{theirs.__name__}", None), ours) for theirs, ours in pairs]
+    return [(theirs, ours) for theirs, ours in named if theirs is not None]
+
+
+SENT += of_the_beta(SENT) + [
+    (beta.message_create_params.MessageCreateParamsNonStreaming, fields.MessagesFields),
+    (beta.message_create_params.MessageCreateParamsStreaming, fields.MessagesFields),
+    (beta.message_count_tokens_params.MessageCountTokensParams, fields.CountFields),
+]
+SENT_BACK += of_the_beta(SENT_BACK)
 HI: Any = [{"role": "user", "content": "What colour?"}]
 ANSWER = completion("Red.", reasoning="Hm.", calls=[call("t1", "look", '{"x":1}')], reason="tool_calls")
 

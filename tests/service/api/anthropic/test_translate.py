@@ -81,6 +81,11 @@ def test_turns_of_one_role_are_one_message() -> None:
     assert [part["text"] for part in messages[0]["content"]] == ["Hi", "What is this?"]
 
 
+def test_a_user_who_says_nothing_is_heard_like_one_who_says_an_empty_text() -> None:
+    for nothing in (user(), {"role": "user", "content": ""}, user({"type": "text", "text": ""})):
+        assert payload(nothing)["messages"] == [{"role": "user", "content": ""}]
+
+
 def test_images_as_base64_and_as_url() -> None:
     question = read(HI, user(IMAGE, TEXT, LINK))
     (message,) = question.request.payload["messages"]
@@ -185,6 +190,9 @@ def test_structured_output() -> None:
         ([HI], {"max_tokens": 10**7}, "max_tokens", "too many"),
         ([HI], {"temperatur": 1}, "temperatur", "Did you mean temperature?"),
         ([HI], {"container": "c"}, "container", "no code is run here"),
+        ([HI], {"thread": {"type": "create"}}, "thread", "tool_runner(thread=False)"),
+        ([HI], {"compaction": {"type": "summarize"}}, "compaction", "not summarised here"),
+        ([assistant()], {}, "messages", "nothing in it is for the model"),
         ([HI], {"stop": ["a"]}, "stop", "use stop_sequences"),
         ([HI], {"stop_sequences": ["a"] * 99}, "stop_sequences", "stop_sequences: 99 strings"),
         ([HI], {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]},

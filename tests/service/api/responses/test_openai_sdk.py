@@ -65,6 +65,10 @@ def test_what_the_sdk_sends_back_is_known(theirs: type[BaseModel], ours: type[Wi
     assert names <= known(ours)
 
 
+def test_what_the_sdk_can_ask_to_be_included_is_known() -> None:
+    assert {*typing.get_args(responses.ResponseIncludable)} <= {*typing.get_args(fields.Include)}
+
+
 @pytest.fixture
 def answer() -> bytes:
     return completion("Red.", reasoning="Hm.", calls=[call("c1", "look", '{"x":1}')], reason="tool_calls")

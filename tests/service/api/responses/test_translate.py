@@ -207,6 +207,8 @@ def test_effort_and_log_probabilities() -> None:
         ("hi", {"temperature": 3}, "temperature", "less than or equal to 2"),
         ([], {}, "input", "should not be empty"),
         (5, {}, "input", "a string or an array"),
+        ([{"type": "reasoning", "encrypted_content": "x"}], {}, "input", "nothing in it is for the model"),
+        ("hi", {"include": ["message.output_text.logprob"]}, "include[0]", "'message.output_text.logprobs'"),
         ([{"type": "item_reference", "id": "x"}], {}, "input[0].type", "nothing is stored here"),
         ([{"type": "web_search_call"}], {}, "input[0].type", 'received "web_search_call"'),
         ([{"role": "robot", "content": ""}], {}, "input[0].role", "'user'"),
