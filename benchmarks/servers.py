@@ -39,11 +39,17 @@ def patchbay(model: str, engine_args: Sequence[str]) -> Server:
     return Server("patchbay", url, (*argv, *further), os.environ, f"{url}/readyz")
 
 
-def vllm_alone(model: str, engine_args: Sequence[str], threads: int) -> Server:
-    """Raises ConfigurationError where Patchbay itself could not start this model."""
+def vllm_alone(
+    model: str, engine_args: Sequence[str], threads: int, kv_cache_bytes: int | None = None
+) -> Server:
+    """With Patchbay's own plan for the KV cache unless another size is given. Raises ConfigurationError where Patchbay
+    itself could not start this model."""
     port = free_port()
     asked = {"model": model, "images": "passthrough", "engine_port": port, "engine_args": tuple(engine_args)}
-    made = launch(replace(prepare(load(asked)).engine, cpu_threads=threads), os.environ)
+    spec = replace(prepare(load(asked)).engine, cpu_threads=threads)
+    if kv_cache_bytes is not None:
+        spec = replace(spec, kv_cache_bytes=kv_cache_bytes)
+    made = launch(spec, os.environ)
     url = f"http://127.0.0.1:{port}"
     return Server("vllm", url, made.argv, made.environment, f"{url}/health")
 

@@ -25,7 +25,12 @@ GREEDY = {"temperature": 0}
 """In the body, because Anthropic's SDK has no such argument any more."""
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.S)
 """Those of clients that the test environment has; `make clients` runs the others."""
-OF_SDKS = [code for code in SNIPPETS if re.search(r"^from (openai import OpenAI|anthropic)\b", code, re.M)]
+OF_OTHERS = re.compile(r"^import instructor\b", re.M)
+OF_SDKS = [
+    code
+    for code in SNIPPETS
+    if re.search(r"^from (openai import OpenAI|anthropic)\b", code, re.M) and not OF_OTHERS.search(code)
+]
 SCHEMA = {
     "type": "object",
     "properties": {"colour": {"type": "string", "enum": ["red", "blue"]}},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,15 +35,21 @@ PAINTED = "Painted."
 """The result of the tool."""
 
 GREEDY = {"temperature": 0}
-VOCABULARY = json.loads((Path(__file__).parents[3] / "demo" / "model" / "tokenizer.json").read_text())
-NO_BLANKS = {str(id): -100 for text, id in VOCABULARY["model"]["vocab"].items() if not text.strip("ĠĊĉč")}
-"""As `logit_bias`: the embedded model knows no JSON, and where the grammar of a call allows blanks it writes no end of
-them."""
+MANY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"colours": {"type": "array", "items": {"enum": ["red"]}, "minItems": 400}},
+    "required": ["colours"],
+    "additionalProperties": False,
+}
+"""The schema of an answer that takes long, for those that cannot say `ENDLESS`."""
+ENDLESS = {"ignore_eos": True}
+LONG = 2000
+"""Tokens."""
 
 THINGS = ("image", "stream", "turns", "tool", "structured", "error", "abort")
-"""What a client can be asked: about an image; the same as a stream; a second question, behind its own answer as the
+"""What a client is asked: about an image; the same as a stream; a second question, behind its own answer as the
 client returned it; a call of a tool, and words behind its result; an answer by a schema; a broken image, which is
-refused in the client's own type with its path; and to leave a stream at its first event and ask again."""
+refused in the client's own type with its path; and to leave a long stream at its first event and ask again."""
 
 
 class Wrong(AssertionError):
@@ -53,8 +60,6 @@ class Ask(NamedTuple):
     package: str
     api: str
     run: Callable[[str], None]
-    things: tuple[str, ...]
-    """Those of `THINGS` that `run` does."""
     environment: str = "most"
     """The list in `requirements/` by which it is installed."""
 
@@ -70,12 +75,12 @@ def did(thing: str, answer: object = None, *expected: str) -> None:
     done.append(thing)
 
 
-def painted(answer: object, arguments: object = None) -> None:
-    """The result of a call was answered in words, and its arguments, unless they may be any JSON, were as the schema
-    says: then a tool is done. Raises Wrong."""
+def painted(answer: object, arguments: object) -> None:
+    """The result of a call was answered in words, and its arguments were as the schema says: then a tool is done.
+    Raises Wrong."""
     if not plain(answer):
         raise Wrong("tool: no word behind its result")
-    did("tool", *(() if arguments is None else (colour_of(arguments), *COLOURS)))
+    did("tool", colour_of(arguments), *COLOURS)
 
 
 def plain(answer: object) -> str:
@@ -93,6 +98,11 @@ def refused(kind: type[Exception], *words: str) -> Iterator[None]:
         did("error")
     else:
         raise Wrong("error: a broken image was taken")
+
+
+def key() -> str:
+    """None is needed but by the proxy in between."""
+    return os.environ.get("CLIENT_KEY", "none")
 
 
 def user(content: Any) -> list[Any]:

@@ -7,14 +7,16 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
+from urllib.request import urlopen
 
 from tests.e2e.clients.asking import (
     BROKEN,
     COLOURS,
     DATA_URL,
+    ENDLESS,
     FOLLOWING,
+    LONG,
     MODEL,
-    NO_BLANKS,
     PAINTED,
     QUESTION,
     RED,
@@ -27,6 +29,13 @@ from tests.e2e.clients.asking import (
 )
 
 SCENE = Path(__file__).parents[3] / "demo" / "scenes" / "shapes.jpg"
+
+
+def in_progress(url: str) -> bool:
+    """Whether the server has a request in progress."""
+    with urlopen(f"{url}/metrics") as page:
+        (line,) = (line for line in page if line.startswith(b'patchbay_inflight{stage="request"}'))
+    return float(line.split()[1]) > 0
 
 
 def inspect_ai(url: str) -> None:
@@ -84,7 +93,7 @@ def inspect_ai(url: str) -> None:
     log = evaluated(Task(samples, scorer=exact()))
     did("image", log.results.scores[0].metrics["mean"].value, "1.0")
     solver = [use_tools(paint(), tool_choice=ToolFunction("paint")), generate()]
-    log = evaluated(Task([Sample(about(DATA_URL))], solver=solver), logit_bias=NO_BLANKS)
+    log = evaluated(Task([Sample(about(DATA_URL))], solver=solver))
     (call,) = calls
     painted(log.samples[0].output.completion, call)
 
@@ -105,5 +114,12 @@ def inspect_ai(url: str) -> None:
                 await model.generate(about(BROKEN))
             except RuntimeError as error:
                 raise error.__cause__ or error from None
+        endless = GenerateConfig(max_tokens=LONG, extra_body=ENDLESS)
+        left = asyncio.create_task(streaming.generate(about(DATA_URL), config=endless))
+        while not await asyncio.to_thread(in_progress, url):
+            assert not left.done()
+        left.cancel()
+        await asyncio.wait([left])
+        did("abort", (await model.generate(about(DATA_URL))).completion, RED)
 
     asyncio.run(ask_all())

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tests.e2e.clients.asking import (
     BROKEN,
     COLOURS,
+    ENDLESS,
     FOLLOWING,
     JPEG,
+    LONG,
+    MANY,
     MODEL,
-    NO_BLANKS,
     PAINTED,
     QUESTION,
     RED,
@@ -27,20 +29,23 @@ from tests.e2e.clients.asking import (
     user,
 )
 
-PAINT: dict[str, Any] = {
-    "type": "function",
-    "function": {"name": "paint", "parameters": SCHEMA, "strict": True},
-}
+PAINT: dict[str, Any] = {"type": "function", "function": {"name": "paint", "parameters": SCHEMA}}
+"""Without `strict`, which several clients leave out whatever they are given."""
 FORCED: dict[str, Any] = {
     "tools": [PAINT],
     "tool_choice": {"type": "function", "function": {"name": "paint"}},
-    "logit_bias": NO_BLANKS,
+}
+FORM: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "colour", "schema": SCHEMA, "strict": True},
 }
 
 
-def _litellm(ask: dict[str, Any], strict: bool) -> None:
+def _litellm(ask: dict[str, Any], path: str, endless: dict[str, Any]) -> None:
+    """`path` is that of an image in an error."""
     import litellm
 
+    ask |= {"temperature": 0, "max_tokens": SHORT}
     first = litellm.completion(messages=in_chat(), **ask).choices[0].message
     did("image", first.content, RED)
     pieces = list(litellm.completion(messages=in_chat(), stream=True, **ask))
@@ -51,50 +56,31 @@ def _litellm(ask: dict[str, Any], strict: bool) -> None:
     (call,) = called.tool_calls
     result = {"role": "tool", "tool_call_id": call.id, "content": PAINTED}
     answer = litellm.completion(messages=[*in_chat(), called, result], tools=[PAINT], **ask)
-    painted(answer.choices[0].message.content, call.function.arguments if strict else None)
-    form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": SCHEMA, "strict": True}}
-    shaped = litellm.completion(messages=in_chat(), response_format=form, **ask)
+    painted(answer.choices[0].message.content, call.function.arguments)
+    shaped = litellm.completion(messages=in_chat(), response_format=FORM, **ask)
     did("structured", colour_of(shaped.choices[0].message.content), *COLOURS)
-    with refused(litellm.BadRequestError, "messages[0].content[0]"):
+    with refused(litellm.BadRequestError, path):
         litellm.completion(messages=in_chat(BROKEN), **ask)
-    next(iter(litellm.completion(messages=in_chat(), stream=True, **ask)))
+    left = litellm.completion(messages=in_chat(), stream=True, **{**ask, "max_tokens": LONG}, **endless)
+    next(iter(left))
+    left.close()
     did("abort", litellm.completion(messages=in_chat(), **ask).choices[0].message.content, RED)
 
 
 def litellm_chat(url: str) -> None:
     ask = {"model": f"openai/{MODEL}", "api_base": f"{url}/v1", "api_key": "none"}
-    _litellm({**ask, "temperature": 0, "max_tokens": SHORT}, strict=True)
+    _litellm(ask, "messages[0].content[0]", {"extra_body": ENDLESS})
 
 
 def litellm_hosted_vllm(url: str) -> None:
-    # it leaves out `strict`, and arguments are then whatever JSON the model writes
     ask = {"model": f"hosted_vllm/{MODEL}", "api_base": f"{url}/v1"}
-    _litellm({**ask, "temperature": 0, "max_tokens": SHORT}, strict=False)
+    _litellm(ask, "messages[0].content[0]", {"extra_body": ENDLESS})
 
 
 def litellm_anthropic(url: str) -> None:
-    import litellm
-
-    ask: Any = {"model": f"anthropic/{MODEL}", "api_base": url, "api_key": "none"}
-    ask |= {"temperature": 0, "max_tokens": SHORT}
-    first = litellm.completion(messages=in_chat(), **ask).choices[0].message
-    did("image", first.content, RED)
-    pieces = list(litellm.completion(messages=in_chat(), stream=True, **ask))
-    did("stream", litellm.stream_chunk_builder(pieces).choices[0].message.content, RED)
-    answer = litellm.completion(messages=[*in_chat(), first, *user(FOLLOWING)], **ask)
-    did("turns", answer.choices[0].message.content, YES)
-    # a call as if it had made one: no field of this API keeps the embedded model from endless blanks
-    call = {
-        "id": "call-1",
-        "type": "function",
-        "function": {"name": "paint", "arguments": '{"colour": "red"}'},
-    }
-    called = {"role": "assistant", "content": None, "tool_calls": [call]}
-    result = {"role": "tool", "tool_call_id": "call-1", "content": PAINTED}
-    answer = litellm.completion(messages=[*in_chat(), called, result], tools=[PAINT], **ask)
-    painted(answer.choices[0].message.content)
-    with refused(litellm.BadRequestError, "messages[0].content[0].source"):
-        litellm.completion(messages=in_chat(BROKEN), **ask)
+    ask = {"model": f"anthropic/{MODEL}", "api_base": url, "api_key": "none"}
+    many = {"type": "json_schema", "json_schema": {"name": "many", "schema": MANY}}
+    _litellm(ask, "messages[0].content[0].source", {"response_format": many})
 
 
 def litellm_responses(url: str) -> None:
@@ -111,16 +97,21 @@ def litellm_responses(url: str) -> None:
     did("turns", answer.output[0].content[0].text, YES)
     tool = {"type": "function", **PAINT["function"]}
     chosen = {"type": "function", "name": "paint"}
-    biased = {"logit_bias": NO_BLANKS}
-    forced = {"tools": [tool], "tool_choice": chosen, "extra_body": biased, "max_output_tokens": SHORT}
+    forced = {"tools": [tool], "tool_choice": chosen, "max_output_tokens": SHORT}
     called = litellm.responses(input=in_responses(), **forced, **ask).output
     (call,) = (item for item in called if item.type == "function_call")
     result = {"type": "function_call_output", "call_id": call.call_id, "output": PAINTED}
     sent_back = [item.model_dump() for item in called]
     answer = litellm.responses(input=[*in_responses(), *sent_back, result], tools=[tool], **ask)
     painted(answer.output[0].content[0].text, call.arguments)
+    form = {"type": "json_schema", **FORM["json_schema"]}
+    shaped = litellm.responses(input=in_responses(), text={"format": form}, **ask)
+    did("structured", colour_of(shaped.output[0].content[0].text), *COLOURS)
     with refused(litellm.BadRequestError, "input[0].content[0].image_url"):
         litellm.responses(input=in_responses(BROKEN), **ask)
+    endless = {"max_output_tokens": LONG, "extra_body": ENDLESS}
+    next(iter(litellm.responses(input=in_responses(), stream=True, **endless, **ask)))
+    did("abort", litellm.responses(input=in_responses(), **ask).output[0].content[0].text, RED)
 
 
 def _langchain(url: str, responses: bool) -> None:
@@ -148,8 +139,7 @@ def _langchain(url: str, responses: bool) -> None:
     did("image", first.text, RED)
     did("stream", "".join(chunk.text for chunk in model.stream(in_chat())), RED)
     did("turns", model.invoke([*in_chat(), first, *user(FOLLOWING)]).text, YES)
-    biased: Any = {"extra_body": {"logit_bias": NO_BLANKS}}
-    called = model.bind_tools([Colour], tool_choice="Colour", strict=True, **biased).invoke(in_chat())
+    called = model.bind_tools([Colour], tool_choice="Colour").invoke(in_chat())
     (call,) = called.tool_calls
     result = ToolMessage(PAINTED, tool_call_id=call["id"])
     told = model.bind_tools([Colour]).invoke([*in_chat(), called, result])
@@ -158,7 +148,8 @@ def _langchain(url: str, responses: bool) -> None:
     did("structured", shaped.colour, *COLOURS)
     with refused(BadRequestError, "content[0].image_url"):
         model.invoke(in_chat(BROKEN))
-    next(iter(model.stream(in_chat())))
+    length = {"max_output_tokens" if responses else "max_tokens": LONG}
+    next(iter(model.stream(in_chat(), extra_body=ENDLESS, **length)))
     did("abort", model.invoke(in_chat()).text, RED)
 
 
@@ -181,8 +172,7 @@ def _pydantic_ai(model: Any) -> None:
 
     class FirstPaints(AbstractCapability[Any]):
         def get_model_settings(self) -> Any:
-            forced = {"tool_choice": ["paint"], "extra_body": {"logit_bias": NO_BLANKS}}
-            return lambda run: forced if run.run_step == 1 else {}
+            return lambda run: {"tool_choice": ["paint"]} if run.run_step == 1 else {}
 
     settings: Any = {"temperature": 0, "max_tokens": SHORT}
     agent = Agent(model, model_settings=settings)
@@ -197,7 +187,7 @@ def _pydantic_ai(model: Any) -> None:
         painting = Agent(model, model_settings=settings, capabilities=[FirstPaints()])
         calls = []
 
-        @painting.tool_plain(strict=True)
+        @painting.tool_plain
         def paint(colour: Literal["red", "blue"]) -> str:
             """Paints the wall."""
             calls.append({"colour": colour})
@@ -210,7 +200,8 @@ def _pydantic_ai(model: Any) -> None:
         did("structured", shaped.output.colour, *COLOURS)
         with refused(ModelHTTPError, "content[0].image_url"):
             await agent.run([BinaryContent(b"\0\0\0", media_type="image/png"), QUESTION])
-        async with agent.run_stream(asked) as left:
+        endless: Any = {"max_tokens": LONG, "extra_body": ENDLESS}
+        async with agent.run_stream(asked, model_settings=endless) as left:
             async for _ in left.stream_text(delta=True):
                 break
         did("abort", (await agent.run(asked)).output, RED)
@@ -265,7 +256,7 @@ def _agents(url: str, responses: bool) -> None:
     settings: Any = {"model": model, "model_settings": ModelSettings(**plainly)}
     agent = Agent(name="Painter", tools=[paint], **settings)
     # what is forced is forced once: the agent resets it behind a call
-    forced = ModelSettings(tool_choice="paint", extra_body={"logit_bias": NO_BLANKS}, **plainly)
+    forced = ModelSettings(tool_choice="paint", **plainly)
     painting = Agent(name="Painter", tools=[paint], model=model, model_settings=forced)
 
     async def ask_all() -> None:
@@ -284,6 +275,12 @@ def _agents(url: str, responses: bool) -> None:
         did("structured", shaped.final_output.colour, *COLOURS)
         with refused(BadRequestError, "content[0].image_url"):
             await Runner.run(agent, in_responses(BROKEN))
+        endless = ModelSettings(temperature=0, max_tokens=LONG, extra_body=ENDLESS)
+        left = Runner.run_streamed(Agent(name="Talker", model=model, model_settings=endless), in_responses())
+        async for event in left.stream_events():
+            if event.type == "raw_response_event":
+                left.cancel()
+        did("abort", (await Runner.run(agent, in_responses())).final_output, RED)
 
     asyncio.run(ask_all())
 
@@ -299,26 +296,56 @@ def agents_responses(url: str) -> None:
 def instructor_schema(url: str) -> None:
     import instructor
     from instructor.core import InstructorRetryException
-    from openai import OpenAI
-    from pydantic import BaseModel
+    from openai import AsyncOpenAI, OpenAI
+    from pydantic import BaseModel, Field
 
     class Colour(BaseModel):
         colour: Literal["red", "blue"]
 
+    class Colours(BaseModel):
+        colours: Annotated[list[Literal["red"]], Field(min_length=400)]
+
+    class Reply(BaseModel):
+        answer: Literal["yes", "no"]
+
     plain = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     client = instructor.from_openai(plain, mode=instructor.Mode.JSON_SCHEMA)
-    ask: Any = {"model": MODEL, "response_model": Colour, "temperature": 0, "max_retries": 1}
-    did("image")
-    did("structured", client.chat.completions.create(messages=in_chat(), **ask).colour, *COLOURS)
-    *_, last = client.chat.completions.create_partial(messages=in_chat(), **ask)
-    did("stream", last.colour, *COLOURS)
-    # without `strict`, which it leaves out, arguments are wrong here, and go back with the reason as the call's result
     caller = instructor.from_openai(plain, mode=instructor.Mode.TOOLS)
-    twice = {**ask, "logit_bias": NO_BLANKS, "max_tokens": SHORT}
-    try:
-        caller.chat.completions.create(messages=in_chat(), **twice)
-    except InstructorRetryException as error:
-        calls = [attempt.completion.choices[0].message.tool_calls for attempt in error.failed_attempts]
-        did("tool", len([call for (call,) in calls if call.function.name == "Colour"]), "2")
-    with refused(Exception, "messages[0].content[0].image_url.url"):
-        client.chat.completions.create(messages=in_chat(BROKEN), **ask)
+    ask: Any = {"model": MODEL, "temperature": 0, "max_retries": 1}
+    colour, first = client.chat.completions.create_with_completion(
+        messages=in_chat(), response_model=Colour, **ask
+    )
+    did("image", colour.colour, RED)
+    did("structured", colour.colour, *COLOURS)
+    *_, last = client.chat.completions.create_partial(messages=in_chat(), response_model=Colour, **ask)
+    did("stream", last.colour, RED)
+    turns = [*in_chat(), first.choices[0].message.model_dump(), *user(FOLLOWING)]
+    did(
+        "turns", client.chat.completions.create(messages=turns, response_model=Reply, **ask).answer, YES, "no"
+    )
+    used, called = caller.chat.completions.create_with_completion(
+        messages=in_chat(), response_model=Colour, **ask
+    )
+    (call,) = called.choices[0].message.tool_calls
+    assert call.function.name == "Colour"
+    result = {"role": "tool", "tool_call_id": call.id, "content": PAINTED}
+    turns = [*in_chat(), called.choices[0].message, result]
+    told = plain.chat.completions.create(model=MODEL, messages=turns, temperature=0, max_tokens=SHORT)
+    painted(told.choices[0].message.content, {"colour": used.colour})
+    with refused(InstructorRetryException, "messages[0].content[0].image_url.url"):
+        client.chat.completions.create(messages=in_chat(BROKEN), response_model=Colour, **ask)
+
+    async def leave() -> None:
+        # its other client returns a stream when it has ended
+        streaming = instructor.from_openai(
+            AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0),
+            mode=instructor.Mode.JSON_SCHEMA,
+        )
+        left = streaming.chat.completions.create_partial(messages=in_chat(), response_model=Colours, **ask)
+        async for _ in left:
+            break
+        await left.aclose()
+
+    asyncio.run(leave())
+    again = client.chat.completions.create(messages=in_chat(), response_model=Colour, **ask)
+    did("abort", again.colour, RED)

@@ -7,10 +7,12 @@ from typing import Any, Literal
 from tests.e2e.clients.asking import (
     BROKEN,
     COLOURS,
+    ENDLESS,
     FOLLOWING,
     GREEDY,
+    LONG,
+    MANY,
     MODEL,
-    NO_BLANKS,
     PAINTED,
     RED,
     SCHEMA,
@@ -21,6 +23,7 @@ from tests.e2e.clients.asking import (
     in_chat,
     in_messages,
     in_responses,
+    key,
     painted,
     refused,
     user,
@@ -35,7 +38,7 @@ def openai_chat(url: str) -> None:
         model_config = ConfigDict(extra="forbid")
         colour: Literal["red", "blue"]
 
-    client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    client = OpenAI(base_url=f"{url}/v1", api_key=key(), max_retries=0)
     ask: Any = {"model": MODEL, "temperature": 0}
     create = client.chat.completions.create
     first = create(messages=in_chat(), **ask).choices[0].message
@@ -49,7 +52,7 @@ def openai_chat(url: str) -> None:
     did("turns", answer.choices[0].message.content, YES)
     tool = {"type": "function", "function": {"name": "paint", "parameters": SCHEMA, "strict": True}}
     chosen = {"type": "function", "function": {"name": "paint"}}
-    forced: Any = {"tools": [tool], "tool_choice": chosen, "logit_bias": NO_BLANKS, "max_tokens": SHORT}
+    forced: Any = {"tools": [tool], "tool_choice": chosen, "max_tokens": SHORT}
     called = create(messages=in_chat(), **forced, **ask).choices[0].message
     (call,) = called.tool_calls
     result = {"role": "tool", "tool_call_id": call.id, "content": PAINTED}
@@ -63,7 +66,7 @@ def openai_chat(url: str) -> None:
     create(messages=[*in_chat(), parsed.message, *user(FOLLOWING)], **ask)
     with refused(BadRequestError, "messages[0].content[0].image_url.url"):
         create(messages=in_chat(BROKEN), **ask)
-    endless: Any = {"max_tokens": 2000, "extra_body": {"ignore_eos": True}}
+    endless: Any = {"max_tokens": LONG, "extra_body": ENDLESS}
     with create(messages=in_chat(), stream=True, **ask, **endless) as events:
         next(iter(events))
     did("abort", create(messages=in_chat(), **ask).choices[0].message.content, RED)
@@ -72,7 +75,7 @@ def openai_chat(url: str) -> None:
 def openai_responses(url: str) -> None:
     from openai import BadRequestError, OpenAI
 
-    client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    client = OpenAI(base_url=f"{url}/v1", api_key=key(), max_retries=0)
     ask: Any = {"model": MODEL, "temperature": 0}
     create = client.responses.create
     first = create(input=in_responses(), **ask)
@@ -86,8 +89,8 @@ def openai_responses(url: str) -> None:
     did("turns", answer.output_text, YES)
     tool = {"type": "function", "name": "paint", "parameters": SCHEMA, "strict": True}
     chosen = {"type": "function", "name": "paint"}
-    forced: Any = {"tools": [tool], "tool_choice": chosen, "extra_body": {"logit_bias": NO_BLANKS}}
-    called = create(input=in_responses(), max_output_tokens=SHORT, **forced, **ask).output
+    forced: Any = {"tools": [tool], "tool_choice": chosen, "max_output_tokens": SHORT}
+    called = create(input=in_responses(), **forced, **ask).output
     (call,) = (item for item in called if item.type == "function_call")
     result = {"type": "function_call_output", "call_id": call.call_id, "output": PAINTED}
     told = create(input=[*in_responses(), *called, result], tools=[tool], max_output_tokens=SHORT, **ask)
@@ -97,7 +100,7 @@ def openai_responses(url: str) -> None:
     did("structured", colour_of(shaped.output_text), *COLOURS)
     with refused(BadRequestError, "input[0].content[0].image_url"):
         create(input=in_responses(BROKEN), **ask)
-    endless: Any = {"max_output_tokens": 2000, "extra_body": {"ignore_eos": True}}
+    endless: Any = {"max_output_tokens": LONG, "extra_body": ENDLESS}
     with create(input=in_responses(), stream=True, **ask, **endless) as events:
         next(iter(events))
     did("abort", create(input=in_responses(), **ask).output_text, RED)
@@ -106,7 +109,7 @@ def openai_responses(url: str) -> None:
 def anthropic_messages(url: str) -> None:
     from anthropic import Anthropic, BadRequestError
 
-    client = Anthropic(base_url=url, api_key="none", max_retries=0)
+    client = Anthropic(base_url=url, api_key=key(), max_retries=0)
     ask: Any = {"model": MODEL, "max_tokens": SHORT, "extra_body": GREEDY}
     create = client.messages.create
     count = client.messages.count_tokens(model=MODEL, messages=in_messages()).input_tokens
@@ -122,16 +125,22 @@ def anthropic_messages(url: str) -> None:
         assert answer.content[0].text
     did("turns", answer.content[0].text, YES)
     tool = {"name": "paint", "input_schema": SCHEMA, "strict": True}
-    # a call as if it had made one: no field of this API keeps the embedded model from endless blanks
-    use = {"type": "tool_use", "id": "call-1", "name": "paint", "input": {"colour": "red"}}
-    result = {"type": "tool_result", "tool_use_id": "call-1", "content": PAINTED}
-    turns = [*in_messages(), {"role": "assistant", "content": [use]}, *user([result])]
-    painted(create(messages=turns, tools=[tool], **ask).content[0].text)
+    chosen: Any = {"type": "tool", "name": "paint"}
+    called = create(messages=in_messages(), tools=[tool], tool_choice=chosen, **ask).content
+    (use,) = (block for block in called if block.type == "tool_use")
+    result = {"type": "tool_result", "tool_use_id": use.id, "content": PAINTED}
+    turns = [*in_messages(), {"role": "assistant", "content": called}, *user([result])]
+    painted(create(messages=turns, tools=[tool], **ask).content[0].text, use.input)
     config: Any = {"format": {"type": "json_schema", "schema": SCHEMA}}
     shaped = create(messages=in_messages(), output_config=config, **ask)
     did("structured", colour_of(shaped.content[0].text), *COLOURS)
     with refused(BadRequestError, "messages[0].content[0].source"):
         create(messages=in_messages("AAAA", "image/png"), **ask)
-    with create(messages=in_messages(), stream=True, **ask) as events:
+    many: Any = {
+        **ask,
+        "max_tokens": LONG,
+        "output_config": {"format": {"type": "json_schema", "schema": MANY}},
+    }
+    with create(messages=in_messages(), stream=True, **many) as events:
         next(iter(events))
     did("abort", create(messages=in_messages(), **ask).content[0].text, RED)

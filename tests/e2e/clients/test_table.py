@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.clients.asking import THINGS
-from tests.e2e.clients.asks import ASKS
-from tests.e2e.clients.table import COLUMNS, PAGE, replaced, rows_of
-from tests.e2e.clients.test_clients import OF_NODE
-
-PROGRAMS = {("guidellm", "chat"), ("vllm bench serve", "chat"), ("litellm proxy", "all three")}
+from tests.e2e.clients.known import LACKING
+from tests.e2e.clients.table import COLUMNS, PAGE, merged, replaced, rows_of
 
 
-def test_the_page_names_every_client_with_what_it_is_asked() -> None:
-    told = {
-        (row[0], row[2]): tuple(thing for thing, cell in zip(THINGS, row[3:], strict=True) if cell == "yes")
-        for row in rows_of(PAGE.read_text())
+def test_the_page_names_every_client_with_what_it_was_asked() -> None:
+    told = {(row[0], row[2]): dict(zip(THINGS, row[3:], strict=False)) for row in rows_of(PAGE.read_text())}
+    assert told == {
+        client: {thing: "none" if thing in lacking else "yes" for thing in THINGS}
+        for client, lacking in LACKING.items()
     }
-    asked = {(ask.package, ask.api): ask.things for ask in ASKS.values()}
-    asked |= {(client, api): things for client, api, things in OF_NODE.values()}
-    assert told.keys() == asked.keys() | PROGRAMS
-    assert {client: told[client] for client in asked} == asked
+
+
+def test_every_request_of_theirs_was_asked_of_vllm_too() -> None:
+    for *_, same in rows_of(PAGE.read_text()):
+        equal, _, asked = same.partition(" of ")
+        assert int(equal) == int(asked) > 0
 
 
 def test_rows_take_the_place_of_rows_and_of_nothing_else() -> None:
@@ -29,6 +29,13 @@ def test_rows_take_the_place_of_rows_and_of_nothing_else() -> None:
     after = replaced(before, [row])
     assert rows_of(after) == [row]
     assert replaced(after, rows_of(before)) == before
+
+
+def test_a_row_takes_the_place_of_its_clients_and_unknown_ones_go() -> None:
+    before = [["a", "1", "chat", "no"], ["b", "1", "chat", "no"], ["gone", "1", "chat", "no"]]
+    found = [["b", "2", "chat", "yes"], ["b", "2", "Responses", "yes"]]
+    known = {("a", "chat"), ("b", "chat"), ("b", "Responses")}
+    assert merged(before, found, known) == [before[0], *found]
 
 
 def test_a_page_without_the_table_is_an_error() -> None:

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { generateObject, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import OpenAI, { BadRequestError } from "openai";
 import { z } from "zod";
 
@@ -14,12 +14,7 @@ const DATA_URL = `data:image/jpeg;base64,${JPEG.toString("base64")}`;
 const BROKEN = "data:image/png;base64,AAAA";
 const [QUESTION, FOLLOWING] = ["What colour is the star?", "Is there a blue circle?"];
 const PAINTED = "Painted.";
-const TOKENS = 128;
-const VOCABULARY = JSON.parse(readFileSync(new URL("demo/model/tokenizer.json", ROOT))).model.vocab;
-// the embedded model knows no JSON: where the grammar of a call allows blanks it writes no end of them
-const NO_BLANKS = Object.fromEntries(
-  Object.entries(VOCABULARY).filter(([text]) => !text.replace(/[ĠĊĉč]/gu, "")).map(([, id]) => [String(id), -100]),
-);
+const [TOKENS, LONG] = [128, 2000];
 const SCHEMA = {
   type: "object",
   properties: { colour: { type: "string", enum: ["red", "blue"] } },
@@ -64,7 +59,7 @@ async function openaiChat(url) {
   }
   const paint = { type: "function", function: { name: "paint", parameters: SCHEMA, strict: true } };
   const chosen = { type: "function", function: { name: "paint" } };
-  const called = (await create({ tools: [paint], tool_choice: chosen, logit_bias: NO_BLANKS })).choices[0].message;
+  const called = (await create({ tools: [paint], tool_choice: chosen })).choices[0].message;
   const [call] = called.tool_calls;
   const result = { role: "tool", tool_call_id: call.id, content: PAINTED };
   const told = await create({ messages: [...ask.messages, called, result], tools: [paint] });
@@ -78,7 +73,7 @@ async function openaiChat(url) {
     (error) => error instanceof BadRequestError && error.param === "messages[0].content[0].image_url.url",
   );
   const stop = new AbortController();
-  const events = await create({ stream: true, max_tokens: 2000, ignore_eos: true }, { signal: stop.signal });
+  const events = await create({ stream: true, max_tokens: LONG, ignore_eos: true }, { signal: stop.signal });
   for await (const _ of events) stop.abort();
   did("abort", (await create()).choices[0].message.content, "red");
 }
@@ -98,7 +93,7 @@ async function openaiResponses(url) {
   did("turns", second.output_text, "yes");
   const paint = { type: "function", name: "paint", parameters: SCHEMA, strict: true };
   const forced = { tools: [paint], tool_choice: { type: "function", name: "paint" }, max_output_tokens: TOKENS };
-  const { output } = await client.responses.create({ ...ask, ...forced, logit_bias: NO_BLANKS });
+  const { output } = await client.responses.create({ ...ask, ...forced });
   const call = output.find((item) => item.type === "function_call");
   const result = { type: "function_call_output", call_id: call.call_id, output: PAINTED };
   const told = await client.responses.create({ ...ask, tools: [paint], input: [...ask.input, ...output, result] });
@@ -110,6 +105,10 @@ async function openaiResponses(url) {
     () => client.responses.create({ ...ask, input: image(BROKEN) }),
     (error) => error instanceof BadRequestError && error.param === "input[0].content[0].image_url",
   );
+  const stop = new AbortController();
+  const endless = { ...ask, stream: true, max_output_tokens: LONG, ignore_eos: true };
+  for await (const _ of await client.responses.create(endless, { signal: stop.signal })) stop.abort();
+  did("abort", (await client.responses.create(ask)).output_text, "red");
 }
 
 async function sdk(model, options = {}) {
@@ -129,7 +128,6 @@ async function sdk(model, options = {}) {
   const paint = tool({
     description: "Paints the wall.",
     inputSchema: z.object({ colour: z.enum(["red", "blue"]) }),
-    strict: true,
     execute: (called) => ((colour = called.colour), PAINTED),
   });
   const toolChoice = { type: "tool", toolName: "paint" };
@@ -148,20 +146,17 @@ async function sdk(model, options = {}) {
     (error) => error.statusCode === 400,
   );
   const stop = new AbortController();
-  for await (const _ of streamText({ ...ask, abortSignal: stop.signal }).textStream) stop.abort();
+  const many = z.object({ colours: z.array(z.enum(["red"])).min(400) });
+  const output = Output.object({ schema: many });
+  const left = streamText({ ...ask, maxOutputTokens: LONG, output, abortSignal: stop.signal });
+  for await (const _ of left.textStream) stop.abort();
   did("abort", (await generateText(ask)).text, "red");
 }
 
-// the SDK has no such field for every API
-const fetchBiased = (url, init) => {
-  const body = JSON.parse(init.body);
-  return fetch(url, { ...init, body: JSON.stringify(body.tools ? { ...body, logit_bias: NO_BLANKS } : body) });
-};
-const SERVED = { apiKey: "none", fetch: fetchBiased };
-
 // without `store: false` a second turn names the first answer instead of sending it
-const aiDefault = (url) => sdk(createOpenAI({ baseURL: `${url}/v1`, ...SERVED })(MODEL), { openai: { store: false } });
-const compatible = { name: "patchbay", supportsStructuredOutputs: true, ...SERVED };
+const stateless = { openai: { store: false } };
+const aiDefault = (url) => sdk(createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" })(MODEL), stateless);
+const compatible = { name: "patchbay", supportsStructuredOutputs: true, apiKey: "none" };
 const aiCompatible = (url) => sdk(createOpenAICompatible({ baseURL: `${url}/v1`, ...compatible })(MODEL));
 
 const ASKS = {
