@@ -24,6 +24,8 @@ NEAR = 0.02
 """Of log probabilities: what the order of sums may change."""
 ABSENT = (None, [], {})
 """What says nothing, as a member that is not there."""
+CUT = 8
+"""Tokens of an answer that would be long."""
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 GREEDY = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 
@@ -103,8 +105,10 @@ def comparable(shape: Shape) -> Shape:
     body = dict(shape.body)
     if shape.path in GREEDY:
         body["temperature"] = 0
-    for length in set(LENGTHS) & body.keys():
-        body[length] = min(body[length] or SHORT, SHORT)
+    for length in (name for name in LENGTHS if body.get(name)):
+        body[length] = body[length] if body[length] <= SHORT else CUT
+    if shape.path == "/v1/chat/completions" and not any(body.get(name) for name in LENGTHS):
+        body["max_tokens"] = SHORT
     if body.get("tools") and isinstance(body.get("tool_choice"), dict | str):
         body["tools"] = [_strict(tool) for tool in body["tools"]]
     return Shape(shape.path, body)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.clients.asking import SHORT
-from tests.e2e.clients.differences import Members, allowed, comparable, differing, documented, members
+from tests.e2e.clients.asking import LONG
+from tests.e2e.clients.differences import CUT, Members, allowed, comparable, differing, documented, members
 from tests.e2e.clients.shapes import SHAPES, Shape
 
 
@@ -34,9 +34,9 @@ def test_what_differs_is_named_once(ours: Members, theirs: Members, found: set[s
 
 def test_what_is_compared_is_greedy_short_and_strict() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    asked = {"messages": [], "temperature": 1, "max_tokens": 2000, "tools": [tool], "tool_choice": "required"}
+    asked = {"messages": [], "temperature": 1, "max_tokens": LONG, "tools": [tool], "tool_choice": "required"}
     body = comparable(Shape("/v1/chat/completions", asked)).body
-    assert (body["temperature"], body["max_tokens"]) == (0, SHORT)
+    assert (body["temperature"], body["max_tokens"]) == (0, CUT)
     assert body["tools"][0]["function"]["strict"] and "strict" not in tool["function"]
     assert comparable(Shape("/tokenize", {"prompt": "a"})).body == {"prompt": "a"}
 
