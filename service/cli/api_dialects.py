@@ -47,9 +47,10 @@ IN_MESSAGES: dict[str, type[Wire]] = {
 RESPONSES = """
 ## The Responses API
 
-`POST /v1/responses` is the same service in the form of OpenAI's newer API. What is said above of images, structured
-output, limits, errors and `X-Patchbay-Details` holds here too; an error's `param` is a path in the request that was
-sent, such as `input[0].content[1].image_url`.
+`POST /v1/responses` is the same service in the form of OpenAI's newer API, and `POST /v1/responses/input_tokens` tells
+how long the prompt of such a request would be, images included, without reading their pixels. What is said above of
+images, structured output, limits, errors and `X-Patchbay-Details` holds here too; an error's `param` is a path in the
+request that was sent, such as `input[0].content[1].image_url`.
 
 Nothing is stored: `store` is accepted and comes back as `false`, and whatever refers to something stored is refused. A
 conversation goes on by sending all of it as `input`: messages, the model's own output items as they were returned,

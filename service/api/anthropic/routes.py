@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.anthropic.count import CountTokensResponse
-from service.api.anthropic.dialect import Messages
+from service.api.anthropic.dialect import Messages, read_messages
+from service.api.anthropic.fields import CountFields
 from service.api.auth import Authentication
 from service.api.generation import GeneratedResponse, Generation
 from service.api.guarded import guarded_router
 from service.api.sentences import describe
+from service.api.tokenize.input_tokens import InputTokensResponse
 from service.api.tokenize.route import Tokenization
 from service.errors import InvalidRequest
 
@@ -32,7 +34,7 @@ def messages_routes(
 
     @router.post("/messages/count_tokens")
     async def count_tokens() -> Response:
-        return CountTokensResponse(tokenization)
+        return InputTokensResponse(tokenization, partial(read_messages, kind=CountFields), {})
 
     return router
 

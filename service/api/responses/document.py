@@ -7,31 +7,46 @@ from service.api.details import MEMBER
 from service.api.openapi_parts import (
     COUNT,
     REF,
+    REQUEST_ID,
     STRING,
+    TRACE,
     Document,
+    answered,
     array_of,
+    asked,
     generates,
     json_object,
     or_null,
     refusals,
 )
-from service.api.responses.fields import ResponsesFields
+from service.api.responses.fields import InputTokensFields, ResponsesFields
 
 
 def response_paths() -> Document:
+    told = {"object": {"const": "response.input_tokens"}, "input_tokens": COUNT}
+    count = {
+        "summary": "Count the tokens of such a request without answering it.",
+        "parameters": [REQUEST_ID, TRACE],
+        "requestBody": asked({"$ref": REF + "InputTokensRequest"}),
+        "responses": answered("The count.", json_object(told, *told)),
+    }
     return {
         "/v1/responses": generates(
             "Answer in the form of OpenAI's Responses API; nothing is stored.",
             *("ResponsesRequest", "Response"),
             last="`response.completed` or `response.incomplete`",
         ),
+        "/v1/responses/input_tokens": {"post": count},
         "/v1/responses/{rest}": {verb: _stored() for verb in ("get", "post", "delete")},
     }
 
 
 def response_schemas() -> Document:
-    request = ResponsesFields.model_json_schema(ref_template=REF + "{model}")
-    return {**request.pop("$defs"), "ResponsesRequest": request, "Response": _response()}
+    schemas: Document = {"Response": _response()}
+    for name, kind in (("ResponsesRequest", ResponsesFields), ("InputTokensRequest", InputTokensFields)):
+        request = kind.model_json_schema(ref_template=REF + "{model}")
+        schemas |= {**request.pop("$defs"), name: request}
+    return schemas
 
 
 def _stored() -> Document:

@@ -183,3 +183,9 @@ class ResponsesFields(Wire):
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
     chat_template_kwargs: Json | None = None
+
+
+class InputTokensFields(ResponsesFields):
+    """The body of `POST /v1/responses/input_tokens`: that of a response, to be counted as it will be sent."""
+
+    ignored = NO_EFFECT | {"personality"}

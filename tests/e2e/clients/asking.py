@@ -42,6 +42,8 @@ MANY: dict[str, Any] = {
     "additionalProperties": False,
 }
 """The schema of an answer that takes long, for those that cannot say `ENDLESS`."""
+LASTING = {"type": "json_schema", "name": "many", "schema": MANY}
+"""The same as Responses has it; LiteLLM drops what is not of this API."""
 ENDLESS = {"ignore_eos": True}
 LONG = 2000
 """Tokens."""

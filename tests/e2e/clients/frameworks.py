@@ -11,6 +11,7 @@ from tests.e2e.clients.asking import (
     ENDLESS,
     FOLLOWING,
     JPEG,
+    LASTING,
     LONG,
     MANY,
     MODEL,
@@ -87,6 +88,8 @@ def litellm_responses(url: str) -> None:
     import litellm
 
     ask: Any = {"model": f"openai/{MODEL}", "api_base": f"{url}/v1", "api_key": "none", "temperature": 0}
+    streams = {"litellm_provider": "openai", "mode": "responses", "supports_native_streaming": True}
+    litellm.register_model({ask["model"]: streams})
     first = litellm.responses(input=in_responses(), **ask)
     did("image", first.output[0].content[0].text, RED)
     events = litellm.responses(input=in_responses(), stream=True, **ask)
@@ -109,7 +112,7 @@ def litellm_responses(url: str) -> None:
     did("structured", colour_of(shaped.output[0].content[0].text), *COLOURS)
     with refused(litellm.BadRequestError, "input[0].content[0].image_url"):
         litellm.responses(input=in_responses(BROKEN), **ask)
-    endless = {"max_output_tokens": LONG, "extra_body": ENDLESS}
+    endless = {"max_output_tokens": LONG, "text": {"format": LASTING}}
     next(iter(litellm.responses(input=in_responses(), stream=True, **endless, **ask)))
     did("abort", litellm.responses(input=in_responses(), **ask).output[0].content[0].text, RED)
 

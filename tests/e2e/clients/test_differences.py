@@ -51,3 +51,4 @@ def test_a_request_may_differ_as_those_of_its_kind() -> None:
     assert "store" in allowed(SHAPES["responses"]) and "response.store" not in allowed(SHAPES["responses"])
     assert "response.store" in allowed(SHAPES["responses: stream"])
     assert allowed(SHAPES["chat: image"]) == set(), "not as one that vLLM answers otherwise"
+    assert allowed(SHAPES["input_tokens"]) == {"status"}, "of a route that vLLM has not"

@@ -46,7 +46,7 @@ TEXT = HEAD | {"object": "text_completion", "choices": [CHOICE | {"text": "red"}
 
 CHAT = "/v1/chat/completions"
 GENERATES = [CHAT, "/v1/completions"]
-DIALECTS = ["/v1/responses", "/v1/messages", "/v1/messages/count_tokens"]
+DIALECTS = ["/v1/responses", "/v1/responses/input_tokens", "/v1/messages", "/v1/messages/count_tokens"]
 SETTINGS: dict[str, Any] = {
     "continue-on-failure": True,
     "request-timeout": DEADLOCK,

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 from openai.types import responses, shared_params
-from openai.types.responses import response_create_params, response_input_item_param
+from openai.types.responses import (
+    input_token_count_params,
+    response_create_params,
+    response_input_item_param,
+)
 from pydantic import BaseModel
 
 from service.api.responses import fields, items
@@ -22,6 +26,7 @@ pytestmark = pytest.mark.anyio
 SENT: list[tuple[type, type[Wire]]] = [
     (response_create_params.ResponseCreateParamsNonStreaming, fields.ResponsesFields),
     (response_create_params.ResponseCreateParamsStreaming, fields.ResponsesFields),
+    (input_token_count_params.InputTokenCountParams, fields.InputTokensFields),
     (response_create_params.StreamOptions, fields.EventOptions),
     (shared_params.Reasoning, fields.ReasoningOptions),
     (responses.ResponseTextConfigParam, fields.TextOptions),
