@@ -82,7 +82,7 @@ def test_counts_are_the_processors(pair: Pair, count: int, tell: Tell) -> None:
     _tell_counts(tell, pair, len(sizes))
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.families)])
+@pytest.mark.parametrize("count", [10, pytest.param(600, marks=pytest.mark.families)])
 def test_a_prompt_has_as_many_soft_tokens(pair: Pair, count: int, tell: Tell) -> None:
     processor, geometry = pair.processor, pair.geometry
     # BLIP-2's puts images in front of any text

