@@ -12,7 +12,7 @@ from service.api.completion import Event as EngineEvent
 from service.api.details import MEMBER, details_of
 from service.api.errors import error_object
 from service.api.limits import RequestLimits
-from service.api.responses.fields import InputTokensFields, ResponsesFields
+from service.api.responses.fields import ResponsesFields
 from service.api.responses.output import Event, Output
 from service.api.responses.response import ResponseObject, status_of
 from service.api.responses.translate import chat_payload
@@ -31,33 +31,21 @@ class Responses:
     def read(
         self, body: bytes, limits: RequestLimits, *, models: Sequence[str], request_id: str, caller: Caller
     ) -> ResponsesQuestion:
-        return _read(body, limits, ResponsesFields, models=models, request_id=request_id, caller=caller)
+        payload = json_object(body, limits)
+        check_messages(payload, "input", limits)
+        asked = dict(payload)
+        fields, origins = checked(ResponsesFields, payload), Origins()
+        chat = chat_payload(payload, fields, origins)
+        request = translated(chat, origins, limits, models=models, request_id=request_id, caller=caller)
+        return ResponsesQuestion(request, asked, fields, origins)
 
 
 def read_to_count(
     body: bytes, limits: RequestLimits, *, models: Sequence[str], request_id: str, caller: Caller
 ) -> tuple[ChatRequest, Origins]:
     """The chat request, and where its parts came from. Raises InvalidRequest, TooManyImages, ModelNotFound."""
-    read = _read(body, limits, InputTokensFields, models=models, request_id=request_id, caller=caller)
+    read = Responses().read(body, limits, models=models, request_id=request_id, caller=caller)
     return read.request, read.origins
-
-
-def _read(
-    body: bytes,
-    limits: RequestLimits,
-    kind: type[ResponsesFields],
-    *,
-    models: Sequence[str],
-    request_id: str,
-    caller: Caller,
-) -> ResponsesQuestion:
-    payload = json_object(body, limits)
-    check_messages(payload, "input", limits)
-    asked = dict(payload)
-    fields, origins = checked(kind, payload), Origins()
-    chat = chat_payload(payload, fields, origins)
-    request = translated(chat, origins, limits, models=models, request_id=request_id, caller=caller)
-    return ResponsesQuestion(request, asked, fields, origins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from service.api.openapi_parts import (
     or_null,
     refusals,
 )
-from service.api.responses.fields import InputTokensFields, ResponsesFields
+from service.api.responses.fields import ResponsesFields
 
 
 def response_paths() -> Document:
@@ -27,7 +27,7 @@ def response_paths() -> Document:
     count = {
         "summary": "Count the tokens of such a request without answering it.",
         "parameters": [REQUEST_ID, TRACE],
-        "requestBody": asked({"$ref": REF + "InputTokensRequest"}),
+        "requestBody": asked({"$ref": REF + "ResponsesRequest"}),
         "responses": answered("The count.", json_object(told, *told)),
     }
     return {
@@ -42,11 +42,8 @@ def response_paths() -> Document:
 
 
 def response_schemas() -> Document:
-    schemas: Document = {"Response": _response()}
-    for name, kind in (("ResponsesRequest", ResponsesFields), ("InputTokensRequest", InputTokensFields)):
-        request = kind.model_json_schema(ref_template=REF + "{model}")
-        schemas |= {**request.pop("$defs"), name: request}
-    return schemas
+    request = ResponsesFields.model_json_schema(ref_template=REF + "{model}")
+    return {**request.pop("$defs"), "ResponsesRequest": request, "Response": _response()}
 
 
 def _stored() -> Document:

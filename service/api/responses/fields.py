@@ -45,8 +45,10 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "truncation": ("disabled",),
 }
 NO_EFFECT = frozenset(
-    ("access_programs", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_options")
-).union(("prompt_cache_retention", "safety_identifier", "service_tier", "store", "user"))
+    ("access_programs", "max_tool_calls", "metadata", "personality", "prompt_cache_key")
+).union(
+    ("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user")
+)
 """About OpenAI's own platform, its tools and its storage: accepted, but not forwarded."""
 
 
@@ -146,7 +148,7 @@ Include = Literal[
 
 
 class ResponsesFields(Wire):
-    """The body of `POST /v1/responses`."""
+    """The body of `POST /v1/responses`, and of `/v1/responses/input_tokens`."""
 
     refused = REFUSED
     harmless = HARMLESS
@@ -183,9 +185,3 @@ class ResponsesFields(Wire):
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
     chat_template_kwargs: Json | None = None
-
-
-class InputTokensFields(ResponsesFields):
-    """The body of `POST /v1/responses/input_tokens`: that of a response, to be counted as it will be sent."""
-
-    ignored = NO_EFFECT | {"personality"}

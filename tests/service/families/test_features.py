@@ -42,7 +42,7 @@ PICTURES, LONGEST = 24, 900
 FLOAT32, BFLOAT16 = 1e-4, 1e-2
 """How far off a picture's soft tokens may be."""
 CHANCE = 1.1
-"""Times transformers' own error: where that is the larger, either is ahead on half of the pictures, by up to a tenth."""
+"""Times transformers' own error, where that is the larger: either is ahead on half of the pictures, by some percent."""
 Transformers = Callable[[Path, Any, Sequence[Image.Image]], list[torch.Tensor]]
 """A checkpoint's folder, its model and pictures → what transformers makes of each: [tokens, width]"""
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 SENT: list[tuple[type, type[Wire]]] = [
     (response_create_params.ResponseCreateParamsNonStreaming, fields.ResponsesFields),
     (response_create_params.ResponseCreateParamsStreaming, fields.ResponsesFields),
-    (input_token_count_params.InputTokenCountParams, fields.InputTokensFields),
+    (input_token_count_params.InputTokenCountParams, fields.ResponsesFields),
     (response_create_params.StreamOptions, fields.EventOptions),
     (shared_params.Reasoning, fields.ReasoningOptions),
     (responses.ResponseTextConfigParam, fields.TextOptions),
