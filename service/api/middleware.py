@@ -33,9 +33,8 @@ class Exchanges:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        if scope["path"].startswith("/v1/"):
-            # clients join base URL and path as they please
-            scope["path"] = scope["path"].rstrip("/")
+        # clients and probes join base URL and path as they please
+        scope["path"] = scope["path"].rstrip("/") or "/"
         exchange = self._begin(scope)
         started: list[int] = []
 

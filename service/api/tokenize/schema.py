@@ -24,7 +24,12 @@ def parse_tokenize(
 ) -> ChatRequest:
     """A text under `prompt`, or a chat request. Raises what `parse_chat` raises."""
     payload = json_object(body, limits)
+    for name in ("messages", "prompt"):
+        if payload.get(name) is None:
+            payload.pop(name, None)
     if "messages" in payload:
+        if "prompt" in payload:
+            raise InvalidRequest("prompt: messages are there already; send one of the two.", param="prompt")
         strings = _flag(payload.pop("return_token_strs", None))
         check_messages(payload, "messages", limits)
         chat = chat_request(payload, limits, models=models, request_id=request_id, caller=caller)

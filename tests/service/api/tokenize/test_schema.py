@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.api.chat.fields import ChatFields
 from service.api.limits import RequestLimits
 from service.api.tokenize.fields import PromptFields, TokensFields
 from service.api.tokenize.schema import parse_detokenize, parse_tokenize
@@ -54,6 +55,14 @@ def test_a_conversation_is_a_chat_request_that_is_not_answered() -> None:
     )
 
 
+def test_a_null_is_absence() -> None:
+    in_a_prompt = dict.fromkeys({"messages", *PromptFields.model_fields, *PromptFields.refused})
+    assert parse(**in_a_prompt | {"prompt": "a"}).payload == {"prompt": "a", "model": "demo"}
+    in_a_chat = dict.fromkeys({"prompt", "return_token_strs", *ChatFields.model_fields, *ChatFields.refused})
+    asked = parse(**in_a_chat | {"messages": [USER]}).payload
+    assert asked == {"messages": [USER], "model": "demo", "return_token_strs": False}
+
+
 def test_tokens_are_whole_numbers() -> None:
     request = detokenize(tokens=[1, 2.0, 3])
     assert request.payload == {"tokens": [1, 2, 3], "model": "demo"}
@@ -68,7 +77,8 @@ def test_tokens_are_whole_numbers() -> None:
         ({"prompt": "a", "chat_template_kwargs": {"a": 1}}, "chat_template_kwargs", "belongs to messages"),
         ({"prompt": "a", "mm_processor_kwargs": {"a": 1}}, "mm_processor_kwargs", "no images"),
         ({"prompt": "a", "promt": "b"}, "promt", "Did you mean prompt"),
-        ({"messages": [USER], "prompt": "a"}, "prompt", "not accepted"),
+        ({"messages": [USER], "prompt": "a"}, "prompt", "send one of the two"),
+        ({"messages": None, "prompt": None}, "prompt", "required"),
         ({"messages": [USER], "return_token_strs": "yes"}, "return_token_strs", 'boolean; received "yes"'),
         ({"messages": [USER] * 4}, "messages", "4 messages are too many"),
         ({"messages": [USER], "add_special_tokens": True}, "add_special_tokens", "template"),
