@@ -24,10 +24,7 @@ from service.telemetry.catalogue import STAGES
 from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
-BODIES = (
-    *(responses_fields.ResponsesFields, responses_fields.InputTokensFields),
-    *(messages_fields.CountFields, messages_fields.MessagesFields),
-)
+BODIES = (responses_fields.ResponsesFields, messages_fields.CountFields, messages_fields.MessagesFields)
 README = (ROOT / "README.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
