@@ -14,8 +14,8 @@ _REFUSED = re.compile(
     r"not supported by xgrammar|Grammar error|structured outputs?|Regex compilation timed out"
 )
 _REASON = re.compile(r"(?:into a grammar: |Grammar error: |specification: )(.*)", re.DOTALL)
-_SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: ")
-"""Where in xgrammar's own code an error was found."""
+_SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: (?:Check failed: .*? is false: )?")
+"""Where in xgrammar's own code an error was found, and by what expression."""
 MAX_REASON = 200
 _MISPLACED = re.compile(r"has \d+ image placeholders for \d+ images|prompt placeholders corresponding to")
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.api.constraints.budget import Budget, height
+from service.api.constraints.forms import check_form
 from service.api.sentences import child, describe
 from service.errors import InvalidRequest
 
-TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Keywords whose members are schemas."""
-DATA = frozenset({"enum", "const", "default", "examples", "required", "type"})
+DATA = frozenset({"enum", "const", "default", "discriminator", "examples", "required", "type"})
 """Keywords whose values are no schemas, whatever they look like."""
 SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 """Keywords whose schemas describe the very value that the schema around them describes."""
@@ -46,9 +46,9 @@ def check_schema(root: Any, path: str, budget: Budget, *, compiled: bool = True)
         if not isinstance(schema, dict) or id(schema) in seen:
             continue
         seen[id(schema)] = schema, where
-        _take(schema, where, budget)
         if compiled:
-            _check_type(schema, where)
+            check_form(schema, where)
+        _take(schema, where, budget)
         pending.extend(_inner(schema, where))
         target = _target(root, schema)
         if target is None and "$ref" in schema and compiled:
@@ -102,19 +102,6 @@ def _listed_values(option: Any) -> int:
     schemas = [option, *_names(option, "properties").values()] if isinstance(option, dict) else []
     lists = [schema.get("enum") for schema in schemas if isinstance(schema, dict)]
     return sum(len(values) for values in lists if isinstance(values, list))
-
-
-def _check_type(schema: Schema, path: str) -> None:
-    named = schema.get("type", "object")
-    names = named if isinstance(named, list) else [named]
-    for name in names:
-        if name not in TYPES:
-            at = child(path, "type")
-            raise InvalidRequest(
-                f"{at} should be one of {', '.join(map(repr, TYPES))}, or an array of these; received "
-                f"{describe(name)}.",
-                param=at,
-            )
 
 
 def _inner(schema: Schema, path: str) -> Iterator[tuple[Any, str]]:

@@ -24,6 +24,13 @@ REGEX = {"structured_outputs": {"json": None, "regex": "a"}}
             "Lookahead is not supported yet.",
         ),
         (
+            "Failed to transform json schema into a grammar: [12:34:56] /project/cpp/json.cc:936: Check failed: (val "
+            "<= MAX_INT64_AS_DOUBLE) is false: Integer exceeds maximum limit",
+            SCHEMA,
+            "response_format.json_schema.schema: the engine cannot hold an answer to this: Integer exceeds maximum "
+            "limit.",
+        ),
+        (
             "The provided JSON schema contains features not supported by xgrammar.",
             SCHEMA,
             "response_format.json_schema.schema: the engine cannot hold an answer to this.",

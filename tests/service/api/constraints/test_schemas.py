@@ -112,7 +112,7 @@ def test_a_pattern_is_found_wherever_a_compiler_can_come(schema: Schema, path: s
         ({"pattern": "((a{1,128}){1,128}){1,128}"}, "s.pattern", "states"),
         ({"pattern": "a{129}"}, "s.pattern", "129 repetitions are too many; at most 128"),
         ({"type": "array", "minItems": 100_000}, "s.minItems", "100000 repetitions"),
-        ({"type": "string", "maxLength": 1e30}, "s.maxLength", "repetitions"),
+        ({"type": "string", "maxLength": 1e30}, "s.maxLength", "without a fraction"),
         ({"type": "banana"}, "s.type", "'array', 'boolean'"),
         ({"items": {"type": ["string", 5]}}, "s.items.type", "received 5"),
         ({"enum": ["x" * 100] * 1000}, "s.enum", "states"),
@@ -120,7 +120,7 @@ def test_a_pattern_is_found_wherever_a_compiler_can_come(schema: Schema, path: s
         ({"$ref": "#/nowhere"}, "s['$ref']", '"#/nowhere" names no schema'),
         ({"$ref": "https://e.com/schema"}, "s['$ref']", "names no schema"),
         ({"$ref": "#anchor"}, "s['$ref']", "names no schema"),
-        ({"$ref": 5}, "s['$ref']", "5 names no schema"),
+        ({"$ref": 5}, "s['$ref']", "a string; received 5"),
         ({"$ref": "#"}, "s", "refers to itself"),
         (
             {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
