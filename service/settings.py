@@ -290,6 +290,13 @@ class Settings(BaseSettings):
     engine_args: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Additional flags for vLLM, split as a shell would; or everything after `--`."
     )
+    engine_compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether vLLM compiles the language model with torch.compile. It delays the first start; what was "
+        "compiled is kept in VLLM_CACHE_ROOT for the next. off: on a GPU, without CUDA graphs either. auto: on a GPU, "
+        "and on a CPU only where the model is divided into stages, because steps of 0.5 billion parameters get no "
+        "faster there, and only much smaller ones do.",
+    )
     engine_start_timeout: float = Field(
         900.0,
         gt=0,

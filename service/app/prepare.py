@@ -134,6 +134,7 @@ def _engine(
         # how large the largest image of an unknown family is only vLLM knows
         max_batched_tokens=plan.max_batched_tokens if counted else None,
         cpu_threads=plan.engine_threads,
+        compiled=plan.engine_compiled,
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
         tensor_parallel_size=plan.division.tensor_parallel_size,
@@ -249,6 +250,7 @@ def overrides_of(settings: Settings, images: Literal["handles", "passthrough"]) 
         max_model_len=settings.max_model_len,
         engine_elsewhere=settings.engine_url is not None,
         encoder_gpu=settings.encoder_gpu,
+        engine_compile=settings.engine_compile,
         division=Division(settings.tensor_parallel_size, settings.pipeline_parallel_size),
     )
 

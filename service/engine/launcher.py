@@ -73,6 +73,8 @@ class EngineSpec:
     max_batched_tokens: int | None = None
     cpu_threads: int = 1
     """Compute threads on a CPU. More than one is faster only for models that keep the cores busy in every layer."""
+    compiled: bool = False
+    """Whether vLLM compiles the model with torch.compile, and on a GPU captures CUDA graphs of it."""
     kv_cache_bytes: int | None = None
     """Size of the KV cache on a CPU; on a GPU it is what remains of vLLM's share of the memory."""
     gpu_memory_utilization: float | None = None
@@ -113,16 +115,8 @@ class EngineSpec:
 
     @property
     def compiles(self) -> bool:
-        """On a CPU only on request: it delays the first start by half a minute and gains small models nothing. And for
-        several stages: without it, vLLM 0.32 skips the warm-up in which all but the first get their input buffers, and
-        the first request ends the engine."""
-        asked = _optimized(self.extra_args)
-        return (
-            self.device == "cuda"
-            or self.pipeline_parallel_size > 1
-            or asked
-            or "--no-enforce-eager" in self.extra_args
-        )
+        """Whether vLLM compiles the model: the operator's flags have the last word."""
+        return self.compiled or _optimized(self.extra_args) or "--no-enforce-eager" in self.extra_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +186,7 @@ def _flags(spec: EngineSpec) -> list[str]:
             values[f"{name}-parallel-size"] = size
     if not spec.compiles:
         switches.append("enforce-eager")
-    elif spec.device == "cpu" and spec.pipeline_parallel_size > 1 and not _optimized(spec.extra_args):
+    elif spec.device == "cpu" and not _optimized(spec.extra_args):
         values["optimization-level"] = 1  # the least that compiles
     if spec.handles is not None:
         values["ec-transfer-config"] = json.dumps(_transfer(spec.handles))

@@ -37,6 +37,8 @@ def explain(plan: ResourcePlan, machine: Machine, need: Need, overrides: Overrid
             f"engine      KV cache of {size_words(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
             + (" for each rank" if plan.division.ranks > 1 else "")
         )
+    if plan.engine_compiled is (plan.device == "cpu"):
+        lines[-1] += ", compiled" if plan.engine_compiled else ", not compiled"
     if plan.division.ranks > 1:
         weights = size_words(need.of_rank(plan.division).engine_bytes)
         lines.append(f"ranks       {plan.division.ranks}: {plan.division}; each holds {weights} of weights")

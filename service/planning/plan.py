@@ -85,6 +85,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         engine_threads=max(1, cores // division.ranks)
         if device == "cpu" and need.text_bytes > SMALL_MODEL_BYTES
         else 1,
+        engine_compiled=_engine_compiled(overrides, device),
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
         division=division,
@@ -94,6 +95,23 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         else 0,
     )
     return replace(plan, lines=explain(plan, machine, need, overrides))
+
+
+def _engine_compiled(overrides: Overrides, device: str) -> bool:
+    """On a CPU only on request, and for several stages: without it, vLLM 0.32 skips the warm-up in which all but the
+    first get their input buffers, and the first request ends the engine.
+
+    Raises ConfigurationError where that is what was asked for.
+    """
+    stages = overrides.division.pipeline_parallel_size
+    if overrides.engine_compile == "off" and device == "cpu" and stages > 1:
+        raise ConfigurationError(
+            f"engine_compile: got off, but pipeline_parallel_size is {stages}, and on a CPU vLLM runs stages only "
+            "compiled; allowed are auto and on"
+        )
+    if overrides.engine_compile == "auto":
+        return device == "cuda" or stages > 1
+    return overrides.engine_compile == "on"
 
 
 def _batch_patches(need: Need, overrides: Overrides, device: str) -> int:

@@ -99,6 +99,7 @@ class Overrides:
     encoder_elsewhere: bool = False
     """Whether this process is to be the engine alone, for an encoder in another."""
     encoder_gpu: Literal["shared", "own"] = "shared"
+    engine_compile: Literal["auto", "on", "off"] = "auto"
     division: Division = field(default_factory=Division)
 
     @property
@@ -142,6 +143,8 @@ class ResourcePlan:
     """Bytes of each rank's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
     engine_threads: int
     """Compute threads of each rank on a CPU; on a GPU one is enough."""
+    engine_compiled: bool
+    """Whether vLLM compiles the language model."""
     max_batched_tokens: int
     max_model_len: int
     division: Division = field(default_factory=Division)

@@ -122,13 +122,12 @@ def test_a_model_is_divided_among_ranks_where_that_was_asked() -> None:
     assert (given["--tensor-parallel-size"], given["--pipeline-parallel-size"]) == ("4", "2")
 
 
-def test_stages_on_a_cpu_need_vllms_warm_up_which_only_a_compiled_engine_has() -> None:
-    given = flags(spec(pipeline_parallel_size=2))
+def test_a_cpu_engine_is_compiled_where_that_was_asked() -> None:
+    given = flags(spec(compiled=True))
     assert "--enforce-eager" not in given and given["--optimization-level"] == "1"
-    own = flags(spec(pipeline_parallel_size=2, extra_args=("--optimization-level", "2")))
+    own = flags(spec(compiled=True, extra_args=("--optimization-level", "2")))
     assert own["--optimization-level"] == "2"
-    assert "TORCH_COMPILE_DISABLE" not in launch(spec(pipeline_parallel_size=2), {}).environment
-    assert "--enforce-eager" in flags(spec(tensor_parallel_size=2))
+    assert "TORCH_COMPILE_DISABLE" not in launch(spec(compiled=True), {}).environment
 
 
 def test_ranks_on_a_cpu_are_bound_to_no_cores_unless_the_operator_does_it() -> None:
@@ -185,7 +184,7 @@ def test_a_cpu_engine() -> None:
 
 
 def test_a_gpu_engine() -> None:
-    made = spec(device="cuda", gpu_memory_utilization=0.85)
+    made = spec(device="cuda", gpu_memory_utilization=0.85, compiled=True)
     given, environment = flags(made), launch(made, {}).environment
     assert given["--gpu-memory-utilization"] == "0.85"
     assert not {"--block-size", "--kv-cache-memory-bytes", "--enforce-eager"} & given.keys()
@@ -193,6 +192,12 @@ def test_a_gpu_engine() -> None:
         not {"OMP_NUM_THREADS", "TORCH_COMPILE_DISABLE", "VLLM_ENABLE_V1_MULTIPROCESSING"}
         & environment.keys()
     )
+
+
+def test_a_gpu_engine_that_is_not_compiled_captures_no_graphs() -> None:
+    made = spec(device="cuda", gpu_memory_utilization=0.85)
+    assert "--enforce-eager" in flags(made)
+    assert "TORCH_COMPILE_DISABLE" not in launch(made, {}).environment, "its sampler may be compiled"
 
 
 @pytest.mark.parametrize("word", ["--no-enforce-eager", "-O2", "-cc.mode=3", "--optimization-level=2"])

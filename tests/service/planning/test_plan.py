@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,31 @@ def test_a_tower_of_some_size_gets_every_core() -> None:
 def test_a_language_model_of_some_size_gets_every_core() -> None:
     plan = make_plan(LAPTOP, dataclasses.replace(DEMO, text_bytes=GIB), Overrides())
     assert plan.engine_threads == 2
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked", "stages", "compiled"),
+    [
+        (LAPTOP, "auto", 1, False),
+        (LAPTOP, "on", 1, True),
+        (LAPTOP, "off", 1, False),
+        (LAPTOP, "auto", 2, True),
+        (H200, "auto", 1, True),
+        (H200, "off", 1, False),
+    ],
+)
+def test_whether_the_engine_is_compiled(machine: Machine, asked: Any, stages: int, compiled: bool) -> None:
+    need = dataclasses.replace(DEMO, layers=4, kv_heads=6)
+    plan = make_plan(machine, need, Overrides(engine_compile=asked, division=Division(1, stages)))
+    assert plan.engine_compiled is compiled
+    told = [line for line in plan.lines if line.startswith("engine ")]
+    assert ("compiled" in told[0]) is (compiled is (machine is LAPTOP)), "said where it is not what is usual"
+
+
+def test_stages_on_a_cpu_need_vllms_warm_up_which_only_a_compiled_engine_has() -> None:
+    asked = Overrides(engine_compile="off", division=Division(1, 2))
+    with pytest.raises(ConfigurationError, match="engine_compile: got off, but pipeline_parallel_size is 2"):
+        make_plan(LAPTOP, dataclasses.replace(DEMO, layers=4, kv_heads=6), asked)
 
 
 def test_one_gpu_is_divided_between_encoder_and_engine() -> None:
