@@ -155,6 +155,9 @@ or forced at most one character of it side by side. Unless a schema is
 {formats}, lengths beside a pattern or format) are left out; in one that is, and in `structured_outputs`, they are
 refused. With a `--structured-outputs-config` of the operator's own its backend decides.
 
+`allowed_token_ids` beside any of these is refused: where no token is both, the engine would fail. So it does, with 502,
+where `bad_words` leave nothing that such an answer could go on with.
+
 With `temperature` 0 and `n` more than 1, the same answer comes `n` times. `max_tokens` beyond the model's context is
 lowered to what the prompt leaves free.
 """

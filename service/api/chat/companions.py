@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.api.chat.fields import ChatFields, NamedTool
-from service.api.sampling.companions import check_least, check_sampling, refused
+from service.api.sampling.companions import check_allowed, check_least, check_sampling, refused
 from service.api.sentences import describe
 
 
@@ -18,6 +18,7 @@ def check_companions(fields: ChatFields) -> None:
             "continue_final_message continues the last message and add_generation_prompt begins a new one; only one "
             "of them can be true.",
         )
+    check_allowed(fields, held=fields.forces_a_call)
     _check_lengths(fields)
     _check_tool_choice(fields)
 

@@ -14,6 +14,17 @@ def check_sampling(fields: SamplingFields) -> None:
         raise refused("stream_options", "stream_options requires stream to be true.")
     if fields.structured_outputs is not None:
         _check_constraint(fields, fields.structured_outputs)
+    held = not isinstance(fields.response_format, TextFormat | None) or fields.structured_outputs is not None
+    check_allowed(fields, held=held)
+
+
+def check_allowed(fields: SamplingFields, *, held: bool) -> None:
+    """`held`: whether the answer has a form. Where no token is both, the engine fails. Raises InvalidRequest."""
+    if held and fields.allowed_token_ids is not None:
+        raise refused(
+            "allowed_token_ids",
+            "allowed_token_ids: the answer is held to a form, which says what tokens it may have; send one of the two.",
+        )
 
 
 def check_least(fields: SamplingFields, name: str, most: int) -> None:

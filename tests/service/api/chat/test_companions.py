@@ -40,6 +40,15 @@ def parse(**fields: Any) -> ChatRequest:
             "structured_outputs",
             "tool_choice makes the answer a tool call",
         ),
+        *(
+            ({"allowed_token_ids": [5], **form}, "allowed_token_ids", "send one of the two")
+            for form in (
+                {"structured_outputs": {"regex": "a"}},
+                {"response_format": SCHEMA},
+                {"response_format": {"type": "json_object"}},
+                {"tools": [TOOL], "tool_choice": "required"},
+            )
+        ),
         ({"structured_outputs": {"json_object": False}}, "structured_outputs.json_object", "received false"),
         ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", "empty"),
         (

@@ -70,6 +70,11 @@ def test_several_greedy_answers_and_a_bound_beyond_the_context() -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
         ({"structured_outputs": {"regex": "(((((("}}, "structured_outputs.regex", "structured_outputs.regex"),
         ({"structured_outputs": {}}, "structured_outputs", "exactly one"),
+        (
+            {"structured_outputs": {"choice": ["a"]}, "allowed_token_ids": [5]},
+            "allowed_token_ids",
+            "one of the two",
+        ),
     ],
 )
 def test_what_is_refused_by_name(fields: dict[str, Any], path: str, words: str) -> None:
