@@ -7,6 +7,7 @@ occurs twice keeps its last value, as in Python: the engine gets what was valida
 from __future__ import annotations
 
 import asyncio
+import codecs
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -56,7 +57,7 @@ def parse_json(body: bytes, limits: RequestLimits) -> Any:
             f"The body has {values} commas and opening brackets; at most {limits.max_json_values} are allowed."
         )
     try:
-        value = from_json(body, allow_inf_nan=False)
+        value = from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
     _check_values(value, limits.max_json_depth)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Never
 from pydantic import Field, Tag
 
 from service.api.responses.items import Input
-from service.api.sampling.fields import Bias, NonEmpty, Penalty, Stop, TokenIds, TokenKey
+from service.api.sampling.fields import Bias, NonEmpty, Penalty, Repetition, Stop, TokenIds, TokenKey
 from service.api.wire import First, Json, NotOffered, Others, Whole, Wire, by_shape, by_value, tag
 
 SEND_ALL = "nothing is stored here; send the whole conversation as input"
@@ -176,7 +176,7 @@ class ResponsesFields(Wire):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    repetition_penalty: Repetition | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63), Whole] | None = None
     stop: Stop | None = None
     stop_token_ids: TokenIds | None = None

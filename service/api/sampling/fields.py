@@ -62,6 +62,8 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], First, Field(max_length=1024), Wholes]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+Repetition = Annotated[float, Field(ge=0.001, le=1000)]
+"""vLLM divides by it in single precision, in which 1e-300 is 0: then no token is the likeliest."""
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenKey = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
 
@@ -148,7 +150,7 @@ class SamplingFields(Wire):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    repetition_penalty: Repetition | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63), Whole] | None = None
     logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=1024)] | None = None
     allowed_token_ids: TokenIds | None = None

@@ -1,4 +1,5 @@
 import asyncio
+import codecs
 import json
 
 import pytest
@@ -105,6 +106,10 @@ async def test_json_that_is_refused(body: bytes, words: str) -> None:
 )
 async def test_json_that_is_taken(body: bytes) -> None:
     assert parse_json(body, LIMITS) == json.loads(body)
+
+
+async def test_a_byte_order_mark_is_passed_over() -> None:
+    assert parse_json(codecs.BOM_UTF8 + b'{"a": "\xef\xbb\xbf"}', RequestLimits()) == {"a": "\ufeff"}
 
 
 async def test_commas_within_a_text_count_only_in_large_bodies() -> None:

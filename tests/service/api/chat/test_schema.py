@@ -143,6 +143,8 @@ REFUSED = [
     ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1; received 0"),
     ({"temperature": 2.1}, "temperature", "less than or equal to 2; received 2.1"),
     ({"top_p": 0}, "top_p", "greater than 0"),
+    ({"repetition_penalty": 1e-300}, "repetition_penalty", "0.001; received 1e-300"),
+    ({"repetition_penalty": 1e300}, "repetition_penalty", "1000; received 1e+300"),
     ({"seed": 2**63}, "seed", "less than"),
     ({"seed": 2**65}, "seed", "64 bits"),
     ({"logit_bias": {"word": 1}}, "logit_bias.word", "pattern"),
