@@ -32,13 +32,17 @@ TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^\s|^$")
 PREFIX = re.compile(r"^(\([^)]*\) )?(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?")
 """The prefix of vLLM's log lines: `(EngineCore pid=1) ERROR 01-31 12:00:00 [core.py:1] `."""
 
+VALUE = re.compile(r"(?<=[ (])value=.*")
+"""With what vLLM ends the line that tells a refusal. Of a request, it is what the client wrote."""
+
 
 class Child:
     """A started command line. `end` must be called in every case."""
 
     tracebacks = False
     """Whether lines of tracebacks are logged as warnings too. While a service starts, the line with the cause is
-    enough, and whoever reports the failure quotes it."""
+    enough, and whoever reports the failure quotes it. Afterwards, lines are about requests, and lose the values that
+    were refused."""
 
     def __init__(
         self,
@@ -157,6 +161,8 @@ class Child:
     def _line(self, raw: bytes) -> None:
         line = raw.rpartition(b"\r")[2] if not raw.endswith(b"\r") else raw[:-1]
         text = line.decode(errors="replace")
+        if self.tracebacks:
+            text = VALUE.sub("value=…", text)
         self._lines.append(text)
         severe = SEVERE.search(text) and (self.tracebacks or not TRACEBACK.search(PREFIX.sub("", text)))
         log.log(logging.WARNING if severe else logging.DEBUG, "engine: %s", text)

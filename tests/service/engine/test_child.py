@@ -112,3 +112,20 @@ async def test_of_a_traceback_the_cause_is_a_warning_and_the_rest_where_it_is_as
     assert levels == (["WARNING"] * 3 if tracebacks else ["DEBUG", "DEBUG", "WARNING"])
     (told,) = child.last_lines()
     assert told == f"KeyError: {'3' * 390}…"
+
+
+@pytest.mark.parametrize("serving", [False, True])
+async def test_what_a_client_wrote_is_in_no_line_of_a_service(
+    caplog: pytest.LogCaptureFixture, serving: bool
+) -> None:
+    caplog.set_level(logging.DEBUG, "service.engine")
+    line = "(APIServer pid=1) ERROR 01-31 12:00:00 [s.py:9] VLLMValidationError: no."
+    told = f"{line} (parameter=bad_words, value=['(secret', ' '])\n{line} (value=secret)"
+    print_it = f"print({told!r})"
+    child = await Child.start(Launch((sys.executable, "-S", "-c", print_it), {}), grace=DEADLOCK)
+    child.tracebacks = serving
+    await child.wait()
+    await child.end()
+    logged = " ".join(caplog.messages)
+    assert ("secret" in logged, "secret" in " ".join(child.last_lines())) == (not serving, not serving)
+    assert not serving or "(parameter=bad_words, value=…" in logged
