@@ -137,7 +137,8 @@ def _message(model: str) -> dict[str, Any]:
 
 
 def _stopped(ending: Ending, content: Content) -> dict[str, Any]:
-    sequence = ending.stop if ending.reason == "stop" and not content.calls else None
+    # a call that was forced and cut off by one ends as tool_calls in an answer in one piece, but not in a stream
+    sequence = None if content.calls or ending.reason in REASONS else ending.stop
     usual = "tool_use" if content.calls else "end_turn" if sequence is None else "stop_sequence"
     return {"stop_reason": REASONS.get(ending.reason, usual), "stop_sequence": sequence}
 

@@ -78,6 +78,8 @@ def test_an_answer_in_one_piece() -> None:
         (completion("a"), "end_turn", None),
         (completion("a", stop="END"), "stop_sequence", "END"),
         (completion("a", stop=2), "end_turn", None),
+        (completion("a", reason="tool_calls", stop="END"), "stop_sequence", "END"),
+        (completion("a", reason="length", stop="END"), "max_tokens", None),
         (completion("a", reason="length"), "max_tokens", None),
         (completion("a", reason="content_filter"), "refusal", None),
         (completion(calls=[call("t", "f", "{}")]), "tool_use", None),
