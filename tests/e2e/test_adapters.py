@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.e2e.server import Server, environment
 from tests.e2e.test_openai_client import asks, details, picture
 
 pytestmark = pytest.mark.e2e
+PROMPTS = ("What do you", "I am the", "Tell me of", "A red star and")
 
 
 def answer(client: openai.OpenAI, model: str) -> openai.types.chat.ChatCompletion:
@@ -32,6 +34,23 @@ def test_it_is_listed_and_answers_under_its_name(patchbay: Server) -> None:
     assert details(adapted.usage)["image_tokens"] == details(plain.usage)["image_tokens"] == 16
     assert adapted.choices[0].message.content != plain.choices[0].message.content
     assert again.choices[0].message.content == plain.choices[0].message.content
+
+
+def test_asked_at_once_each_answers_as_if_asked_alone(patchbay: Server) -> None:
+    async def ask(client: openai.AsyncOpenAI, model: str, prompt: str) -> str:
+        # enough tokens that all are in one batch for most of the time
+        made = await client.completions.create(model=model, prompt=prompt, max_tokens=48, temperature=0)
+        return made.choices[0].text
+
+    async def compare() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{patchbay.url}/v1", api_key="none", max_retries=0) as client:
+            base, adapter = [model.id async for model in client.models.list()]
+            asked = [(model, prompt) for prompt in PROMPTS for model in (base, adapter)]
+            at_once = await asyncio.gather(*(ask(client, *each) for each in asked))
+            alone = [await ask(client, *each) for each in asked]
+        assert dict(zip(asked, at_once, strict=True)) == dict(zip(asked, alone, strict=True))
+
+    asyncio.run(compare())
 
 
 def test_one_that_changes_the_tower_is_refused_in_a_sentence(tmp_path: Path) -> None:

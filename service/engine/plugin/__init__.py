@@ -3,8 +3,9 @@
 One plugin for every family, with no family's name in it: `model` puts it in front of vLLM's own model class, and
 `language` makes a class where vLLM has none, `processor` lays handles out in the prompt, `contract` holds what a handle
 must be, `connector` and `ledger` bring the rows, `media` closes the way on which tensors could come, `generators` and
-`single_tokens` keep seeded requests and prompts of one token from ending an engine on a CPU, `blanks` the JSON of tool
-calls from white space without end. It touches vLLM's internals, and was proved with the versions in `PROVED`.
+`single_tokens` keep seeded requests and prompts of one token from ending an engine on a CPU, `mixed_adapters` adapters
+there from answering for the model itself, `blanks` the JSON of tool calls from white space without end. It touches
+vLLM's internals, and was proved with the versions in `PROVED`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ def register() -> None:
     if STARTED_FOR_PATCHBAY in os.environ:
         from service.engine.plugin.blanks import bound_blanks
         from service.engine.plugin.generators import make_rewindable
+        from service.engine.plugin.mixed_adapters import spare_the_model_itself
         from service.engine.plugin.single_tokens import accept_single_tokens
 
         make_rewindable()
         accept_single_tokens()
+        spare_the_model_itself()
         bound_blanks()
     if (text := os.environ.get(VARIABLE)) is None:
         return
