@@ -120,7 +120,11 @@ _AssistantBlock = Annotated[
     ],
     by_value("type", "text", "thinking", "redacted_thinking", "tool_use", others="others"),
 ]
-TextContent = Annotated[_Plain | Annotated[list[TextBlock], First, Tag(tag("array"))], _StringOrBlocks]
+_SystemBlock = Annotated[
+    _Text | Annotated[Never, NotOffered("a system prompt is text; send images in a user message"), Others],
+    by_value("type", "text", others="others"),
+]
+TextContent = Annotated[_Plain | Annotated[list[_SystemBlock], First, Tag(tag("array"))], _StringOrBlocks]
 
 
 class UserTurn(Wire):

@@ -64,7 +64,12 @@ _OutputPart = Annotated[
 _Plain = Annotated[str, Tag(tag("string"))]
 _StringOrParts = by_shape("string", "array")
 _Visual = Annotated[_Plain | Annotated[list[_InputPart], First, Tag(tag("array"))], _StringOrParts]
-_Textual = Annotated[_Plain | Annotated[list[InputText], First, Tag(tag("array"))], _StringOrParts]
+_SystemPart = Annotated[
+    _Text
+    | Annotated[Never, NotOffered("what the developer says is text; send images in a user message"), Others],
+    by_value("type", "input_text", others="others"),
+]
+_Textual = Annotated[_Plain | Annotated[list[_SystemPart], First, Tag(tag("array"))], _StringOrParts]
 _Spoken = Annotated[_Plain | Annotated[list[_OutputPart], First, Tag(tag("array"))], _StringOrParts]
 
 

@@ -210,6 +210,8 @@ def test_structured_output() -> None:
          "messages[0].content[0].source.media_type", "image/png"),
         ([assistant(IMAGE)], {}, "messages[0].content[0].type", "an assistant's blocks"),
         ([user(USE)], {}, "messages[0].content[0].type", "a user's blocks"),
+        ([HI], {"system": [IMAGE]}, "system[0].type", "images in a user message"),
+        ([HI, {"role": "system", "content": [IMAGE]}], {}, "messages[1].content[0].type", "a system prompt is text"),
         ([user(result([result()]))], {}, "messages[0].content[0].content[0].type", "only texts and images"),
     ],
 )  # fmt: skip

@@ -215,7 +215,7 @@ def test_effort_and_log_probabilities() -> None:
         ([user({"type": "input_file", "file_id": "f"})], {}, "input[0].content[0].type", "files are not accepted"),
         ([user({"type": "input_image", "file_id": "f"})], {}, "input[0].content[0].file_id", "files are not"),
         ([user({"type": "input_image"})], {}, "input[0].content[0].image_url", "is required"),
-        ([{"role": "system", "content": [IMAGE]}], {}, "input[0].content[0].image_url", "not accepted"),
+        ([{"role": "system", "content": [IMAGE]}], {}, "input[0].content[0].type", "images in a user message"),
         ([{"role": "assistant", "content": [IMAGE]}], {}, "input[0].content[0].type", "'output_text'"),
         ([user(TEXT), {**CALLED, "arguments": "[" * 99 + "]" * 99}], {}, "input[1].arguments", "deeper"),
     ],
