@@ -25,6 +25,8 @@ EVENT, EVENT_END = b"data: ", b"\n\n"
 TOO_LONG = "maximum context length"
 ITS_ARGUMENTS = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
 """With what vLLM's messages end: the field, which an error has as `param`, and its value as Python writes it."""
+MALFORMED = re.compile(r"\d+ validation errors?:.*?'loc': 'body\.(\w+)|\d+ validation errors?:", re.DOTALL)
+"""How vLLM begins what pydantic finds wrong with a body, in Python's words and its own classes; the field."""
 FIELD = re.compile(r"[a-z]\w*")
 TOKEN_IN_PROMPT = re.compile(r"Token id -?\d+ is out of vocabulary")
 DYING = "EngineCore encountered an issue"
@@ -80,6 +82,11 @@ def refusal(status: int, body: bytes) -> PatchbayError:
     error = _error_object(body)
     said = ITS_ARGUMENTS.sub("", str(error.get("message") or ""))
     message = said or f"The engine answered with status {status}."
+    if malformed := MALFORMED.match(said):
+        where = f": {malformed[1]}" if malformed[1] else ""
+        return EngineRejected(
+            f"The engine takes the request for malformed{where}.", status=status, param=malformed[1]
+        )
     if DYING in message:
         return EngineLost("The engine died while it had this request.", retry_after=1.0)
     if status == 503:

@@ -130,6 +130,12 @@ LONG = "the maximum context length is 9 tokens. (parameter=input_tokens, value=1
         ("Token id 9 is out of vocabulary", "Token id 9 is out of vocabulary", "prompt"),
         (LONG, "the maximum context length is 9 tokens.", "prompt"),
         (" (value=1)", "The engine answered with status 400.", None),
+        (
+            "14 validation errors:\n  {'type': 'literal_error', 'loc': 'body.messages.0.X.role', 'msg': \"In\"}",
+            "The engine takes the request for malformed: messages.",
+            "messages",
+        ),
+        ("1 validation error:\n  {}", "The engine takes the request for malformed.", None),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

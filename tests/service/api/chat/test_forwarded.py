@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from service.api.chat import messages
 from service.api.chat.schema import parse_chat
 from service.api.limits import RequestLimits
+from service.api.wire import accepted_fields
 
 USER = {"role": "user", "content": "hi"}
 
@@ -43,6 +45,29 @@ def test_other_draws_are_left_to_the_engine(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("asked, bound", [(4095, 4095), (4096, 4096), (4097, 4096), (999_999, 4096)])
 def test_a_bound_beyond_the_context_is_the_context(name: str, asked: int, bound: int) -> None:
     assert sent(**{name: asked})[name] == bound
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "system", "content": "hi"},
+        {"role": "developer", "content": "hi"},
+        {"role": "user", "content": []},
+        {"role": "assistant"},
+        {"role": "tool", "content": "hi", "tool_call_id": "1"},
+    ],
+    ids=lambda message: message["role"],
+)
+def test_no_member_of_a_message_is_null(message: dict[str, Any]) -> None:
+    kind = {
+        "system": messages.SystemMessage,
+        "developer": messages.DeveloperMessage,
+        "user": messages.UserMessage,
+        "assistant": messages.AssistantMessage,
+        "tool": messages.ToolMessage,
+    }[message["role"]]
+    nothing = dict.fromkeys(accepted_fields(kind) | kind.ignored | kind.refused.keys())
+    assert sent(messages=[nothing | message])["messages"] == [message]
 
 
 def test_a_continued_message_needs_no_second_field() -> None:
