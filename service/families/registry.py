@@ -27,6 +27,7 @@ FOLDERS = {
     "idefics2": "idefics2",
     "idefics3": "idefics3",
     "internvl": "internvl",
+    "lighton_ocr": "lighton_ocr",
     "llava": "llava",
     "llava+pixtral": "pixtral",
     "llava_next": "llava_next",

@@ -284,7 +284,7 @@ def low_looks_at_less(
 
 
 def placeholders_stay_text(
-    servers: tuple[Server, Server], images: Case, question: str, tokens: Sequence[int]
+    servers: Sequence[Server], images: Case, question: str, tokens: Sequence[int]
 ) -> None:
     """`question` contains the family's own words, and no prompt has more of their `tokens` for it."""
     for server in servers:

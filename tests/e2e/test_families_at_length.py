@@ -62,6 +62,7 @@ CANDIDATES = dict.fromkeys(CHECKPOINTS, Candidate()) | {
     "blip-2": Candidate({"prepare": test_blip2.inputs}, (1, 1)),
     "gemma3": Candidate({"without": test_gemma3.CAUSAL}),
     "idefics2": Candidate(has_tower=False),  # vLLM has its language model alone
+    "lighton_ocr": Candidate(has_tower=False),  # the same, of what transformers saves
     "llava_onevision": Candidate({"prepare": one_by_one}),
     "paligemma": Candidate(PALIGEMMA, (0, 1)),
     "qwen3_5": IN_BFLOAT16,

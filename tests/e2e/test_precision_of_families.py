@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.families, pytest.mark.skipif(OBSTACLE is not None, rea
 REQUESTS = 16
 UNCHANGED, UNCHANGED_OF_EACH = 0.99, 0.9
 """Shares of tokens, of all families together and of each: sixteen requests decide a hundred tokens or so."""
-TOWERS = "vision_tower", "visual", "vision_model"
+TOWERS = "vision_tower", "visual", "vision_model", "vision_encoder"
 NOT_HERE = ("smolvlm",)
 """Whose processor in transformers needs a package that is not installed; its tower is Idefics 3's."""
 

@@ -30,6 +30,7 @@ from tests.service.families.glm4v import hub as glm4v
 from tests.service.families.idefics2 import hub as idefics2
 from tests.service.families.idefics3 import hub as idefics3
 from tests.service.families.internvl import test_geometry as internvl
+from tests.service.families.lighton_ocr import hub as lighton_ocr
 from tests.service.families.llava import hub as llava
 from tests.service.families.llava_onevision import hub as llava_onevision
 from tests.service.families.native import hub as qwen_vl
@@ -119,6 +120,16 @@ EXAMPLES = {
         internvl.PROCESSOR,
         internvl.TOKENIZER,
         "64 answers of the embedded model: at least 99 in 100 are those of transformers, and of the engine's own tower",
+    ),
+    "lighton_ocr": Example(
+        "lightonai/LightOnOCR-1B-1025",
+        lighton_ocr.CONFIG,
+        lighton_ocr.PROCESSOR,
+        lighton_ocr.TOKENIZER,
+        f"{AT_LENGTH}; 8 in `make test`; vLLM has no tower for what transformers saves. The image processor's "
+        "`patch_size` is a cell's there; with a patch's, as released, transformers leaves odd lines of patches out, "
+        "and Patchbay rounds sides up to cells, as vLLM does",
+        lighton_ocr.WHOLE,
     ),
     "llava": Example(
         "llava-hf/llava-1.5-7b-hf", llava.CONFIG, llava.PROCESSOR, llava.TOKENIZER, f"24 {GREEDY}"

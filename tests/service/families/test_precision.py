@@ -26,6 +26,7 @@ FAMILIES = (
     "glm4v",
     "idefics2",
     "idefics3",
+    "lighton_ocr",
     "llava",
     "llava_onevision",
     "paligemma",
