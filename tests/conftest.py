@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.e2e.server import Server
 from tests.service.families import figures
 
 settings.register_profile("patchbay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,6 +24,15 @@ settings.load_profile("patchbay")
 workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
 if workers:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
+
+
+@runtime_checkable
+class Warns(Protocol):
+    """A server under test. A protocol, because what servers need is not installed where kernels alone are tested."""
+
+    log: Path
+
+    def warnings(self) -> str: ...
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,9 +45,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def servers_among(values: Iterable[object]) -> Iterator[Server]:
+def servers_among(values: Iterable[object]) -> Iterator[Warns]:
     for value in values:
-        if isinstance(value, Server):
+        if isinstance(value, Warns):
             yield value
         elif isinstance(value, tuple):
             yield from servers_among(value)
