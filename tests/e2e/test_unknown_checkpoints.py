@@ -50,7 +50,7 @@ SERVED = (
     Served(others.write_qwen3_5_text),
     Served(others.write_qwen2_audio),
     Served(others.write_llava_next_video),
-    Served(others.write_cohere2_vision, takes_images=True),
+    Served(others.write_glm_ocr, takes_images=True),
 )
 REFUSED = (
     Refused(others.write_whisper, "writes down speech and answers no chat requests"),
@@ -60,7 +60,7 @@ REFUSED = (
     Refused(others.write_adapter_alone, "is an adapter"),
     Refused(others.write_gguf_alone, "GGUF"),
     Refused(others.write_mamba, "lacks an operation that the model needs", starts=True),
-    Refused(others.write_cohere2_vision_without_tower, "vision_tower", starts=True),
+    Refused(others.write_glm_ocr_without_tower, "visual", starts=True),
 )
 
 

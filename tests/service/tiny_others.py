@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    Cohere2VisionConfig,
-    Cohere2VisionForConditionalGeneration,
+    GlmOcrConfig,
+    GlmOcrForConditionalGeneration,
     LlavaNextVideoConfig,
     LlavaNextVideoForConditionalGeneration,
     MambaConfig,
@@ -36,23 +36,13 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from tests.service import tiny_blip2, tiny_llava
+from tests.service import tiny_blip2, tiny_glm4v, tiny_llava
 from tests.service import tiny_qwen_vl as qwen
 from tests.service.tiny import name_as_the_hub_does, randomise, token_ids, write_json, write_tokenizer
 from tests.service.tiny_unknown import TEXT
 
 SHARD = "60KB"
 TILE, PATCH = 56, 14
-SIGLIP = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": TILE,
-    "patch_size": PATCH,
-    "vision_use_head": False,
-}
 INT8 = {
     "quant_method": "compressed-tensors",
     "format": "int-quantized",
@@ -213,59 +203,26 @@ def write_llava_next_video(folder: Path) -> None:
     )
 
 
-def write_cohere2_vision(folder: Path) -> None:
-    """Takes pictures, cut into tiles."""
-    named = {
-        "boi_token": "<|START_OF_IMG|>",
-        "eoi_token": "<|END_OF_IMG|>",
-        "image_token": "<|IMG_PATCH|>",
-        "img_line_break_token": "<|IMG_LINE_BREAK|>",
-    }
-    words = ("<|START|>", "<|END|>", *named.values())
-    ids = token_ids(words)
-    text = {
-        **TEXT,
-        "model_type": "cohere2",
-        "vocab_size": qwen.FIRST_SPECIAL + len(words),
-        "bos_token_id": ids["<|START|>"],
-        "eos_token_id": ids["<|END|>"],
-        "pad_token_id": ids["<|START|>"],
-        "sliding_window": 64,
-    }
-    model = Cohere2VisionForConditionalGeneration(
-        Cohere2VisionConfig(
-            vision_config=SIGLIP,
-            text_config=text,
-            image_token_id=ids["<|IMG_PATCH|>"],
-            alignment_intermediate_size=64,
-        )
-    )
-    _save(model, folder)
-    _rename(folder / "model.safetensors", "vision_tower.", "vision_tower.vision_model.")
-    template = tiny_llava.TEMPLATE.replace("<image>", "<|IMG_PATCH|>")
-    write_tokenizer(
-        folder, words, template, bos_token="<|START|>", eos_token="<|END|>", pad_token="<|START|>", **named
-    )
-    write_json(
+def write_glm_ocr(folder: Path) -> None:
+    """Takes pictures: GLM-4.1V's processor, in front of a tower whose attention has norms."""
+    folder.mkdir(exist_ok=True)
+    tiny_glm4v.write_checkpoint(folder)
+    kept = json.loads((folder / "config.json").read_text())
+    ids = {name: number for name, number in kept.items() if name.endswith("_token_id")}
+    text = {name: value for name, value in tiny_glm4v.TEXT.items() if name != "attention_bias"}
+    _save(
+        GlmOcrForConditionalGeneration(
+            GlmOcrConfig(vision_config=dict(tiny_glm4v.VISION), text_config=text, **ids)
+        ),
         folder,
-        "preprocessor_config",
-        {
-            "image_processor_type": "Cohere2VisionImageProcessorFast",
-            "processor_class": "Cohere2VisionProcessor",
-            "size": {"height": TILE, "width": TILE},
-            "patch_size": TILE // PATCH // 2,
-            "crop_to_patches": True,
-            "max_patches": 4,
-        },
     )
-    write_json(folder, "processor_config", {"processor_class": "Cohere2VisionProcessor"})
 
 
-def write_cohere2_vision_without_tower(folder: Path) -> None:
+def write_glm_ocr_without_tower(folder: Path) -> None:
     """config.json speaks of a vision tower whose tensors nobody saved."""
-    write_cohere2_vision(folder)
+    write_glm_ocr(folder)
     file = folder / "model.safetensors"
-    kept = {name: tensor for name, tensor in load_file(file).items() if "vision_tower" not in name}
+    kept = {name: tensor for name, tensor in load_file(file).items() if "visual" not in name}
     save_file(kept, file, {"format": "pt"})
 
 
