@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "blip-2": "blip2",
+    "cohere2_vision": "cohere2_vision",
     "gemma3": "gemma3",
     "gemma4": "gemma4",
     "glm4v": "glm4v",

@@ -13,6 +13,7 @@ import torch
 from service.settings import EMBEDDED_MODEL
 from tests.service import (
     tiny_blip2,
+    tiny_cohere2_vision,
     tiny_gemma3,
     tiny_gemma4,
     tiny_glm4v,
@@ -42,6 +43,7 @@ def _native(tiny: Any, **further: Any) -> Write:
 
 CHECKPOINTS: dict[str, Write] = {
     "blip-2": tiny_blip2.write_checkpoint,
+    "cohere2_vision": tiny_cohere2_vision.write_checkpoint,
     "gemma3": tiny_gemma3.write_checkpoint,
     "gemma4": tiny_gemma4.write_checkpoint,
     "glm4v": _native(tiny_glm4v),

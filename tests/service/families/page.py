@@ -23,6 +23,7 @@ from service.families.loading import choose_tower
 from service.families.registry import FOLDERS
 from tests.service.families.blip2 import hub as blip2
 from tests.service.families.checkpoints import write_files
+from tests.service.families.cohere2_vision import hub as cohere2_vision
 from tests.service.families.figures import MEASURED, kept
 from tests.service.families.gemma3 import hub as gemma3
 from tests.service.families.gemma4 import hub as gemma4
@@ -77,6 +78,15 @@ EXAMPLES = {
         blip2.TOKENIZER,
         OF_EIGHT.replace("none to three images", "one image").replace("8 also", "9 also"),
         blip2.WHOLE,
+    ),
+    "cohere2_vision": Example(
+        "CohereLabs/command-a-vision-07-2025",
+        cohere2_vision.CONFIG,
+        cohere2_vision.PROCESSOR,
+        cohere2_vision.TOKENIZER,
+        f"{OF_EIGHT}; with `logit_scale` 1, which transformers' class does not apply, and prompts no longer than the "
+        "sliding window, in which vLLM has one token more",
+        cohere2_vision.WHOLE,
     ),
     "gemma3": Example(
         "google/gemma-3-4b-it",

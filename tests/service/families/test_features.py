@@ -17,6 +17,7 @@ from service.encoder.local import mapped
 from service.families import load_geometry
 from tests.service import (
     tiny_blip2,
+    tiny_cohere2_vision,
     tiny_gemma3,
     tiny_gemma4,
     tiny_glm4v,
@@ -67,6 +68,7 @@ def of_the_embedded_model(folder: Path, model: Any, images: Sequence[Image.Image
 
 TRANSFORMERS: dict[str, Transformers] = {
     "blip-2": tiny_blip2.soft_tokens,
+    "cohere2_vision": tiny_cohere2_vision.soft_tokens,
     "gemma3": tiny_gemma3.soft_tokens,
     "gemma4": tiny_gemma4.soft_tokens,
     "glm4v": tiny_glm4v.soft_tokens,

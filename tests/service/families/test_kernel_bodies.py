@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.kernels.interpreter import interpreted
-from tests.service import tiny_glm4v, tiny_internvl, tiny_pixtral
+from tests.service import tiny_cohere2_vision, tiny_glm4v, tiny_internvl, tiny_pixtral
 from tests.service.families.checkpoints import tower_of
 from tests.service.families.native.towers import TINY, Tiny
 from tests.service.families.rows import encoded, worst
@@ -22,7 +22,7 @@ inside = pytest.mark.skipif(not INTERPRETED, reason="in Triton's interpreter onl
 @pytest.mark.skipif(INTERPRETED, reason="starts the interpreter")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU's tests have more")
 def test_the_towers_in_the_interpreter() -> None:
-    assert interpreted(Path(__file__)) == len(TINY) + 3
+    assert interpreted(Path(__file__)) == len(TINY) + 4
 
 
 @inside
@@ -56,3 +56,12 @@ def test_tiles_with_layer_scale(tmp_path: Path) -> None:
     assert tower.choice.body == "triton"
     rows = tower.encode([tiny_internvl.tiled(tiles)])
     assert worst(rows, [tiny_internvl.soft_tokens(model, tiles)]) < 1e-5
+
+
+@inside
+def test_a_gated_projector(tmp_path: Path) -> None:
+    """In the kernels of a GPU as well: two products, and the gate between them."""
+    model, images = tiny_cohere2_vision.write_checkpoint(tmp_path), pictures(((70, 40),))
+    tower = tower_of(tmp_path, device="cpu", dtype="float32", backend="triton", body="triton")
+    truth = tiny_cohere2_vision.soft_tokens(tmp_path, model, images)
+    assert worst(encoded(tmp_path, tower, images), truth) < 1e-4

@@ -21,6 +21,7 @@ OBSTACLE = obstacle_to_int8(torch.device("cpu"), torch.float32)
 can_run = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 FAMILIES = (
     "blip2",
+    "cohere2_vision",
     "gemma3",
     "gemma4",
     "glm4v",
