@@ -34,6 +34,7 @@ FOLDERS = {
     "llava_next": "llava_next",
     "llava_onevision": "llava_onevision",
     "mistral3": "pixtral",
+    "paddleocr_vl": "paddleocr_vl",
     "paligemma": "paligemma",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen2_vl",

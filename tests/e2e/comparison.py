@@ -254,9 +254,11 @@ def answers_agree(
     cases: Sequence[Case],
     token: int,
     tolerance: float = TOLERANCE,
+    **asked: Any,
 ) -> None:
-    """By handle, by the engine's own tower and by transformers; `token` is the one that stands for a soft token."""
-    expected = by_transformers(checkpoint, cases)
+    """By handle, by the engine's own tower and by transformers, as it is `asked`; `token` is the one that stands for a
+    soft token."""
+    expected = by_transformers(checkpoint, cases, **asked)
     by_handle, by_engine = by_both_ways(servers, cases)
     assert all_same(by_handle, expected, tolerance)
     assert all_same(by_engine, expected, tolerance)

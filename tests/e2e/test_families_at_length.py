@@ -25,6 +25,7 @@ from tests.e2e.comparison import (
     told,
 )
 from tests.e2e.server import Server, serving
+from tests.service import tiny_paddleocr_vl
 from tests.service.checkpoints import CHECKPOINTS
 from tests.service.families.figures import Tell
 
@@ -64,6 +65,7 @@ CANDIDATES = dict.fromkeys(CHECKPOINTS, Candidate()) | {
     "idefics2": Candidate(has_tower=False),  # vLLM has its language model alone
     "lighton_ocr": Candidate(has_tower=False),  # the same, of what transformers saves
     "llava_onevision": Candidate({"prepare": one_by_one}),
+    "paddleocr_vl": Candidate({"change": tiny_paddleocr_vl.trained}),
     "paligemma": Candidate(PALIGEMMA, (0, 1)),
     "qwen3_5": IN_BFLOAT16,
     "qwen3_5_moe": IN_BFLOAT16,

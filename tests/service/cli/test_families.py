@@ -11,7 +11,7 @@ import torch
 
 from service.cli.check import check
 from service.cli.main import main
-from tests.service import tiny_glm4v, tiny_pixtral, tiny_qwen3_5, tiny_qwen3_vl
+from tests.service import tiny_glm4v, tiny_paddleocr_vl, tiny_pixtral, tiny_qwen3_5, tiny_qwen3_vl
 
 FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "mistral3": (
@@ -32,6 +32,11 @@ FAMILIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "glm4v_moe": (
         partial(tiny_glm4v.write_checkpoint, experts=True),
         "glm4v (Glm4vMoeForConditionalGeneration)",
+        "up to 113 soft tokens",
+    ),
+    "paddleocr_vl": (
+        tiny_paddleocr_vl.write_checkpoint,
+        "paddleocr_vl (PaddleOCRVLForConditionalGeneration)",
         "up to 113 soft tokens",
     ),
     "qwen3_5": (

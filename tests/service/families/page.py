@@ -35,6 +35,7 @@ from tests.service.families.lighton_ocr import hub as lighton_ocr
 from tests.service.families.llava import hub as llava
 from tests.service.families.llava_onevision import hub as llava_onevision
 from tests.service.families.native import hub as qwen_vl
+from tests.service.families.paddleocr_vl import hub as paddleocr_vl
 from tests.service.families.paligemma import hub as paligemma
 from tests.service.families.pixtral import hub as pixtral
 from tests.service.families.qwen2_vl import test_files as qwen2_vl
@@ -176,6 +177,14 @@ EXAMPLES = {
         pixtral.TOKENIZER,
         OF_EIGHT,
         pixtral.WHOLE,
+    ),
+    "paddleocr_vl": Example(
+        "PaddlePaddle/PaddleOCR-VL",
+        paddleocr_vl.CONFIG,
+        paddleocr_vl.PROCESSOR,
+        paddleocr_vl.TOKENIZER,
+        f"{OF_EIGHT}; transformers with the table of positions read as in vLLM and in the released code, its edges at "
+        "the image's edges, where transformers 5.19 puts corners into corners",
     ),
     "paligemma": Example(
         "google/paligemma-3b-mix-224",

@@ -33,7 +33,7 @@ class Pair:
 
 
 EDGES = [(1, 1), (1, 200), (200, 1), (2, 3), (12_000, 9_000), (56, 56), (112, 56), (57, 111)]
-NOT_COUNTED = ("blip-2", "idefics2", "smolvlm")
+NOT_COUNTED = ("blip-2", "idefics2", "paddleocr_vl", "smolvlm")
 """Their processors have no count without a prompt."""
 WRITTEN: dict[str, Write] = {
     **CHECKPOINTS,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.kernels.interpreter import interpreted
-from tests.service import tiny_cohere2_vision, tiny_glm4v, tiny_internvl, tiny_pixtral
+from tests.service import tiny_cohere2_vision, tiny_glm4v, tiny_internvl, tiny_paddleocr_vl, tiny_pixtral
 from tests.service.families.checkpoints import tower_of
 from tests.service.families.native.towers import TINY, Tiny
 from tests.service.families.rows import encoded, worst
@@ -22,7 +22,7 @@ inside = pytest.mark.skipif(not INTERPRETED, reason="in Triton's interpreter onl
 @pytest.mark.skipif(INTERPRETED, reason="starts the interpreter")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU's tests have more")
 def test_the_towers_in_the_interpreter() -> None:
-    assert interpreted(Path(__file__)) == len(TINY) + 4
+    assert interpreted(Path(__file__)) == len(TINY) + 5
 
 
 @inside
@@ -40,6 +40,14 @@ def test_glm(tmp_path: Path) -> None:
     model, images = tiny_glm4v.write_checkpoint(tmp_path), pictures(((56, 84), (28, 28)))
     tower = tower_of(tmp_path, device="cpu", dtype="float32", backend="cpu", body="triton")
     assert worst(encoded(tmp_path, tower, images), tiny_glm4v.soft_tokens(tmp_path, model, images)) < 1e-4
+
+
+@inside
+def test_paddleocr(tmp_path: Path) -> None:
+    model, images = tiny_paddleocr_vl.write_checkpoint(tmp_path), pictures(((56, 84), (28, 28)))
+    tower = tower_of(tmp_path, device="cpu", dtype="float32", backend="cpu", body="triton")
+    truth = tiny_paddleocr_vl.soft_tokens(tmp_path, model, images)
+    assert worst(encoded(tmp_path, tower, images), truth) < 1e-5
 
 
 @inside

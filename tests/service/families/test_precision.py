@@ -30,6 +30,7 @@ FAMILIES = (
     "lighton_ocr",
     "llava",
     "llava_onevision",
+    "paddleocr_vl",
     "paligemma",
     "pixtral",
     "qwen2_vl",
