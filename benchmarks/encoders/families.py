@@ -154,12 +154,11 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
     options = parser.parse_args(arguments)
     sizes = sizes or Sizes()
     machine = describe_machine(CPU)
-    print(
-        f"{machine.device}, {machine.threads} threads, load {machine.load}, torch {machine.torch}, {machine.commit}"
-    )
-    print(
+    heading = (
+        f"{machine.device}, {machine.threads} threads, load {machine.load}, torch {machine.torch}, {machine.commit}\n"
         f"{options.dtype}, {sizes.layers} layers of {sizes.hidden}, tiles of {sizes.side} pixels, random weights\n"
     )
+    print(heading)
     results = []
     for backbone in BACKBONES:
         if backbone.name in (options.backbone or names):
@@ -169,7 +168,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
                 )
     print(table(results))
     if options.write:
-        options.write.write_text(f"{table(results)}\n")
+        options.write.write_text(f"{heading}\n{table(results)}\n")
     red = [one for one in results if one.red]
     for one in red:
         print(
