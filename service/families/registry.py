@@ -34,6 +34,7 @@ FOLDERS = {
     "llava_next": "llava_next",
     "llava_onevision": "llava_onevision",
     "mistral3": "pixtral",
+    "mistral3+qwen3": "lighton_ocr",
     "paddleocr_vl": "paddleocr_vl",
     "paligemma": "paligemma",
     "qwen2_5_vl": "qwen_vl",
@@ -44,7 +45,8 @@ FOLDERS = {
     "qwen3_vl_moe": "qwen3_vl",
     "smolvlm": "idefics3",
 }
-"""`model_type` of config.json, followed by its vision_config's where that makes another family of it: folder."""
+"""`model_type` of config.json, followed by that of its vision_config or text_config where that makes another family of
+it: folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,10 @@ class Family:
 def family_of(folder: Path) -> Family:
     """The family of the checkpoint in `folder`, by the `model_type` of its config.json. Raises ConfigurationError."""
     config = read_json(folder / "config.json")
-    model_type, vision = config.get("model_type"), config.get("vision_config")
-    tower = vision.get("model_type") if isinstance(vision, dict) else None
-    name = FOLDERS.get(f"{model_type}+{tower}") or FOLDERS.get(str(model_type))
+    model_type = config.get("model_type")
+    parts = [part for name in ("vision_config", "text_config") if isinstance(part := config.get(name), dict)]
+    names = [*(f"{model_type}+{part.get('model_type')}" for part in parts), str(model_type)]
+    name = next((FOLDERS[known] for known in names if known in FOLDERS), None)
     if name is None:
         raise ConfigurationError(
             f"model: {folder} has model_type {model_type!r}; supported are {', '.join(sorted(FOLDERS))}"

@@ -112,16 +112,15 @@ def by_transformers(
     without: Sequence[str] = (),
     prepare: Prepare = by_template,
     attention: str | None = None,
+    kind: Any = AutoModelForImageTextToText,
     change: Callable[[Any], object] | None = None,
     **options: Any,
 ) -> list[Told]:
     """Greedy answers of `LENGTH` tokens, in float32. `prepare` makes the model's inputs; `without`: what of them
-    `generate` is not to get; `attention`: transformers' implementation; `change` is done to the model first; `options`
-    go to `generate`."""
+    `generate` is not to get; `attention`: transformers' implementation; `kind`: its class, if the files name another;
+    `change` is done to the model first; `options` go to `generate`."""
     processor = AutoProcessor.from_pretrained(checkpoint)
-    model = AutoModelForImageTextToText.from_pretrained(
-        checkpoint, dtype=torch.float32, attn_implementation=attention
-    ).eval()
+    model = kind.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation=attention).eval()
     if change is not None:
         change(model)
     answers = []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import LightOnOcrForConditionalGeneration
 
 from tests.e2e import test_blip2, test_gemma3, test_paligemma
 from tests.e2e.comparison import (
@@ -65,6 +66,7 @@ CANDIDATES = dict.fromkeys(CHECKPOINTS, Candidate()) | {
     "idefics2": Candidate(has_tower=False),  # vLLM has its language model alone
     "lighton_ocr": Candidate(has_tower=False),  # the same, of what transformers saves
     "llava_onevision": Candidate({"prepare": one_by_one}),
+    "mistral3+qwen3": Candidate({"kind": LightOnOcrForConditionalGeneration}),
     "paddleocr_vl": Candidate({"change": tiny_paddleocr_vl.trained}),
     "paligemma": Candidate(PALIGEMMA, (0, 1)),
     "qwen3_5": IN_BFLOAT16,

@@ -58,6 +58,7 @@ CHECKPOINTS: dict[str, Write] = {
     "llava_next": partial(tiny_llava.write_checkpoint, anyres=True),
     "llava_onevision": tiny_llava_onevision.write_checkpoint,
     "mistral3": partial(tiny_pixtral.write_checkpoint, edge=616),
+    "mistral3+qwen3": partial(tiny_lighton_ocr.write_checkpoint, released=True),
     "paddleocr_vl": _native(tiny_paddleocr_vl),
     "paligemma": tiny_paligemma.write_checkpoint,
     "qwen2_5_vl": _native(tiny_qwen_vl, tokenizer=True),

@@ -1,11 +1,13 @@
-"""A LightOnOCR that is made in a moment: every parameter random, names and files as transformers saves them.
+"""A LightOnOCR that is made in a moment: every parameter random, names and files as transformers saves them, or as
+released.
 
 As in the released ones the table of words is also the output. With its tokenizer transformers serves it from its
-folder, and vLLM does with Patchbay's plugin.
+folder, vLLM as released, and otherwise with Patchbay's plugin.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ NAMED = {
     "image_break_token": "<|vision_pad|>",
     "image_end_token": "<|vision_end|>",
 }
+RELEASED = {
+    "architectures": ["LightOnOCRForConditionalGeneration"],
+    "model_type": "mistral3",
+    "multimodal_projector_bias": False,
+    "projector_hidden_act": "gelu",
+    "vision_feature_layer": -1,
+}
+"""What config.json has otherwise."""
 VISION = {
     "model_type": "pixtral",
     "hidden_size": 32,
@@ -83,6 +93,7 @@ def write_checkpoint(
     edge: int = EDGE,
     vision: dict[str, Any] | None = None,
     text: dict[str, Any] | None = None,
+    released: bool = False,
     **config: Any,
 ) -> LightOnOcrForConditionalGeneration:
     """Saves it with its tokenizer, and returns it."""
@@ -98,6 +109,9 @@ def write_checkpoint(
     language = model.model.language_model
     speak_up(language.embed_tokens.weight, language.norm.weight)
     model.save_pretrained(folder)
+    if released:
+        config_file = folder / "config.json"
+        config_file.write_text(json.dumps(json.loads(config_file.read_text()) | RELEASED))
     merge = model.config.spatial_merge_size
     images = {
         "image_processor_type": "PixtralImageProcessor",
@@ -109,7 +123,7 @@ def write_checkpoint(
     }
     write_json(folder, "preprocessor_config", images)
     whole = {"processor_class": "LightOnOcrProcessor", "patch_size": PATCH, "spatial_merge_size": merge}
-    write_json(folder, "processor_config", whole)
+    write_json(folder, "processor_config", whole | (NAMED if released else {}))
     write_tokenizer(
         folder,
         SPECIAL,

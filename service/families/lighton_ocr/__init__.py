@@ -1,4 +1,4 @@
-"""LightOnOCR as transformers saves it; vLLM serves its language model, with a class of Patchbay's own."""
+"""LightOnOCR as released, and as transformers saves it, of which vLLM serves the language model alone."""
 
 from __future__ import annotations
 

@@ -28,7 +28,12 @@ from service.families.base import FamilyFacts
 from service.families.lighton_ocr.names import TEXT_PREFIX
 from service.families.pixtral.files import MAX_RATIO
 
-ARCHITECTURE = "LightOnOcrForConditionalGeneration"
+ARCHITECTURES = {
+    "lighton_ocr": "LightOnOcrForConditionalGeneration",
+    "mistral3": "LightOnOCRForConditionalGeneration",
+}
+"""By model_type: of what transformers saves, which vLLM has no class for, and of the released files, which vLLM serves
+and transformers reads if it is told its class."""
 TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3": {
         "hidden_size": 4096,
@@ -43,8 +48,11 @@ TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
 """What config.json may leave out of the language model's part: the defaults of transformers' Qwen3Config."""
 PATCH, MERGE, EDGE, EPS = 16, 2, 1024, 1e-6
 """What files may leave out: of PixtralVisionConfig, LightOnOcrConfig, PixtralImageProcessor and Qwen3Config."""
-PROCESSOR = {"patch_size": 14, "spatial_merge_size": MERGE}
-"""The same of LightOnOcrProcessor."""
+PROCESSORS = {
+    "lighton_ocr": {"patch_size": 14, "spatial_merge_size": MERGE},
+    "mistral3": {"patch_size": 16, "spatial_merge_size": 1},
+}
+"""The same of LightOnOcrProcessor, and of PixtralProcessor, which vLLM takes."""
 _TOKENS = {
     "image_token": "<|image_pad|>",
     "image_break_token": "<|vision_pad|>",
@@ -62,8 +70,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     # it pads to the largest image of a batch
     must_process_as_we_do(processor, image_file, ignored=("do_pad",))
     vision = read_object(config, "vision_config", file)
-    _must_be_its_model(config, file)
-    whole = _read_whole(folder)
+    architecture = _must_be_its_model(config, file)
+    released, whole = config["model_type"] == "mistral3", _read_whole(folder)
     patch, merge = _shape(config, vision, whole, folder)
     edge = _edge(processor, image_file)
     names, ids = read_tokens(
@@ -73,35 +81,39 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return {
         "facts": FamilyFacts(
             family="lighton_ocr",
-            architecture=ARCHITECTURE,
+            architecture=architecture,
             placeholders=tuple(names.values()),
             fingerprint=_fingerprint(config, processor, vision, merge),
             max_ratio=min(MAX_RATIO, edge),
             independent_tiles=False,  # a cell's patches attend to the whole image's
-            # vLLM's class for the whole model takes the released config.json alone, whose model_type is mistral3
-            language=LanguageModel("Qwen3ForCausalLM", TEXT_PREFIX, names["image_token"]),
+            language=None
+            if released
+            else LanguageModel("Qwen3ForCausalLM", TEXT_PREFIX, names["image_token"]),
         ),
         "patch": patch,
         "merge": merge,
         "edge": edge,
         "own_edge": edge,
-        "fixed_edge": None,
+        # vLLM's class asks the tower's configuration, and not the processor
+        "fixed_edge": vision.get("image_size", EDGE) if released else None,
         "image_token": ids["image_token"],
         "break_token": ids["image_break_token"],
         "end_token": ids["image_end_token"],
     }
 
 
-def _must_be_its_model(config: Mapping[str, Any], file: Path) -> None:
-    architecture = (config.get("architectures") or [ARCHITECTURE])[0]
+def _must_be_its_model(config: Mapping[str, Any], file: Path) -> str:
+    """Its architecture."""
+    architecture = ARCHITECTURES[config["model_type"]]
     text = read_object(config, "text_config", file).get("model_type", "qwen3")
     for name, value, needed in (
-        ("architectures", architecture, ARCHITECTURE),
+        ("architectures", (config.get("architectures") or [architecture])[0], architecture),
         ("a text_config of model_type", text, "qwen3"),
         *((name, config.get(name, needed), needed) for name, needed in FIXED.items()),
     ):
         if value != needed:
             raise ConfigurationError(f"model: {file} has {name} {value!r}; LightOnOCR's is {needed!r}")
+    return architecture
 
 
 def _read_whole(folder: Path) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def _shape(
         "spatial_merge_size": config.get("spatial_merge_size", MERGE),
     }
     for name, seen in of_model.items():
-        cut = whole.get(name, PROCESSOR[name])
+        cut = whole.get(name, PROCESSORS[config["model_type"]][name])
         if cut != seen or not is_count(cut):
             raise ConfigurationError(
                 f"model: {folder} cuts with {name} {cut!r} (processor_config.json) and sees {seen!r} (config.json); "

@@ -16,7 +16,7 @@ from transformers.models.pixtral.modeling_pixtral import PixtralAttentionLayer
 
 from kernels.blocks import Body
 from kernels.patch_embed import fold_patch_embed
-from service.checkpoint.files import read_normalisation
+from service.checkpoint.files import read_json, read_normalisation
 from service.checkpoint.tensors import TowerTensors
 from service.errors import ConfigurationError
 from service.families.lighton_ocr.files import FIXED
@@ -27,6 +27,7 @@ from service.families.pixtral.blocks import load_blocks
 from service.families.pixtral.projector import load_projector
 from service.families.towers import TowerChoice
 
+_KINDS: dict[str, Any] = {"lighton_ocr": LightOnOcrConfig, "mistral3": Mistral3Config}
 _EPS = 1e-5
 """Of the norm in front of the blocks, as transformers' model has it; no configuration says it."""
 
@@ -68,7 +69,7 @@ def _config(folder: Path) -> Any:
     """config.json, as the Mistral 3 that it is but for its language model. Raises ConfigurationError."""
     file = folder / "config.json"
     try:
-        own = LightOnOcrConfig.from_pretrained(folder, local_files_only=True)
+        own = _KINDS[read_json(file)["model_type"]].from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever transformers' validation makes of the file
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"model: {file} is not LightOnOCR's: {reason}") from None

@@ -57,6 +57,11 @@ IN_BFLOAT16 = (
 )
 OF_EIGHT = f"{AT_LENGTH}; 8 also of the engine's own tower (`make test`)"
 
+OF_CELLS = (
+    "the image processor's `patch_size` is a cell's there: with a patch's, as released, transformers leaves odd lines "
+    "of patches out, and Patchbay rounds sides up to cells, as vLLM does"
+)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -137,9 +142,7 @@ EXAMPLES = {
         lighton_ocr.CONFIG,
         lighton_ocr.PROCESSOR,
         lighton_ocr.TOKENIZER,
-        f"{AT_LENGTH}; 8 in `make test`; vLLM has no tower for what transformers saves. The image processor's "
-        "`patch_size` is a cell's there; with a patch's, as released, transformers leaves odd lines of patches out, "
-        "and Patchbay rounds sides up to cells, as vLLM does",
+        f"{AT_LENGTH}; 8 in `make test`; vLLM has no tower for what transformers saves; {OF_CELLS}",
         lighton_ocr.WHOLE,
     ),
     "llava": Example(
@@ -177,6 +180,14 @@ EXAMPLES = {
         pixtral.TOKENIZER,
         OF_EIGHT,
         pixtral.WHOLE,
+    ),
+    "mistral3+qwen3": Example(
+        "lightonai/LightOnOCR-1B-1025",
+        lighton_ocr.RELEASED_CONFIG,
+        lighton_ocr.PROCESSOR,
+        lighton_ocr.TOKENIZER,
+        f"{OF_EIGHT}; {OF_CELLS}",
+        lighton_ocr.WHOLE,
     ),
     "paddleocr_vl": Example(
         "PaddlePaddle/PaddleOCR-VL",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageTextToText
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, LightOnOcrForConditionalGeneration
 
 from service.domain import Detail
 from service.encoder.local import mapped
@@ -83,6 +83,7 @@ TRANSFORMERS: dict[str, Transformers] = {
     "llava_next": tiny_llava.soft_tokens,
     "llava_onevision": tiny_llava_onevision.soft_tokens,
     "mistral3": tiny_pixtral.soft_tokens,
+    "mistral3+qwen3": tiny_lighton_ocr.soft_tokens,
     "paddleocr_vl": tiny_paddleocr_vl.soft_tokens,
     "paligemma": tiny_paligemma.soft_tokens,
     "qwen2_5_vl": of_cells(14),
@@ -93,6 +94,10 @@ TRANSFORMERS: dict[str, Transformers] = {
     "qwen3_vl_moe": of_cells(tiny_qwen3_vl.PATCH),
     "smolvlm": tiny_idefics3.soft_tokens,
 }
+
+
+CLASSES = {"mistral3+qwen3": LightOnOcrForConditionalGeneration}
+"""Transformers' of a family whose model_type is another's."""
 
 
 def ours(folder: Path, images: Sequence[Image.Image], dtype: str) -> list[torch.Tensor]:
@@ -113,7 +118,7 @@ def test_soft_tokens_are_transformers(family: str, tmp_path: Path, tell: Tell) -
     CHECKPOINTS[family](tmp_path)
     least = load_geometry(tmp_path).facts.min_side
     images = pictures([size for size in draw_sizes(PICTURES, LONGEST) if min(size) >= least])
-    read = partial(AutoModelForImageTextToText.from_pretrained, tmp_path)
+    read = partial(CLASSES.get(family, AutoModelForImageTextToText).from_pretrained, tmp_path)
     theirs = partial(TRANSFORMERS[family], tmp_path)
     truth = theirs(read(dtype=torch.float32).eval(), images)
     off = worst(ours(tmp_path, images, "float32"), truth)

@@ -1,4 +1,4 @@
-"""The files of LightOnOCR-1B-1025, with the names of class and model that transformers gives when it saves them."""
+"""The files of LightOnOCR-1B-1025, as released and with the names that transformers gives when it saves them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ CONFIG: dict[str, Any] = {
     },
     "vision_config": VISION,
     "vision_feature_layer": -1,
+}
+RELEASED_CONFIG: dict[str, Any] = {
+    **CONFIG,
+    "architectures": ["LightOnOCRForConditionalGeneration"],
+    "model_type": "mistral3",
 }
 PROCESSOR: dict[str, Any] = {
     "crop_size": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ from typing import Any
 import pytest
 
 from service.domain import LanguageModel
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, InvalidRequest
 from service.families import load_geometry
 from service.families.lighton_ocr import files
 from service.families.lighton_ocr.geometry import LightOnOcrGeometry
 from service.families.registry import family_of
-from tests.service.families.lighton_ocr.hub import CONFIG, PROCESSOR, TOKENIZER, VISION, WHOLE
+from tests.service.families.lighton_ocr.hub import (
+    CONFIG,
+    PROCESSOR,
+    RELEASED_CONFIG,
+    TOKENIZER,
+    VISION,
+    WHOLE,
+)
 
 Write = Callable[..., Path]
 
@@ -37,6 +45,25 @@ def test_what_lighton_ocr_says(write: Write) -> None:
     assert facts.language == LanguageModel("Qwen3ForCausalLM", "model.language_model.", "<|image_pad|>")
 
 
+def test_what_the_released_files_say(write: Write) -> None:
+    geometry, saved = load_geometry(write(config=RELEASED_CONFIG)), load_geometry(write())
+    assert isinstance(geometry, LightOnOcrGeometry) and isinstance(saved, LightOnOcrGeometry)
+    # vLLM has a class for them, which brings images to the tower's own size alone
+    assert (geometry.facts.architecture, geometry.facts.language) == (
+        "LightOnOCRForConditionalGeneration",
+        None,
+    )
+    assert (geometry.fixed_edge, saved.fixed_edge) == (1540, None)
+    with pytest.raises(InvalidRequest, match="to 512 pixels at most, .* to 1540, .*ask for detail: high"):
+        geometry.processor_options("low")
+    assert replace(geometry, facts=saved.facts, fixed_edge=None) == saved
+
+
+def test_a_mistral_with_another_language_model_stays_one(write: Write) -> None:
+    config = RELEASED_CONFIG | {"text_config": {"model_type": "mistral"}}
+    assert not isinstance(load_geometry(write(config=config)), LightOnOcrGeometry)
+
+
 def test_what_files_may_leave_out(write: Write) -> None:
     whole = load_geometry(write())
     config = without(CONFIG, "architectures", "spatial_merge_size", *files.FIXED)
@@ -51,6 +78,7 @@ def test_defaults_are_those_of_transformers() -> None:
         LightOnOcrConfig,
         LightOnOcrProcessor,
         PixtralImageProcessor,
+        PixtralProcessor,
         PixtralVisionConfig,
         Qwen3Config,
     )
@@ -61,8 +89,9 @@ def test_defaults_are_those_of_transformers() -> None:
     assert PixtralVisionConfig().patch_size == files.PATCH
     assert LightOnOcrConfig().spatial_merge_size == files.MERGE
     assert (images.size["longest_edge"], text.rms_norm_eps) == (files.EDGE, files.EPS)
-    given = signature(LightOnOcrProcessor.__init__).parameters
-    assert {name: given[name].default for name in files.PROCESSOR} == files.PROCESSOR
+    for kind, ours in zip((LightOnOcrProcessor, PixtralProcessor), files.PROCESSORS.values(), strict=True):
+        given = signature(kind.__init__).parameters
+        assert {name: given[name].default for name in ours} == ours
 
 
 def test_what_the_plan_needs_of_the_tower_and_the_language_model(write: Write) -> None:
@@ -76,6 +105,10 @@ def test_what_the_plan_needs_of_the_tower_and_the_language_model(write: Write) -
     ("name", "own"),
     [
         ("model.vision_encoder.ln_pre.weight", True),
+        (
+            "model.vision_tower.ln_pre.weight",
+            True,
+        ),  # in the model that transformers makes of a released config.json
         ("vision_projection.patch_merger.merging_layer.weight", True),
         ("model.language_model.layers.0.mlp.up_proj.weight", False),
         ("lm_head.weight", False),
@@ -136,6 +169,14 @@ def test_the_fingerprint_follows_what_decides_pixels_and_rows(write: Write) -> N
         (
             {"config": CONFIG | {"text_config": {"model_type": "llama"}}},
             "a text_config of model_type 'llama'; LightOnOCR's is 'qwen3'",
+        ),
+        (
+            {"config": RELEASED_CONFIG | {"architectures": ["Mistral3ForConditionalGeneration"]}},
+            "architectures 'Mistral3ForConditionalGeneration'; LightOnOCR's is 'LightOnOCRFor",
+        ),
+        (
+            {"config": RELEASED_CONFIG, "processor_config": None},
+            r"patch_size 16 \(processor_config.json\) and sees 14",
         ),
         ({"config": CONFIG | {"vision_feature_layer": -2}}, "vision_feature_layer -2; LightOnOCR's is -1"),
         ({"config": CONFIG | {"multimodal_projector_bias": True}}, "multimodal_projector_bias True"),

@@ -27,6 +27,7 @@ NATIVE_BF16 = product_dtype(torch.bfloat16, "cpu") == torch.bfloat16
     "config",
     [
         pytest.param({}, id="default"),
+        pytest.param({"released": True}, id="as released"),
         pytest.param({"text": {"rms_norm_eps": 0.1}}, id="the merger's norm has the language model's eps"),
         pytest.param({"vision": {"hidden_act": "gelu"}}, id="gelu"),
         pytest.param({"vision": {"num_attention_heads": 1}}, id="one wide head"),
