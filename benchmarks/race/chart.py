@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,16 +26,20 @@ Ratios = dict[str, dict[str, float]]
 
 
 def ratios(rows: Iterable[Mapping[str, str]], measure: str) -> Ratios:
-    """Of the medians over the rounds. More is better of `per_second`, less of all else."""
+    """Of the medians over the rounds. More is better of `per_second`, less of all else.
+
+    A peer that has finished nothing has no ratio.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         values.setdefault((row["scenario"], row["server"]), []).append(float(row[measure]))
     middle = {key: statistics.median(each) for key, each in values.items()}
     found: Ratios = {}
     for (scenario, server), value in middle.items():
-        if server != OURS:
+        peers = found.setdefault(scenario, {})
+        if server != OURS and 0 < value < math.inf:
             ratio = middle[scenario, OURS] / value
-            found.setdefault(scenario, {})[server] = ratio if measure == "per_second" else 1 / ratio
+            peers[server] = ratio if measure == "per_second" else 1 / ratio
     return found
 
 
@@ -55,6 +60,9 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
                 label=server,
             )
             panel.bar_label(bars, [f"{ratio:.2f}" for _, ratio in these], padding=3, fontsize=8)
+            for at, peers in enumerate(found.values()):
+                if server not in peers:
+                    panel.text(1, at + (place - 0.5) * height, "  it finished none", va="center", fontsize=8)
         panel.axvline(1, color="#333333", linewidth=1)
         panel.set(title=f"Patchbay against each peer: {title}", xscale="log")
         panel.set_xticks([0.5, 1, 2, 4], ["½ ×", "1 ×", "2 ×", "4 ×"])

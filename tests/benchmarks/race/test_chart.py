@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,13 @@ def test_ratios_are_of_the_medians_and_above_one_where_patchbay_is_ahead() -> No
     }
 
 
+def test_a_peer_that_has_finished_nothing_has_no_ratio() -> None:
+    rows = [*ROWS, row("galleries", "patchbay", 1, 50), row("galleries", "vllm, tuned", 0, math.inf)]
+    assert ratios(rows, "per_second")["galleries"] == ratios(rows, "p50")["galleries"] == {}
+
+
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    draw(ROWS, tmp_path / "race.png")
+    rows = [*ROWS, row("galleries", "patchbay", 1, 50), row("galleries", "vllm, tuned", 0, math.inf)]
+    draw(rows, tmp_path / "race.png")
     with Image.open(tmp_path / "race.png") as picture:
         assert picture.width > 1000 and len(picture.convert("RGB").getcolors(maxcolors=1 << 20) or []) > 20
