@@ -36,7 +36,8 @@ def test_every_shared_backbone_is_among_them() -> None:
 def test_a_table_of_what_was_chosen(chosen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "table.md"
     assert families.main(["--backbone", chosen, "--rounds", "1", "--write", str(written)], SMALL) == 0
-    head, line, *rows = written.read_text().splitlines()
+    machine, sizes, _, head, line, *rows = written.read_text().splitlines()
+    assert "threads" in machine and sizes.startswith("bfloat16, ")
     assert head.count("|") == line.count("|") == rows[0].count("|")
     assert [row.split(" | ")[0] for row in rows] == [f"| {chosen}"] * 2
     assert written.read_text() in capsys.readouterr().out
