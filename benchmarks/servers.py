@@ -31,9 +31,9 @@ class Server:
     ready: str
 
 
-def patchbay(model: str, engine_args: Sequence[str]) -> Server:
+def patchbay(model: str, engine_args: Sequence[str], settings: Sequence[str] = ()) -> Server:
     port, engine = free_port(), free_port()
-    argv = (*PATCHBAY, "serve", model, "--port", str(port), "--engine-port", str(engine))
+    argv = (*PATCHBAY, "serve", model, "--port", str(port), "--engine-port", str(engine), *settings)
     url = f"http://127.0.0.1:{port}"
     further = ("--", *engine_args) if engine_args else ()
     return Server("patchbay", url, (*argv, *further), os.environ, f"{url}/readyz")
@@ -46,7 +46,7 @@ def vllm_alone(
     itself could not start this model."""
     port = free_port()
     asked = {"model": model, "images": "passthrough", "engine_port": port, "engine_args": tuple(engine_args)}
-    spec = replace(prepare(load(asked)).engine, cpu_threads=threads)
+    spec = replace(prepare(load(asked)).engine, cpu_threads=threads, large_steps=None)
     if kv_cache_bytes is not None:
         spec = replace(spec, kv_cache_bytes=kv_cache_bytes)
     made = launch(spec, os.environ)

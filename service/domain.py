@@ -160,6 +160,15 @@ class LanguageModel:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeSteps:
+    """The engine's steps that compute on more threads of a CPU than its others."""
+
+    tokens: int
+    """From how many on a step is one."""
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenMap:
     """Which row each soft token is, if they are not simply all rows in order.
 

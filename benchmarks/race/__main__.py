@@ -5,9 +5,8 @@
 Checkpoints have real shapes and random weights (`--folder` keeps them). Each turn starts one server on the same cores
 and runs the scenarios in closed loops: a client asks, reads its answer to the end, asks again. `--rate` adds an open
 loop, whose requests are sent when they are due. Every image of a scenario is new to the server unless the scenario
-repeats it, and every server gets the same. Prints medians over the
-rounds with their spread. Exit status 1, and no table, when Patchbay left a request unanswered or gave other than all
-its tokens.
+repeats it, and every server gets the same. Prints medians over the rounds with their spread. Exit status 1, and no
+table, when Patchbay left a request unanswered or gave other than all its tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import argparse
 import asyncio
 import csv
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,12 +34,13 @@ from kernels.report import describe_machine
 
 WARM_UP = "unique, 4 clients"
 WARM_UP_SEED = 999
+COMPILED = ("--engine-compile", "on")
 SEED = 1
 
 
 def servers(model: str, options: argparse.Namespace) -> list[Server]:
     cores = sorted(os.sched_getaffinity(0))
-    made = [patchbay(model, ()), vllm_by_an_expert(model, cores), vllm_by_default(model)]
+    made = [patchbay(model, (), options.settings), vllm_by_an_expert(model, cores), vllm_by_default(model)]
     return [server for server in made if server.name == OURS or server.name in options.peer]
 
 
@@ -96,6 +97,12 @@ def arguments() -> argparse.Namespace:
     )
     peers = ("vllm, tuned", "vllm, default")
     parser.add_argument("--peer", action="append", choices=peers, help="may be repeated; default: both")
+    parser.add_argument(
+        "--settings",
+        type=shlex.split,
+        default=COMPILED,
+        help=f"Patchbay's, as its command line takes them (default {' '.join(COMPILED)!r}, as the peers compile)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each server (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of each scenario (default %(default)s)")
     parser.add_argument("--tokens", type=int, default=16, help="of each answer (default %(default)s)")

@@ -20,6 +20,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
@@ -200,9 +201,20 @@ def _save(model: PreTrainedModel, folder: Path) -> None:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.03)
+        head = model.get_output_embeddings().weight
+        head[silent(head.shape[0])] = 0
     model.to(torch.bfloat16).save_pretrained(folder)
     for name in FILES:
         shutil.copy(Path(EMBEDDED_MODEL) / name, folder / name)
+
+
+def silent(vocabulary: int) -> list[int]:
+    """Ids of tokens that are no text by themselves: special ones and parts of a character. With logits of zero they are
+    never the likeliest, so every step of an answer shows at once, on every server: some send an event without text, and
+    some wait for the text."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED_MODEL)
+    texts = (tokenizer.decode([token], skip_special_tokens=True) for token in range(vocabulary))
+    return [token for token, text in enumerate(texts) if not text or "\N{REPLACEMENT CHARACTER}" in text]
 
 
 def _read(path: Path) -> dict[str, object]:

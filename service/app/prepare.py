@@ -134,6 +134,7 @@ def _engine(
         # how large the largest image of an unknown family is only vLLM knows
         max_batched_tokens=plan.max_batched_tokens if counted else None,
         cpu_threads=plan.engine_threads,
+        large_steps=plan.large_steps,
         compiled=plan.engine_compiled,
         kv_cache_bytes=plan.kv_cache_bytes,
         gpu_memory_utilization=plan.gpu_memory_utilization,
@@ -223,6 +224,7 @@ def need_of(checkpoint: Checkpoint, geometry: Geometry, dtype: Dtype) -> Need:
         tower_loaded_twice=geometry.facts.engine_tower == "loaded",
         layers=_number(checkpoint, "num_hidden_layers"),
         kv_heads=_number(checkpoint, "num_key_value_heads") or _number(checkpoint, "num_attention_heads"),
+        hidden=checkpoint.hidden_size,
         table_bytes=_number(checkpoint, "vocab_size") * checkpoint.hidden_size * ITEM_BYTES[dtype],
         tables=1 if checkpoint.tied else 2,
     )

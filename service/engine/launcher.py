@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from service.domain import LanguageModel
+from service.domain import LanguageModel, LargeSteps
 from service.engine.flags import check_flags, flag_names
 from service.engine.handles import PLUGIN_VERSION
 from service.errors import ConfigurationError
@@ -73,6 +73,8 @@ class EngineSpec:
     max_batched_tokens: int | None = None
     cpu_threads: int = 1
     """Compute threads on a CPU. More than one is faster only for models that keep the cores busy in every layer."""
+    large_steps: LargeSteps | None = None
+    """Steps that are worth more threads than that. Ignored if the operator sets OMP_NUM_THREADS."""
     compiled: bool = False
     """Whether vLLM compiles the model with torch.compile, and on a GPU captures CUDA graphs of it."""
     kv_cache_bytes: int | None = None
@@ -138,7 +140,8 @@ def launch(spec: EngineSpec, inherited: Mapping[str, str]) -> Launch:
     argv = (sys.executable, "-m", SERVER, *_flags(spec), *spec.extra_args)
     leftovers = (spec.handles.arena_path,) if spec.handles is not None else ()
     gpus = _gpus(spec, inherited.get(VISIBLE_GPUS))
-    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec), **gpus}, leftovers)
+    steps = {} if "OMP_NUM_THREADS" in environment else _large_steps(spec)
+    return Launch(argv, {**_defaults(spec), **environment, **_contract(spec), **steps, **gpus}, leftovers)
 
 
 def describe(spec: EngineSpec) -> str:
@@ -278,6 +281,10 @@ def _contract(spec: EngineSpec) -> dict[str, str]:
         }
         variables["PATCHBAY_PLUGIN"] = json.dumps(settings)
     return variables
+
+
+def _large_steps(spec: EngineSpec) -> dict[str, str]:
+    return {"PATCHBAY_LARGE_STEPS": json.dumps(asdict(spec.large_steps))} if spec.large_steps else {}
 
 
 def _gpus(spec: EngineSpec, named: str | None) -> dict[str, str]:

@@ -35,6 +35,11 @@ def explain(plan: ResourcePlan, machine: Machine, need: Need, overrides: Overrid
     else:
         lines.append(
             f"engine      KV cache of {size_words(plan.kv_cache_bytes or 0)}, {plan.engine_threads} compute thread(s)"
+            + (
+                f", {steps.threads} in steps of {steps.tokens} tokens or more"
+                if (steps := plan.large_steps)
+                else ""
+            )
             + (" for each rank" if plan.division.ranks > 1 else "")
         )
     if plan.engine_compiled is (plan.device == "cpu"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from service.domain import LargeSteps
 from service.planning.parallel import Division
 
 GIB = 1024**3
@@ -46,6 +47,8 @@ class Need:
     """Heads of keys and values; 0 where config.json does not say."""
     table_bytes: int = 0
     """One embedding table."""
+    hidden: int = 0
+    """Values of one token in the language model; 0 where config.json does not say."""
     tables: int = 2
     """How many of these the language model has: one where input and output are tied."""
 
@@ -143,6 +146,8 @@ class ResourcePlan:
     """Bytes of each rank's KV cache on a CPU; on a GPU vLLM uses what is left of its share."""
     engine_threads: int
     """Compute threads of each rank on a CPU; on a GPU one is enough."""
+    large_steps: LargeSteps | None
+    """The steps that are worth more threads than that."""
     engine_compiled: bool
     """Whether vLLM compiles the language model."""
     max_batched_tokens: int

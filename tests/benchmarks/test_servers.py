@@ -13,7 +13,7 @@ def test_vllm_alone_keeps_its_tower_and_knows_nothing_of_patchbay(monkeypatch: p
     server = vllm_alone(EMBEDDED_MODEL, ["--max-num-seqs", "7"], threads=5)
     words = " ".join(server.argv)
     assert "ec-transfer-config" not in words and "limit-mm-per-prompt" not in words
-    assert "PATCHBAY_PLUGIN" not in server.environment
+    assert not {"PATCHBAY_PLUGIN", "PATCHBAY_LARGE_STEPS"} & server.environment.keys()
     assert server.environment["OMP_NUM_THREADS"] == "5"
     assert words.endswith("--max-num-seqs 7") and f"--port {server.url.rpartition(':')[2]}" in words
 
@@ -22,6 +22,8 @@ def test_patchbay_gets_the_same_model_and_flags() -> None:
     server = patchbay(EMBEDDED_MODEL, ["--max-num-seqs", "7"])
     assert list(server.argv[-3:]) == ["--", "--max-num-seqs", "7"] and EMBEDDED_MODEL in server.argv
     assert server.ready == f"{server.url}/readyz"
+    compiled = patchbay(EMBEDDED_MODEL, (), ["--engine-compile", "on"])
+    assert list(compiled.argv[-2:]) == ["--engine-compile", "on"]
 
 
 def test_by_default_vllm_is_told_the_model_and_the_size_of_its_cache_alone() -> None:

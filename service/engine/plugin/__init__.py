@@ -4,8 +4,9 @@ One plugin for every family, with no family's name in it: `model` puts it in fro
 `language` makes a class where vLLM has none, `processor` lays handles out in the prompt, `contract` holds what a handle
 must be, `connector` and `ledger` bring the rows, `media` closes the way on which tensors could come, `generators` and
 `single_tokens` keep seeded requests and prompts of one token from ending an engine on a CPU, `mixed_adapters` adapters
-there from answering for the model itself, `blanks` the JSON of tool calls from white space without end. It touches
-vLLM's internals, and was proved with the versions in `PROVED`.
+there from answering for the model itself, `large_steps` gives steps that read prompts every core there, `blanks` keeps
+the JSON of tool calls from white space without end. It touches vLLM's internals, and was proved with the versions in
+`PROVED`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def register() -> None:
     if STARTED_FOR_PATCHBAY in os.environ:
         from service.engine.plugin.blanks import bound_blanks
         from service.engine.plugin.generators import make_rewindable
+        from service.engine.plugin.large_steps import divide_large_steps
         from service.engine.plugin.mixed_adapters import spare_the_model_itself
         from service.engine.plugin.single_tokens import accept_single_tokens
 
@@ -36,6 +38,7 @@ def register() -> None:
         accept_single_tokens()
         spare_the_model_itself()
         bound_blanks()
+        divide_large_steps()
     if (text := os.environ.get(VARIABLE)) is None:
         return
     settings = PluginSettings.from_json(text)

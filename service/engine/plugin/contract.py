@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from service.domain import LanguageModel, Run, SoftLayout
+from service.domain import LanguageModel, LargeSteps, Run, SoftLayout
 from service.engine.handles import PLUGIN_VERSION
 
 VARIABLE = "PATCHBAY_PLUGIN"
 STARTED_FOR_PATCHBAY = "PATCHBAY_ENGINE"
+LARGE_STEPS = "PATCHBAY_LARGE_STEPS"
 UNPROVED = "ACCEPT_UNPROVED_VLLM"
 """Set by whoever tries another version of vLLM. Inherited by the engine, as it does not begin with PATCHBAY_."""
 REQUIRED = frozenset({"soft_version", "soft_target", "soft_layout"})
@@ -72,6 +73,12 @@ class PluginSettings:
         if type(max_tokens) is not int or max_tokens < 1:
             raise ValueError(f"{VARIABLE}: max_tokens is {max_tokens!r}; it must be a positive number")
         return cls(architecture, max_tokens, _language(given.get("language")))
+
+
+def large_steps(environment: Mapping[str, str]) -> LargeSteps | None:
+    """`PATCHBAY_LARGE_STEPS`, which the launcher sets where they have threads of their own."""
+    text = environment.get(LARGE_STEPS)
+    return None if text is None else LargeSteps(**json.loads(text))
 
 
 def _language(given: Any) -> LanguageModel | None:

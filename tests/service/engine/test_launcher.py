@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.domain import LanguageModel
+from service.domain import LanguageModel, LargeSteps
 from service.engine.launcher import EngineSpec, HandlesSpec, describe, launch, tool_call_parser
-from service.engine.plugin.contract import UNPROVED, PluginSettings
+from service.engine.plugin.contract import UNPROVED, PluginSettings, large_steps
 from service.errors import ConfigurationError
 
 HANDLES = HandlesSpec("/dev/shm/a.arena", 192, 160, "InternVLForConditionalGeneration")
@@ -181,6 +181,15 @@ def test_a_cpu_engine() -> None:
     assert "--enforce-eager" in given and environment["TORCH_COMPILE_DISABLE"] == "1"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "--gpu-memory-utilization" not in given
+
+
+def test_large_steps_have_threads_of_their_own_unless_the_operator_says_how_many() -> None:
+    made = spec(large_steps=LargeSteps(tokens=64, threads=2))
+    told = launch(made, {"PATCHBAY_LARGE_STEPS": "somebody's"}).environment["PATCHBAY_LARGE_STEPS"]
+    assert large_steps({"PATCHBAY_LARGE_STEPS": told}) == made.large_steps
+    assert "PATCHBAY_LARGE_STEPS" not in launch(made, {"OMP_NUM_THREADS": "2"}).environment
+    assert "PATCHBAY_LARGE_STEPS" not in launch(spec(), {}).environment
+    assert large_steps({}) is None
 
 
 def test_a_gpu_engine() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain import LargeSteps
 from service.errors import ConfigurationError
 from service.planning.machine import Machine
 from service.planning.parallel import Division
@@ -94,7 +95,20 @@ def test_a_tower_of_some_size_gets_every_core() -> None:
 
 def test_a_language_model_of_some_size_gets_every_core() -> None:
     plan = make_plan(LAPTOP, dataclasses.replace(DEMO, text_bytes=GIB), Overrides())
-    assert plan.engine_threads == 2
+    assert (plan.engine_threads, plan.large_steps) == (2, None)
+
+
+def test_a_small_language_model_gets_every_core_in_large_steps() -> None:
+    small = dataclasses.replace(DEMO, hidden=512)
+    plan = make_plan(LAPTOP, small, Overrides())
+    assert (plan.engine_threads, plan.large_steps) == (1, LargeSteps(tokens=64, threads=2))
+    assert "1 compute thread(s), 2 in steps of 64 tokens or more" in "\n".join(plan.lines)
+    alone = dataclasses.replace(LAPTOP, cores=(0,))
+    divided = Overrides(division=Division(tensor_parallel_size=2))
+    assert make_plan(alone, small, Overrides()).large_steps is None
+    assert make_plan(LAPTOP, small, divided).large_steps is None, "a core for each rank"
+    assert make_plan(H200, small, Overrides()).large_steps is None
+    assert make_plan(LAPTOP, DEMO, Overrides()).large_steps is None, "config.json does not say how wide it is"
 
 
 @pytest.mark.parametrize(
