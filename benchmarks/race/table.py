@@ -34,20 +34,14 @@ def table(turns: Sequence[Turn]) -> str:
     for scenario, server in dict.fromkeys((turn.scenario, turn.server) for turn in turns):
         these = [t for t in turns if (t.scenario, t.server) == (scenario, server)]
         ours = [t for t in turns if (t.scenario, t.server) == (scenario, OURS)]
-        ratios = ("–",) * 4
-        if server != OURS and ours:
-            equal = statistics.median(t.equal for t in these)
-            ratios = (
-                *(_ratio(ours, these, measure) for measure in ("per_second", "p50", "p99")),
-                f"{equal:.0%}",
-            )
-        cells = (
-            scenario,
-            server,
-            _median(these, "per_second", 2),
-            *(_median(these, p) for p in ("p50", "p99")),
-        )
-        lines.append(f"| {' | '.join((*cells, *ratios))} |")
+        figures = [_median(these, "per_second", 2), *(_median(these, p) for p in ("p50", "p99"))]
+        ratios = ["–"] * 4
+        if not any(turn.requests for turn in these):
+            figures = ["none finished", "–", "–"]
+        elif server != OURS and ours:
+            ratios = [_ratio(ours, these, measure) for measure in ("per_second", "p50", "p99")]
+            ratios.append(f"{statistics.median(t.equal for t in these):.0%}")
+        lines.append(f"| {' | '.join((scenario, server, *figures, *ratios))} |")
     return "\n".join(lines)
 
 

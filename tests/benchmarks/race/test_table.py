@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 from benchmarks.race.table import Turn, table
 
 
@@ -19,6 +22,7 @@ def test_ratios_are_of_medians_and_ours_over_theirs() -> None:
     )
 
 
-def test_a_server_that_answered_nothing_leaves_its_ratio_open() -> None:
-    lines = table([_turn("patchbay", 1, 1.0, 100), _turn("vllm, tuned", 1, 0.0, float("inf"))]).splitlines()
-    assert "| – | 0.00 × | 0.00 × |" in lines[-1]
+def test_a_server_that_answered_nothing_has_no_figures_and_no_ratios() -> None:
+    nothing = dataclasses.replace(_turn("vllm, tuned", 1, 0.0, math.inf), requests=0)
+    lines = table([_turn("patchbay", 1, 1.0, 100), nothing]).splitlines()
+    assert lines[-1] == "| unique | vllm, tuned | none finished | – | – | – | – | – | – |"
