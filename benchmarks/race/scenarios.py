@@ -108,6 +108,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("one repeated image, 8 clients", 8, 1, _repeated),
         Scenario("conversations, 4 clients", 4, 40, _conversations),
         Scenario("text, 8 clients", 8, 0, _texts),
+        Scenario("text, 64 clients", 64, 0, _texts),
         Scenario("text beside an image flood, 2 of 8 clients", 8, 40, _flood),
     )
 }
