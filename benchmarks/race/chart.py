@@ -46,6 +46,7 @@ def ratios(rows: Iterable[Mapping[str, str]], measure: str) -> Ratios:
 def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, len(MEASURES), sharey=True)
+    raced = {(row["scenario"], row["server"]) for row in rows}
     for panel, (measure, title) in zip(panels, MEASURES, strict=True):
         found = ratios(rows, measure)
         height = 0.8 / len(COLOURS)
@@ -60,8 +61,8 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
                 label=server,
             )
             panel.bar_label(bars, [f"{ratio:.2f}" for _, ratio in these], padding=3, fontsize=8)
-            for at, peers in enumerate(found.values()):
-                if server not in peers:
+            for at, (scenario, peers) in enumerate(found.items()):
+                if server not in peers and (scenario, server) in raced:
                     panel.text(1, at + (place - 0.5) * height, "  it finished none", va="center", fontsize=8)
         panel.axvline(1, color="#333333", linewidth=1)
         panel.set(title=f"Patchbay against each peer: {title}", xscale="log")

@@ -76,7 +76,7 @@ def tiles(folder: Path) -> None:
         eos_token_id=END,
         tie_word_embeddings=True,
     )
-    _save(InternVLForConditionalGeneration(config), folder)
+    save(InternVLForConditionalGeneration(config), folder)
     source = Path(EMBEDDED_MODEL)
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         _write(folder / name, _read(source / name) | {"size": {"height": 224, "width": 224}})
@@ -104,7 +104,7 @@ def large(folder: Path) -> None:
         image_seq_length=576,
         tie_word_embeddings=False,
     )
-    _save(LlavaForConditionalGeneration(config), folder)
+    save(LlavaForConditionalGeneration(config), folder)
     pixels = {
         "image_processor_type": "CLIPImageProcessor",
         "processor_class": "LlavaProcessor",
@@ -156,7 +156,7 @@ def native(folder: Path) -> None:
         vision_end_token_id=STOP,
         tie_word_embeddings=False,
     )
-    _save(Qwen2_5_VLForConditionalGeneration(config), folder)
+    save(Qwen2_5_VLForConditionalGeneration(config), folder)
     pixels = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",
@@ -195,7 +195,7 @@ def checkpoint(shape: str, folder: Path) -> Path:
     return made
 
 
-def _save(model: PreTrainedModel, folder: Path) -> None:
+def save(model: PreTrainedModel, folder: Path) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

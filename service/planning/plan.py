@@ -63,8 +63,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     cores = len(machine.cores)
     threads = overrides.encoder_threads or _encoder_threads(machine, need, device)
     workers = overrides.decode_workers or max(FEWEST_DECODERS, cores - 1 if device == "cuda" else cores // 2)
-    small = device != "cpu" or need.text_bytes <= SMALL_MODEL_BYTES
-    engine_threads = 1 if small else max(1, cores // division.ranks)
+    engine_threads, large_steps = _engine_threads(need, max(1, cores // division.ranks), device)
     graphs = _graph_bytes(need, overrides, batch) if device == "cuda" else 0
     pinned = _pinned_bytes(need, overrides, batch) if device == "cuda" else 0
     encoder_gpu, share = (
@@ -90,9 +89,7 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
         gpu_memory_utilization=share,
         kv_cache_bytes=kv_cache,
         engine_threads=engine_threads,
-        large_steps=_large_steps(need, cores // division.ranks)
-        if engine_threads == 1 and device == "cpu"
-        else None,
+        large_steps=large_steps,
         engine_compiled=_engine_compiled(overrides, device),
         max_batched_tokens=max(2048, need.max_positions),
         max_model_len=length,
@@ -105,11 +102,15 @@ def make_plan(machine: Machine, need: Need, overrides: Overrides) -> ResourcePla
     return replace(plan, lines=explain(plan, machine, need, overrides))
 
 
-def _large_steps(need: Need, cores: int) -> LargeSteps | None:
-    """For a small language model on a CPU: every core, as the encoder has them."""
-    if cores < 2 or not need.hidden:
-        return None
-    return LargeSteps(tokens=max(2, LARGE_STEP_VALUES // need.hidden), threads=cores)
+def _engine_threads(need: Need, cores: int, device: str) -> tuple[int, LargeSteps | None]:
+    """Of a rank that has `cores`: in most steps, and in large ones where those are worth more."""
+    if device != "cpu":
+        return 1, None
+    if need.text_bytes > SMALL_MODEL_BYTES:
+        return cores, None
+    if cores == 1 or not need.hidden:
+        return 1, None
+    return 1, LargeSteps(tokens=max(2, LARGE_STEP_VALUES // need.hidden), threads=cores)
 
 
 def _engine_compiled(overrides: Overrides, device: str) -> bool:

@@ -45,10 +45,10 @@ class Need:
     """Of the language model; 0 where config.json does not say."""
     kv_heads: int = 0
     """Heads of keys and values; 0 where config.json does not say."""
-    table_bytes: int = 0
-    """One embedding table."""
     hidden: int = 0
     """Values of one token in the language model; 0 where config.json does not say."""
+    table_bytes: int = 0
+    """One embedding table."""
     tables: int = 2
     """How many of these the language model has: one where input and output are tied."""
 
